@@ -1,0 +1,27 @@
+"""Learned class activation maps (L-CAM) for pytorch-grad-cam and Captum.
+
+>>> from learnable_cam_plugin import LearnableCAM, LearnableCAMTrainer
+"""
+
+from .attention import LCAMAttention, load_attention
+from .cam import LearnableCAM
+from .checkpoint import CheckpointError
+from .initialization import calibrate, random_attention
+from .masking import Normalization
+from .objective import LossWeights
+from .recipes import RECIPES, Recipe
+from .trainer import LearnableCAMTrainer
+
+__all__ = [
+    "RECIPES",
+    "CheckpointError",
+    "LCAMAttention",
+    "LearnableCAM",
+    "LearnableCAMTrainer",
+    "LossWeights",
+    "Normalization",
+    "Recipe",
+    "calibrate",
+    "load_attention",
+    "random_attention",
+]

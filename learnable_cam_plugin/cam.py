@@ -1,0 +1,255 @@
+"""LearnableCAM: learned class activation maps behind pytorch-grad-cam's interface."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
+from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
+from torch import Tensor, nn
+
+from .attention import LCAMAttention, check_classes, load_attention
+from .features import (
+    ReshapeTransform,
+    check_images,
+    class_scores,
+    evaluating,
+    forward_with_features,
+    layer_names,
+)
+from .initialization import HeadProbe, head_start
+from .saliency import combine, min_max, resize
+
+
+def target_category(target: Any) -> int:
+    """The class index that a pytorch-grad-cam target names.
+
+    Raises:
+        TypeError: the target names no class, so no learned map belongs to it.
+    """
+    category = getattr(target, "category", getattr(target, "main_category", None))
+    named = not hasattr(target, "mask") and not isinstance(category, bool)
+    if named and isinstance(category, (int, np.integer)):
+        return int(category)
+    if named and isinstance(category, Tensor) and category.numel() == 1:
+        return int(category)
+    raise TypeError(
+        f"a {type(target).__name__} names no class, and LearnableCAM explains classes: use "
+        "ClassifierOutputTarget(index), ClassifierOutputSoftmaxTarget, ClassifierOutputReST, "
+        "BinaryClassifierOutputTarget, FinerWeightedTarget, or targets=None for the top class"
+    )
+
+
+class _Recorder:
+    """Stands where BaseCAM keeps ActivationsAndGradients: FinerCAM and others call it there.
+
+    It hooks the layers for one call only, keeps the maps on their device, and makes no graph.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: dict[str, nn.Module],
+        reshape_transform: ReshapeTransform | None,
+    ) -> None:
+        self._model, self._layers, self._reshape_transform = model, layers, reshape_transform
+        self.probe: HeadProbe | None = None
+        self.gradients: list[Tensor] = []
+        self.release()
+
+    @property
+    def activations(self) -> list[Tensor]:
+        return list(self.features.values())
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        self.release()
+        probe = self.probe
+        forward = self._model if probe is None else (lambda x: probe(self._model, x))
+        with evaluating(self._model):
+            outputs, self.features = forward_with_features(
+                forward,
+                self._layers,
+                check_images(images),
+                reshape_transform=self._reshape_transform,
+            )
+        self.scores = class_scores(outputs)
+        return outputs
+
+    def release(self) -> None:
+        self.features: dict[str, Tensor] = {}
+        self.scores: Tensor | None = None
+
+
+class LearnableCAM(BaseCAM):
+    """L-CAM (Gkartzonika, Gkalelis, Mezaris, ECCV Workshops 2022) as a pytorch-grad-cam method.
+
+    One forward pass of the classifier, no gradient, under any autograd mode. The classifier is
+    left as it was: its training flags, gradients and hooks too.
+
+    Args:
+        model: the classifier, giving class scores (N, K).
+        target_layers: the layers whose feature maps the attention reads; several layers give the
+            mean of their maps, as in every pytorch-grad-cam method.
+        reshape_transform: turns a layer's output into (N, C, h, w), for vision transformers.
+        attention: a trained attention (module, file, folder or hub id). Without one, the head of
+            the classifier is used if it is global average pooling and a linear layer: that is
+            classic CAM, and costs no training.
+        tta_transforms: for `aug_smooth`, as in BaseCAM.
+
+    Raises:
+        CheckpointError: the attention was made for another model or other layers.
+        FileNotFoundError: no attention at the path or hub id.
+
+    >>> from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    ...                     nn.Linear(8, 5))
+    >>> with LearnableCAM(model=net, target_layers=[net[0]]) as cam:
+    ...     grayscale = cam(torch.rand(2, 3, 32, 40), [ClassifierOutputTarget(3)] * 2)
+    >>> grayscale.shape, grayscale.dtype.name, float(grayscale.min()), float(grayscale.max())
+    ((2, 32, 40), 'float32', 0.0, 1.0)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: Sequence[nn.Module],
+        reshape_transform: ReshapeTransform | None = None,
+        attention: LCAMAttention | str | os.PathLike[str] | None = None,
+        tta_transforms: Any = None,
+    ) -> None:
+        self.layers = layer_names(model, target_layers)
+        self.attention: LCAMAttention | None = None
+        if attention is not None:
+            self.attention = load_attention(attention)
+            self.attention.check_model(model, list(self.layers))
+        # BaseCAM would put the model in eval mode for good, and hook it until released.
+        with evaluating(model):
+            super().__init__(
+                model,
+                list(target_layers),
+                reshape_transform,
+                uses_gradients=False,
+                tta_transforms=tta_transforms,
+            )
+        self.activations_and_grads.release()
+        self.activations_and_grads = _Recorder(model, self.layers, reshape_transform)
+        if self.attention is None:
+            self.activations_and_grads.probe = HeadProbe(model)
+        else:
+            self.attention.to(self.device)
+
+    def saliency(
+        self,
+        input_tensor: Tensor,
+        targets: Sequence[Any] | None = None,
+        eigen_smooth: bool = False,
+    ) -> Tensor:
+        """The maps as a tensor on the model's device: nothing is copied to the CPU.
+
+        Args:
+            input_tensor: (N, C, H, W) or (N, C, D, H, W), as the classifier expects it.
+            targets: one target an image, or None for the top class of each.
+            eigen_smooth: project on the first principal component, as in BaseCAM.
+
+        Returns:
+            (N, H, W) or (N, D, H, W), float32, in [0, 1].
+        """
+        with torch.no_grad():
+            self.outputs = self.activations_and_grads(input_tensor.to(self.device))
+            maps = self.compute_cam_per_layer(input_tensor, targets, eigen_smooth)
+            return combine(maps)
+
+    def forward(
+        self,
+        input_tensor: Tensor,
+        targets: Sequence[Any] | None = None,
+        eigen_smooth: bool = False,
+    ) -> np.ndarray:
+        """`saliency` as numpy, what every BaseCAM returns."""
+        return self.saliency(input_tensor, targets, eigen_smooth).cpu().numpy()
+
+    def __call__(
+        self,
+        input_tensor: Tensor,
+        targets: Sequence[Any] | None = None,
+        aug_smooth: bool = False,
+        eigen_smooth: bool = False,
+    ) -> np.ndarray:
+        """As BaseCAM's: float32 numpy (N, H, W) in [0, 1]; `targets` may be left out."""
+        return super().__call__(input_tensor, targets, aug_smooth, eigen_smooth)
+
+    def compute_cam_per_layer(
+        self, input_tensor: Tensor, targets: Sequence[Any] | None, eigen_smooth: bool
+    ) -> list[Tensor]:
+        """Each target layer's map (N, H, W) in [0, 1], from the maps recorded just before."""
+        recorder = self.activations_and_grads
+        features, scores = recorder.features, recorder.scores
+        recorder.release()
+        if self.attention is None:
+            heads = {name: recorder.probe.head(scores, maps) for name, maps in features.items()}
+            recorder.probe = None
+            self.attention = head_start(heads, features, self.model)
+        if scores.shape[1] != self.attention.num_classes:
+            raise ValueError(
+                f"the model gives {scores.shape[1]} class scores, the attention explains "
+                f"{self.attention.num_classes} classes: it was made for another model"
+            )
+        classes, signs = self._classes(targets, scores)
+        size = input_tensor.shape[2:]
+        maps = []
+        for name, feature in features.items():
+            if eigen_smooth:
+                weighted = self.attention.weighted_features(name, feature, classes)
+                projection = get_2d_projection(weighted.float().cpu().numpy())
+                # Its sign is arbitrary; like BaseCAM, keep the positive part.
+                raw = torch.from_numpy(np.maximum(projection, 0)).to(self.device)
+            else:
+                (raw,) = self.attention({name: feature}, classes)
+                raw = raw.float() * signs.view(-1, *[1] * (raw.ndim - 1))
+            if not bool(torch.isfinite(raw).all()):
+                raise ValueError(f"the classifier's feature maps at '{name}' hold NaN or infinity")
+            maps.append(min_max(resize(raw, size)))
+        return maps
+
+    def aggregate_multi_layers(self, cam_per_target_layer: list[Tensor]) -> np.ndarray:
+        """The mean of the layers' maps, scaled to [0, 1]: float32 numpy (N, H, W)."""
+        return combine(cam_per_target_layer).cpu().numpy()
+
+    def _classes(self, targets: Sequence[Any] | None, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The class index and the sign of the map, (N,) each."""
+        count, num_classes = scores.shape
+        ones = torch.ones(count, device=self.device)
+        if targets is None:
+            if num_classes == 1:  # a single logit: its sign is the predicted class
+                return torch.zeros_like(scores[:, 0], dtype=torch.long), scores[:, 0].sign()
+            return scores.argmax(1), ones
+        if isinstance(targets, Tensor) or not isinstance(targets, Sequence):
+            raise TypeError(
+                f"targets must be a list with one target an image, got {type(targets).__name__}"
+            )
+        if len(targets) != count:
+            raise ValueError(f"{count} images need {count} targets, got {len(targets)}")
+        categories = [target_category(target) for target in targets]
+        if num_classes == 1 and all(
+            isinstance(target, BinaryClassifierOutputTarget) for target in targets
+        ):
+            signs = torch.tensor([1.0 if c == 1 else -1.0 for c in categories]).to(self.device)
+            return torch.zeros(count, dtype=torch.long, device=self.device), signs
+        classes = torch.tensor(categories)
+        check_classes(classes, num_classes)
+        return classes.to(self.device), ones
+
+    def __exit__(self, exc_type: Any, exc_value: Any, exc_tb: Any) -> None:
+        # BaseCAM swallows an IndexError here; a class out of range must reach the caller.
+        self.activations_and_grads.release()
+
+    def __del__(self) -> None:
+        # The constructor may have failed before there was anything to release.
+        if hasattr(self, "activations_and_grads"):
+            self.activations_and_grads.release()

@@ -1,0 +1,163 @@
+"""Methods side by side on the same images and classes: scores, a table, a picture."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.utils.image import show_cam_on_image
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from .checkpoint import atomic_path
+from .features import class_scores, evaluating
+from .masking import Normalization
+from .metrics import (
+    KEEP,
+    average_drop,
+    energy_inside,
+    increase_in_confidence,
+    masked_confidence,
+    pointing_hit,
+)
+
+
+def explain(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:
+    """A pytorch-grad-cam method's maps (N, H, W) of one class an image, on the CPU."""
+    return torch.from_numpy(cam(images, [ClassifierOutputTarget(int(c)) for c in classes]))
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability and index of the top class, (N,) each."""
+    with evaluating(model):
+        probabilities, classes = class_scores(model(images)).float().softmax(1).max(1)
+    return probabilities, classes
+
+
+def compare(
+    model: nn.Module,
+    methods: Mapping[str, BaseCAM],
+    batches: Iterable[Any],
+    normalization: Normalization,
+    progress: bool = True,
+) -> list[dict[str, Any]]:
+    """Score each method on the same images: the paper's protocol, and location where known.
+
+    Args:
+        model: the classifier.
+        methods: name -> an object of any pytorch-grad-cam class.
+        batches: of images (N, C, H, W), normalised, whose predicted class is explained; or of
+            (images, classes, regions) with the classes to explain (N,) and their true regions
+            (N, H, W) bool.
+        normalization: what the images went through.
+        progress: show a bar.
+
+    Returns:
+        a row a method: "method", "AD 100 %", "IC 100 %", ... "AD 15 %", "IC 15 %", with regions
+        "energy inside" and "pointing game" (percent), "ms" an image (median over the batches),
+        and "images".
+    """
+    kept: dict[str, dict[str, list[Tensor]]] = {name: {} for name in methods}
+    times: dict[str, list[float]] = {name: [] for name in methods}
+    clean = []
+    for batch in tqdm(batches, desc="comparing", disable=not progress):
+        if isinstance(batch, Tensor):
+            images, regions = batch, None
+            p, classes = predict(model, images)
+        else:
+            images, classes, regions = batch
+            with torch.no_grad(), evaluating(model):
+                p = class_scores(model(images)).float().softmax(1)
+            p = p.gather(1, classes[:, None])[:, 0]
+        clean.append(p)
+        for name, cam in methods.items():
+            began = time.perf_counter()
+            maps = explain(cam, images, classes)
+            times[name].append((time.perf_counter() - began) / len(images) * 1e3)
+            masked = masked_confidence(model, images, maps, classes, normalization)
+            scores = {str(keep): q for keep, q in masked.items()}
+            if regions is not None:
+                scores["energy inside"] = energy_inside(maps, regions)
+                scores["pointing game"] = pointing_hit(maps, regions).float()
+            for key, value in scores.items():
+                kept[name].setdefault(key, []).append(value)
+    if not clean:
+        raise ValueError("there is no image to compare the methods on")
+    before = torch.cat(clean)
+    rows = []
+    for name, collected in kept.items():
+        values = {key: torch.cat(parts) for key, parts in collected.items()}
+        row: dict[str, Any] = {"method": name}
+        for keep in KEEP:
+            after = values.pop(str(keep))
+            row[f"AD {keep:.0%}"] = average_drop(before, after)
+            row[f"IC {keep:.0%}"] = increase_in_confidence(before, after)
+        row |= {key: float(value.mean()) * 100 for key, value in values.items()}
+        rows.append(row | {"ms": sorted(times[name])[len(times[name]) // 2], "images": len(before)})
+    return rows
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a Markdown table, numbers to one decimal.
+
+    >>> print(markdown_table([{"method": "Grad-CAM", "AD 100%": 22.31, "images": 434}]))
+    | method | AD 100% | images |
+    | --- | ---: | ---: |
+    | Grad-CAM | 22.3 | 434 |
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    aligned = ["---:" if isinstance(rows[0].get(n), (int, float)) else "---" for n in names]
+    lines = [names, aligned]
+    for row in rows:
+        cells = [row.get(name, "") for name in names]
+        lines.append([f"{c:.1f}" if isinstance(c, float) else str(c) for c in cells])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def picture(
+    path: str | os.PathLike[str],
+    images: Tensor,
+    titles: Sequence[str],
+    maps: Mapping[str, Tensor],
+    normalization: Normalization,
+) -> None:
+    """Write image x method as a PNG: each image, and each method's map laid over it.
+
+    Args:
+        path: of the PNG.
+        images: (N, 3, H, W), normalised.
+        titles: one an image.
+        maps: method -> (N, H, W) in [0, 1].
+        normalization: what the images went through.
+    """
+    from matplotlib.figure import Figure
+
+    pixels = normalization.denormalize(images).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    columns = ["image", *maps]
+    figure = Figure(
+        figsize=(1.75 * len(columns), 1.85 * len(images) + 0.3), layout="constrained"
+    )
+    axes = figure.subplots(len(images), len(columns), squeeze=False)
+    for row, (rgb, title) in enumerate(zip(pixels, titles, strict=True)):
+        for axis, name in zip(axes[row], columns, strict=True):
+            shown = rgb if name == "image" else show_cam_on_image(rgb, maps[name][row].numpy(), True)
+            axis.imshow(shown)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if row == 0:
+                axis.set_title(name, fontsize=9)
+        axes[row, 0].set_ylabel(title, fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def open_methods(stack: ExitStack, methods: Mapping[str, BaseCAM]) -> dict[str, BaseCAM]:
+    """Enter every method's context, so that their hooks go when the stack closes."""
+    return {name: stack.enter_context(cam) for name, cam in methods.items()}

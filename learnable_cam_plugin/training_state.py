@@ -1,0 +1,149 @@
+"""What a training needs to go on after an interruption, and the history it leaves."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import checkpoint
+from .checkpoint import CheckpointError, atomic_path
+
+
+@dataclass
+class TrainingState:
+    """Where a training is.
+
+    Attributes:
+        epoch: epochs finished.
+        step: steps done in the epoch under way.
+        sums: of the loss terms over that epoch's images so far.
+        history: a row an epoch.
+        best: the attention's tensors at the lowest validation average drop.
+        best_value: that average drop.
+        stale: epochs since.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_value: float = math.inf
+    stale: int = 0
+
+    def judge(self, value: float, attention: nn.Module) -> None:
+        """Remember the attention if its validation average drop is the lowest so far."""
+        if value < self.best_value:
+            self.best_value, self.stale = value, 0
+            self.best = {k: v.detach().cpu().clone() for k, v in attention.state_dict().items()}
+        else:
+            self.stale += 1
+
+    def save(
+        self,
+        path: Path,
+        attention: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        settings: Mapping[str, Any],
+    ) -> None:
+        """Write the state, the attention and the optimiser's tensors, atomically."""
+        tensors = {f"attention.{k}": v for k, v in attention.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        for index, slots in optimizer.state_dict()["state"].items():
+            for name, value in slots.items():
+                if value is not None:
+                    tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+        record = {
+            "training": {
+                "epoch": self.epoch,
+                "step": self.step,
+                "sums": self.sums,
+                "history": self.history,
+                "best_value": self.best_value if self.best else None,
+                "stale": self.stale,
+            },
+            "settings": dict(settings),
+        }
+        checkpoint.save(path, tensors, record)
+
+    def load(
+        self,
+        path: Path,
+        attention: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        settings: Mapping[str, Any],
+    ) -> None:
+        """Read what `save` wrote into this state, the attention and the optimiser.
+
+        Raises:
+            CheckpointError: the state was made with other settings, or is damaged.
+        """
+        tensors, record = checkpoint.load(path)
+        if "training" not in record:
+            raise CheckpointError(f"{path} holds no training state")
+        then, now = record["settings"], _as_json(settings)
+        differing = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
+        if differing:
+            sides = "; ".join(f"{k}: {then.get(k)!r} then, {now.get(k)!r} now" for k in differing)
+            raise CheckpointError(f"{path} belongs to a training with other settings: {sides}")
+        groups: dict[str, dict[str, Tensor]] = {"attention": {}, "best": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            kind, _, rest = name.partition(".")
+            groups[kind][rest] = value
+        attention.load_state_dict(groups["attention"])
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in groups["optimizer"].items():
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index), {})[slot] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+        values = record["training"]
+        best_value = values.pop("best_value")
+        vars(self).update(values)
+        self.best = groups["best"]
+        self.best_value = math.inf if best_value is None else best_value
+
+
+def _as_json(value: Any) -> Any:
+    """What a value looks like after a round trip through JSON."""
+    if isinstance(value, Mapping):
+        return {key: _as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(item) for item in value]
+    return value
+
+
+def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Write history.csv and history.png (loss terms, validation), each atomically."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for row in history for name in row))
+    with atomic_path(folder / "history.csv") as path, open(path, "w", newline="") as handle:
+        writer = csv.DictWriter(handle, names)
+        writer.writeheader()
+        writer.writerows(history)
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    loss, validation = figure.subplots(1, 2)
+    for axis, wanted, label in (
+        (loss, ["loss", "cross_entropy", "average_variation", "total_variation"], "weighted term"),
+        (validation, ["val_average_drop", "val_increase_in_confidence"], "percent"),
+    ):
+        for name in wanted:
+            rows = [row for row in history if name in row]
+            axis.plot(
+                [row["epoch"] for row in rows],
+                [row[name] for row in rows],
+                marker="o",
+                label=name.removeprefix("val_").replace("_", " "),
+            )
+        axis.set_xlabel("epoch")
+        axis.set_ylabel(label)
+        axis.legend()
+    with atomic_path(folder / "history.png") as path:
+        figure.savefig(path, dpi=110)
