@@ -57,7 +57,7 @@ def main(
     resume: bool,
 ) -> None:
     model, normalization = efficientnet_lite0()
-    layers = [model.features]
+    layers = [model.get_submodule("features")]
     train = PhotoFolder(train_folder, normalization, train=True)
     val = PhotoFolder(val_folder, normalization)
     print(f"{len(train)} photographs to train on, {len(val)} others to score on")
@@ -100,7 +100,9 @@ def main(
     with atomic_path(out / "table.md") as path:
         path.write_text(table + "\n")
     with atomic_path(out / "table.json") as path:
-        path.write_text(json.dumps({"rows": rows, "seed": seed, "threads": torch.get_num_threads()}))
+        path.write_text(
+            json.dumps({"rows": rows, "seed": seed, "threads": torch.get_num_threads()})
+        )
     print(table)
     print(f"scored in {time.perf_counter() - began:.0f} s; see {out}/comparison.png")
 

@@ -60,13 +60,14 @@ class Origin:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum"):
+    def one(package: str) -> str:
         try:
-            found[package] = version(package)
+            return version(package)
         except PackageNotFoundError:
-            continue
-    return found
+            return "not installed as a package"
+
+    packages = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum")
+    return {package: one(package) for package in packages}
 
 
 def check_classes(classes: Tensor, num_classes: int) -> None:
@@ -233,15 +234,10 @@ class LCAMAttention(nn.Module, ModelHubMixin):
         self.save(save_directory / WEIGHTS_FILE)
 
     @classmethod
-    def _from_pretrained(  # type: ignore[override]
-        cls, *, model_id: str, **download: Any
-    ) -> LCAMAttention:
-        """The mixin's hook: a local folder or file, else a hub repository."""
-        path = Path(model_id)
-        if path.is_dir():
-            return cls.load(path / WEIGHTS_FILE)
-        if path.is_file():
-            return cls.load(path)
+    def _from_pretrained(cls, *, model_id: str, **download: Any) -> LCAMAttention:
+        """The mixin's hook: a local folder, else a hub repository."""
+        if Path(model_id).is_dir():
+            return cls.load(Path(model_id) / WEIGHTS_FILE)
         options = ("revision", "cache_dir", "force_download", "local_files_only", "token")
         known = {key: download[key] for key in options if key in download}
         return cls.load(hf_hub_download(model_id, WEIGHTS_FILE, **known))
@@ -255,8 +251,8 @@ def load_attention(source: LCAMAttention | str | os.PathLike[str]) -> LCAMAttent
         CheckpointError: a damaged, altered or foreign file.
         TypeError: `source` is something else.
     """
-    if isinstance(source, nn.Module):
-        return source  # type: ignore[return-value]
+    if isinstance(source, LCAMAttention):
+        return source
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(
             "attention must be an attention module, a path or a hub id, got "

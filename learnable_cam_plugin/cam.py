@@ -60,7 +60,8 @@ class _Recorder:
         self._model, self._layers, self._reshape_transform = model, layers, reshape_transform
         self.probe: HeadProbe | None = None
         self.gradients: list[Tensor] = []
-        self.release()
+        self.features: dict[str, Tensor] = {}
+        self.scores: Tensor | None = None
 
     @property
     def activations(self) -> list[Tensor]:
@@ -82,8 +83,8 @@ class _Recorder:
         return outputs
 
     def release(self) -> None:
-        self.features: dict[str, Tensor] = {}
-        self.scores: Tensor | None = None
+        self.features = {}
+        self.scores = None
 
 
 class LearnableCAM(BaseCAM):
@@ -114,6 +115,8 @@ class LearnableCAM(BaseCAM):
     >>> grayscale.shape, grayscale.dtype.name, float(grayscale.min()), float(grayscale.max())
     ((2, 32, 40), 'float32', 0.0, 1.0)
     """
+
+    activations_and_grads: Any
 
     def __init__(
         self,
@@ -214,7 +217,7 @@ class LearnableCAM(BaseCAM):
                 raw = raw.float() * signs.view(-1, *[1] * (raw.ndim - 1))
             if not bool(torch.isfinite(raw).all()):
                 raise ValueError(f"the classifier's feature maps at '{name}' hold NaN or infinity")
-            maps.append(min_max(resize(raw, size)))
+            maps.append(resize(min_max(raw), size))
         return maps
 
     def aggregate_multi_layers(self, cam_per_target_layer: list[Tensor]) -> np.ndarray:
@@ -251,5 +254,5 @@ class LearnableCAM(BaseCAM):
 
     def __del__(self) -> None:
         # The constructor may have failed before there was anything to release.
-        if hasattr(self, "activations_and_grads"):
+        if getattr(self, "activations_and_grads", None) is not None:
             self.activations_and_grads.release()

@@ -141,13 +141,13 @@ def picture(
 
     pixels = normalization.denormalize(images).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     columns = ["image", *maps]
-    figure = Figure(
-        figsize=(1.75 * len(columns), 1.85 * len(images) + 0.3), layout="constrained"
-    )
+    figure = Figure(figsize=(1.75 * len(columns), 1.85 * len(images) + 0.3), layout="constrained")
     axes = figure.subplots(len(images), len(columns), squeeze=False)
     for row, (rgb, title) in enumerate(zip(pixels, titles, strict=True)):
         for axis, name in zip(axes[row], columns, strict=True):
-            shown = rgb if name == "image" else show_cam_on_image(rgb, maps[name][row].numpy(), True)
+            shown = (
+                rgb if name == "image" else show_cam_on_image(rgb, maps[name][row].numpy(), True)
+            )
             axis.imshow(shown)
             axis.set_xticks([])
             axis.set_yticks([])

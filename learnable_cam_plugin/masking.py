@@ -1,4 +1,4 @@
-"""How a map acts on the frozen classifier: on the image (L-CAM-Img) or on the features (L-CAM-Fm)."""
+"""How a map acts on the frozen classifier: on the image (L-CAM-Img) or the features (L-CAM-Fm)."""
 
 from __future__ import annotations
 

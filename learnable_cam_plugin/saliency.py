@@ -1,4 +1,4 @@
-"""From raw maps to saliency: resize bilinearly to the image, min-max to [0, 1]."""
+"""From raw maps to saliency: min-max to [0, 1], resize bilinearly to the image."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def combine(maps: Sequence[Tensor]) -> Tensor:
 def saliency(raw_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
     """The paper's saliency (section 3.3) of one or several layers' raw maps, at the image's size.
 
-    Min-max is affine and bilinear resizing keeps affine maps, so normalising after resizing gives
-    the paper's map, stretched to the full range [0, 1] as every pytorch-grad-cam method does.
+    Each raw map is min-max normalised and resized, as in the paper. Then, as every pytorch-grad-cam
+    method does, the mean over the layers is scaled to the full range [0, 1] once more: resizing
+    can lower a peak that lies between pixels.
 
     Args:
         raw_maps: one tensor (N, h, w) or (N, d, h, w) a layer, any sign.
@@ -52,4 +53,4 @@ def saliency(raw_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
     tensor([[[0.0000, 0.5000],
              [0.5000, 1.0000]]])
     """
-    return combine([min_max(resize(raw, size)) for raw in raw_maps])
+    return combine([resize(min_max(raw), size) for raw in raw_maps])

@@ -5,35 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import nn
 
 from .attention import LCAMAttention, Origin
-from .features import (
-    ReshapeTransform,
-    check_images,
-    class_scores,
-    forward_with_features,
-    frozen,
-    layer_names,
-)
-from .initialization import calibrate, random_attention
-from .masking import Normalization, classify_masked_features, mask_image
-from .metrics import average_drop, increase_in_confidence, masked_confidence
-from .objective import lcam_loss
-from .recipes import Recipe, find_recipe, learning_rate_factor, make_optimizer
-from .saliency import saliency
-from .training_state import TrainingState, write_history
-
-TERMS = ("loss", "cross_entropy", "average_variation", "total_variation")
+from .features import ReshapeTransform, frozen, layer_names
+from .masking import Normalization
+from .recipes import Recipe, find_recipe
+from .training_run import TrainingRun
 
 
 class LearnableCAMTrainer:
@@ -141,7 +126,7 @@ class LearnableCAMTrainer:
             ValueError: NaN images, an empty loader, a wrong normalisation, labels out of range.
             FloatingPointError: the loss became NaN or infinite; the last state is on disk.
         """
-        from accelerate import Accelerator
+        from accelerate import Accelerator  # the extra `train`: explaining does without it
 
         if self.patience is not None and val_loader is None:
             raise ValueError("patience needs a val_loader to watch")
@@ -153,9 +138,9 @@ class LearnableCAMTrainer:
             )
         accelerator = Accelerator(cpu=self.device == "cpu", mixed_precision=self.mixed_precision)
         with _random_state_kept(), _on_device(self.model, accelerator.device), frozen(self.model):
-            run = _Run(self, accelerator, train_loader)
+            run = TrainingRun(self, accelerator, train_loader)
             if state_path and state_path.exists():
-                run.state.load(state_path, run.plain, run.optimizer, self._settings())
+                run.state.load(state_path, run.plain, run.optimizer, self.settings())
             self.history = run.state.history
             run.train(val_loader, state_path)
             attention = run.result()
@@ -163,9 +148,10 @@ class LearnableCAMTrainer:
             attention.save_pretrained(self.output_dir / "attention")
         return attention
 
-    def _settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """What must be the same for a resumed training to end as an uninterrupted one."""
         start = "attention" if isinstance(self.start, LCAMAttention) else self.start
+        classifier = Origin.of(self.model)
         return {
             **dataclasses.asdict(self.recipe),
             "start": start,
@@ -173,259 +159,8 @@ class LearnableCAMTrainer:
             "seed": self.seed,
             "layers": list(self.layers),
             "normalization": dataclasses.asdict(self.normalization),
+            "classifier": [classifier.architecture, classifier.shapes, classifier.weights],
         }
-
-
-class _Run:
-    """One training in progress: what `fit` makes and throws away."""
-
-    def __init__(self, trainer: LearnableCAMTrainer, accelerator: Any, loader: Iterable[Any]):
-        self.trainer, self.accelerator, self.loader = trainer, accelerator, loader
-        self.model, self.recipe = trainer.model, trainer.recipe
-        self.state = TrainingState()
-        self._seed_epoch(0)
-        first = self._images_of(self._first_batch())
-        trainer.normalization.check(first)
-        self.input_size = tuple(first.shape[1:])
-        self.plain = self._start(first)
-        self.optimizer = make_optimizer(self.recipe, self.plain)
-        self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.attention, self.prepared = accelerator.prepare(self.plain, self.optimizer)
-
-    def _start(self, images: Tensor) -> LCAMAttention:
-        trainer = self.trainer
-        if isinstance(trainer.start, LCAMAttention):
-            trainer.start.check_model(self.model, list(trainer.layers))
-            attention = LCAMAttention(trainer.start.channels, trainer.start.num_classes)
-            attention.load_state_dict(trainer.start.state_dict())
-            return attention.to(images.device)
-        if trainer.start == "random":
-            torch.manual_seed(trainer.seed)
-            return random_attention(
-                self.model, trainer.layers, images, trainer.reshape_transform
-            )
-        return calibrate(
-            self.model, trainer.layers, images, trainer.reshape_transform, trainer.progress
-        )
-
-    def train(self, val_loader: Iterable[Any] | None, state_path: Path | None) -> None:
-        """All epochs that are left."""
-        state, trainer = self.state, self.trainer
-        if val_loader is not None and not state.history:
-            self._end_epoch(0, val_loader, time.perf_counter())
-        steps = len(self.loader) if hasattr(self.loader, "__len__") else None
-        bar = tqdm(
-            total=steps and steps * trainer.epochs,
-            initial=(steps or 0) * state.epoch + state.step,
-            desc=f"training {self.recipe.name}",
-            disable=not (trainer.progress and self.accelerator.is_main_process),
-        )
-        with bar:
-            while state.epoch < trainer.epochs and not self._stale():
-                self._epoch(bar, state_path)
-                self._end_epoch(state.epoch + 1, val_loader, self.began)
-                state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
-                self._save(state_path)
-
-    def _stale(self) -> bool:
-        patience = self.trainer.patience
-        return patience is not None and self.state.stale >= patience
-
-    def _epoch(self, bar: tqdm, state_path: Path | None) -> None:
-        state = self.state
-        self.began = time.perf_counter() - state.sums.get("seconds", 0.0)
-        self._seed_epoch(state.epoch + 1)
-        factor = learning_rate_factor(self.recipe, state.epoch)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
-        for step, batch in enumerate(self._batches(self.loader)):
-            if step < state.step:  # seen before the interruption: replayed for the random stream
-                continue
-            images, labels = self._images_of(batch), self._labels_of(batch)
-            terms = self._step(images, labels)
-            state.step = step + 1
-            for name in TERMS:
-                state.sums[name] = state.sums.get(name, 0.0) + terms[name] * len(images)
-            state.sums["images"] = state.sums.get("images", 0.0) + len(images)
-            state.sums["seconds"] = time.perf_counter() - self.began
-            bar.update()
-            bar.set_postfix({"epoch": state.epoch + 1, **{k: f"{terms[k]:.3f}" for k in TERMS}})
-            every = self.trainer.checkpoint_every
-            if every and state.step % every == 0:
-                self._save(state_path)
-        if state.step == 0:
-            raise ValueError(
-                f"the loader gave no batch in epoch {state.epoch + 1}: pass one that can be "
-                "iterated anew each epoch, such as a DataLoader or a list, and is not empty"
-            )
-
-    def _step(self, images: Tensor, labels: Tensor | None) -> dict[str, float]:
-        with self.accelerator.autocast():
-            features, classes = self._clean_pass(images, labels)
-            terms = self._loss(images, features, classes)
-        if not bool(torch.isfinite(terms["loss"])):
-            values = {name: float(value) for name, value in terms.items()}
-            raise FloatingPointError(
-                f"the loss is not finite at epoch {self.state.epoch + 1}, step "
-                f"{self.state.step + 1}: {values}. Lower the learning rate "
-                f"({self.recipe.learning_rate}) or train without mixed precision."
-            )
-        self.prepared.zero_grad()
-        self.accelerator.backward(terms["loss"])
-        self.prepared.step()
-        return {name: float(value.detach()) for name, value in terms.items()}
-
-    @torch.no_grad()
-    def _clean_pass(
-        self, images: Tensor, labels: Tensor | None
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """The feature maps, and the class to explain for each image."""
-        outputs, features = forward_with_features(
-            self.model,
-            self.trainer.layers,
-            images,
-            reshape_transform=self.trainer.reshape_transform,
-        )
-        scores = class_scores(outputs)
-        if scores.shape[1] < 2:
-            raise ValueError(
-                "the model gives one score; training needs one a class. Wrap a binary classifier "
-                "so that it returns two, for example torch.cat([-z, z], 1)."
-            )
-        return features, scores.argmax(1) if labels is None else labels
-
-    def _loss(
-        self, images: Tensor, features: Mapping[str, Tensor], classes: Tensor
-    ) -> dict[str, Tensor]:
-        """The mean over the layers of the loss terms (`lcam_loss`)."""
-        own = self.attention(features, classes)
-        if self.recipe.regularize == "batch":
-            everyone = classes.expand(len(classes), -1)
-            regularized = [m.flatten(0, 1) for m in self.attention(features, everyone)]
-        else:
-            regularized = own
-        losses = []
-        for layer, raw, maps in zip(self.trainer.layers.values(), own, regularized, strict=True):
-            mask = raw.sigmoid()
-            if self.recipe.mask == "image":
-                logits = self.model(mask_image(images, mask, self.trainer.normalization))
-            else:
-                logits = classify_masked_features(self.model, layer, images, mask)
-            losses.append(
-                lcam_loss(
-                    class_scores(logits).float(),
-                    classes,
-                    maps.sigmoid(),
-                    self.recipe.loss,
-                    batch_size=len(images),
-                )
-            )
-        return {name: torch.stack([loss[name] for loss in losses]).mean() for name in TERMS}
-
-    @torch.no_grad()
-    def _validate(self, loader: Iterable[Any]) -> dict[str, float]:
-        """Average drop and increase in confidence of the masked images, in percent."""
-        before, after = [], []
-        for batch in self._batches(loader):
-            images = self._images_of(batch)
-            features, _ = self._clean_pass(images, None)
-            scores = class_scores(self.model(images)).float().softmax(1)
-            p, classes = scores.max(1)
-            maps = saliency(self.plain(features, classes), images.shape[2:])
-            q = masked_confidence(
-                self.model, images, maps, classes, self.trainer.normalization, (1.0,)
-            )[1.0]
-            gathered = self.accelerator.gather_for_metrics((p, q))
-            before.append(gathered[0].cpu())
-            after.append(gathered[1].cpu())
-        if not before:
-            raise ValueError("the validation loader gave no batch")
-        p, q = torch.cat(before), torch.cat(after)
-        return {
-            "val_average_drop": average_drop(p, q),
-            "val_increase_in_confidence": increase_in_confidence(p, q),
-        }
-
-    def _end_epoch(self, epoch: int, val_loader: Iterable[Any] | None, began: float) -> None:
-        state = self.state
-        images = state.sums.get("images", 0.0)
-        row: dict[str, float] = {"epoch": epoch, "images": images}
-        row["seconds"] = round(time.perf_counter() - began, 3)
-        row |= {name: state.sums[name] / images for name in TERMS if images}
-        if val_loader is not None:
-            row |= self._validate(val_loader)
-            state.judge(row["val_average_drop"], self.plain)
-        state.history.append(row)
-        if self.trainer.output_dir and self.accelerator.is_main_process:
-            write_history(self.trainer.output_dir, state.history)
-
-    def _save(self, path: Path | None) -> None:
-        if path and self.accelerator.is_main_process:
-            self.state.save(path, self.plain, self.optimizer, self.trainer._settings())
-
-    def result(self) -> LCAMAttention:
-        """The best epoch's attention where patience chose one, else the last."""
-        trainer = self.trainer
-        attention = LCAMAttention(self.plain.channels, self.plain.num_classes)
-        best = self.state.best if trainer.patience is not None else {}
-        attention.load_state_dict(best or self.plain.state_dict())
-        attention.origin = Origin.of(
-            self.model,
-            recipe={**trainer._settings(), "epochs": self.state.epoch},
-            normalization=dataclasses.asdict(trainer.normalization),
-            input_size=self.input_size,
-        )
-        return attention
-
-    # Batches
-
-    def _seed_epoch(self, epoch: int) -> None:
-        from accelerate.utils import set_seed
-
-        seed = (self.trainer.seed * 1_000_003 + epoch) % 2**32
-        set_seed(seed)
-        for owner in (self.loader, getattr(self.loader, "sampler", None)):
-            generator = getattr(owner, "generator", None)
-            if isinstance(generator, torch.Generator):
-                generator.manual_seed(seed)
-
-    def _batches(self, loader: Iterable[Any]) -> Iterator[Any]:
-        if isinstance(loader, torch.utils.data.DataLoader) and self.accelerator.num_processes > 1:
-            loader = self.accelerator.prepare_data_loader(loader)
-        return iter(loader)
-
-    def _first_batch(self) -> Any:
-        for batch in self.loader:
-            return batch
-        raise ValueError("the training loader is empty: it gave no batch")
-
-    def _images_of(self, batch: Any) -> Tensor:
-        images = batch[0] if isinstance(batch, Sequence) and len(batch) else batch
-        if not isinstance(images, Tensor):
-            raise TypeError(
-                "the loader must give batches of images (N, C, H, W), or (images, labels); got a "
-                f"{type(batch).__name__}"
-            )
-        return check_images(images).to(self.accelerator.device)
-
-    def _labels_of(self, batch: Any) -> Tensor | None:
-        if self.trainer.labels == "predicted":
-            return None
-        if not isinstance(batch, Sequence) or len(batch) < 2:
-            raise TypeError("labels='dataset' needs a loader of (images, labels)")
-        labels = torch.as_tensor(batch[1]).to(self.accelerator.device)
-        if labels.shape != (len(batch[0]),) or labels.is_floating_point():
-            raise ValueError(
-                f"labels must be integers of shape ({len(batch[0])},), got {labels.dtype} of "
-                f"{tuple(labels.shape)}"
-            )
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= self.plain.num_classes:
-            raise ValueError(
-                f"labels range from {low} to {high}, the classifier has classes 0 to "
-                f"{self.plain.num_classes - 1}"
-            )
-        return labels.long()
 
 
 @contextmanager
@@ -444,10 +179,10 @@ def _on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
 @contextmanager
 def _random_state_kept() -> Iterator[None]:
     """The caller's random generators, as they were, after a block that seeds them."""
-    python, numpy = random.getstate(), np.random.get_state()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one
     try:
         with torch.random.fork_rng():
             yield
     finally:
         random.setstate(python)
-        np.random.set_state(numpy)
+        np.random.set_state(numpy)  # noqa: NPY002

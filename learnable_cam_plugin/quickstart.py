@@ -1,0 +1,116 @@
+"""The main job from end to end, in minutes, without a data set: drawn shapes, a small network."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
+from pytorch_grad_cam.base_cam import BaseCAM
+from tqdm.auto import tqdm
+
+from .cam import LearnableCAM
+from .checkpoint import atomic_path
+from .comparison import compare, explain, markdown_table, open_methods, picture
+from .shapes import (
+    CLASSES,
+    NORMALIZATION,
+    DrawnImages,
+    draw_images,
+    small_network,
+    train_classifier,
+)
+from .trainer import LearnableCAMTrainer
+
+
+def quickstart(
+    out: Path,
+    seed: int = 0,
+    train_images: int = 2000,
+    test_images: int = 300,
+    classifier_epochs: int = 12,
+    attention_epochs: int = 8,
+    resume: bool = False,
+) -> list[dict[str, Any]]:
+    """Train a small classifier of drawn shapes and the attention beside it, compare, draw.
+
+    Every image shows two different shapes; the explanation of one of them should point at it and
+    not at the other. All scores are on images that neither training saw.
+
+    Args:
+        out: folder for table.md, table.json, comparison.png and the attention's files.
+        seed: of the images, both trainings and their orders.
+        train_images, test_images: how many are drawn.
+        classifier_epochs, attention_epochs: passes over the training images.
+        resume: continue the attention's training found in `out`.
+
+    Returns:
+        the table, a row a method (see `comparison.compare`).
+    """
+    began = time.perf_counter()
+    print(f"1/4 drawing {train_images} + {test_images} images of {', '.join(CLASSES)}")
+    train, test = draw_images(train_images, seed), draw_images(test_images, seed + 10_000)
+    print(f"2/4 training a small classifier for {classifier_epochs} epochs")
+    torch.manual_seed(seed)
+    model = small_network()
+    with tqdm(total=classifier_epochs, desc="classifier") as bar:
+
+        def report(_epoch: int, loss: float) -> None:
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.3f}")
+
+        train_classifier(model, train, classifier_epochs, seed, report)
+    print(f"    it names both shapes of {accuracy(model, test):.0%} of the held-out images")
+    print("3/4 training the attention beside the frozen classifier")
+    layers = [model.get_submodule("features")]
+    trainer = LearnableCAMTrainer(
+        model,
+        layers,
+        normalization=NORMALIZATION,
+        epochs=attention_epochs,
+        seed=seed,
+        output_dir=out,
+        device="cpu",
+    )
+    dataset = torch.utils.data.TensorDataset(train.images)
+    loader = torch.utils.data.DataLoader(dataset, 32, shuffle=True)
+    attention = trainer.fit(loader, resume=resume)
+    print("4/4 explaining the held-out images")
+    methods: dict[str, BaseCAM] = {
+        "Grad-CAM": GradCAM(model, layers),
+        "Grad-CAM++": GradCAMPlusPlus(model, layers),
+        "classic CAM (untrained start)": LearnableCAM(model, layers),
+        "LearnableCAM": LearnableCAM(model, layers, attention=attention),
+    }
+    with ExitStack() as stack:
+        methods = open_methods(stack, methods)
+        rows = compare(model, methods, list(test.batches()), NORMALIZATION)
+        _draw(out / "comparison.png", methods, test)
+    table = markdown_table(rows)
+    with atomic_path(out / "table.md") as path:
+        path.write_text(table + "\n")
+    with atomic_path(out / "table.json") as path:
+        path.write_text(json.dumps({"seed": seed, "rows": rows}, indent=1))
+    print(f"\n{table}\n\nAD: average drop, lower is better. IC: increase in confidence, higher is")
+    print("better. Energy inside, pointing game: percent of the map, and of its peaks, inside the")
+    print(f"shape explained. {time.perf_counter() - began:.0f} s in all. Pictures: {out}")
+    return rows
+
+
+@torch.no_grad()
+def accuracy(model: torch.nn.Module, drawn: DrawnImages) -> float:
+    """The share of images whose two top classes are the two shapes present."""
+    top = model(drawn.images).topk(2, 1).indices.sort(1).values
+    return float((top == drawn.classes.sort(1).values).all(1).float().mean())
+
+
+def _draw(path: Path, methods: dict[str, BaseCAM], drawn: DrawnImages) -> None:
+    """Three images, each explained for both of its shapes."""
+    images = drawn.images[:3].repeat_interleave(2, 0)
+    classes = drawn.classes[:3].flatten()
+    maps = {name: explain(cam, images, classes) for name, cam in methods.items()}
+    picture(path, images, [f"explain: {CLASSES[c]}" for c in classes], maps, NORMALIZATION)
