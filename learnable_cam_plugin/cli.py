@@ -25,12 +25,15 @@ def main() -> None:
     help="Folder for the table, the picture and the attention.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the images and both trainings.")
-@click.option("--resume", is_flag=True, help="Continue an interrupted run in the same folder.")
-def quickstart(out: Path, seed: int, resume: bool) -> None:
-    """Draw images, train a classifier and its attention, compare with Grad-CAM; in minutes."""
+def quickstart(out: Path, seed: int) -> None:
+    """Draw images, train a classifier and its attention, compare with Grad-CAM; in minutes.
+
+    Run again after an interruption, it continues the attention's training.
+    """
+    from .checkpoint import CheckpointError
     from .quickstart import quickstart as run
 
     try:
-        run(out, seed, resume=resume)
-    except FileExistsError as error:
-        raise click.ClickException(f"{out}: {error}; --resume continues it") from error
+        run(out, seed)
+    except CheckpointError as error:
+        raise click.ClickException(f"{error}. Choose another --out, or remove {out}.") from error

@@ -34,11 +34,11 @@ def quickstart(
     test_images: int = 300,
     classifier_epochs: int = 12,
     attention_epochs: int = 8,
-    resume: bool = False,
 ) -> list[dict[str, Any]]:
     """Train a small classifier of drawn shapes and the attention beside it, compare, draw.
 
-    Every image shows two different shapes; the explanation of one of them should point at it and
+    Run again with the same `out` and seed after an interruption, it continues the attention's
+    training where it was. Every image shows two different shapes; the explanation of one of them should point at it and
     not at the other. All scores are on images that neither training saw.
 
     Args:
@@ -46,7 +46,6 @@ def quickstart(
         seed: of the images, both trainings and their orders.
         train_images, test_images: how many are drawn.
         classifier_epochs, attention_epochs: passes over the training images.
-        resume: continue the attention's training found in `out`.
 
     Returns:
         the table, a row a method (see `comparison.compare`).
@@ -78,7 +77,7 @@ def quickstart(
     )
     dataset = torch.utils.data.TensorDataset(train.images)
     loader = torch.utils.data.DataLoader(dataset, 32, shuffle=True)
-    attention = trainer.fit(loader, resume=resume)
+    attention = trainer.fit(loader, resume=True)
     print("4/4 explaining the held-out images")
     methods: dict[str, BaseCAM] = {
         "Grad-CAM": GradCAM(model, layers),

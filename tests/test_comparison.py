@@ -1,0 +1,50 @@
+import pytest
+import torch
+from PIL import Image
+from pytorch_grad_cam import GradCAM
+
+from learnable_cam_plugin import LearnableCAM
+from learnable_cam_plugin.comparison import compare, explain, markdown_table, picture
+from learnable_cam_plugin.metrics import average_drop, masked_confidence
+
+from .conftest import UNIT
+
+
+def test_rows_hold_the_papers_columns_and_agree_with_the_metrics(tiny, images):
+    tiny.eval()
+    methods = {
+        "Grad-CAM": GradCAM(tiny, [tiny[4]]),
+        "LearnableCAM": LearnableCAM(tiny, [tiny[4]]),
+    }
+    rows = compare(tiny, methods, [images[:3], images[3:]], UNIT, progress=False)
+    assert [row["method"] for row in rows] == list(methods)
+    with torch.no_grad():
+        p, classes = tiny(images).softmax(1).max(1)
+    maps = explain(methods["LearnableCAM"], images, classes)
+    masked = masked_confidence(tiny, images, maps, classes, UNIT)
+    assert rows[1]["AD 50%"] == pytest.approx(average_drop(p, masked[0.5]), abs=1e-3)
+    assert {"AD 100%", "IC 15%", "ms", "images"} <= rows[1].keys()
+    assert rows[1]["images"] == 4
+    assert "| LearnableCAM |" in markdown_table(rows)
+
+
+def test_regions_add_the_location(tiny, images):
+    regions = torch.zeros(4, 20, 24, dtype=torch.bool)
+    regions[:, :, :12] = True
+    batch = (images, torch.tensor([0, 1, 2, 3]), regions)
+    (row,) = compare(tiny, {"a": LearnableCAM(tiny, [tiny[4]])}, [batch], UNIT, progress=False)
+    assert 0 <= row["energy inside"] <= 100
+    assert 0 <= row["pointing game"] <= 100
+
+
+def test_no_image_is_an_error(tiny):
+    with pytest.raises(ValueError, match="no image"):
+        compare(tiny, {}, [], UNIT, progress=False)
+
+
+def test_the_picture_is_an_image_of_all_methods(tmp_path, images):
+    picture(tmp_path / "p.png", images, list("abcd"), {"m": torch.rand(4, 20, 24)}, UNIT)
+    with Image.open(tmp_path / "p.png") as image:
+        assert image.width > 300
+        assert image.height > 600
+    assert [p.name for p in tmp_path.iterdir()] == ["p.png"]
