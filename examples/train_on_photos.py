@@ -61,12 +61,7 @@ def main(
     train = PhotoFolder(train_folder, normalization, train=True)
     val = PhotoFolder(val_folder, normalization)
     print(f"{len(train)} photographs to train on, {len(val)} others to score on")
-    methods = {
-        "Grad-CAM": GradCAM(model, layers),
-        "Grad-CAM++": GradCAMPlusPlus(model, layers),
-        "classic CAM (head start, untrained)": LearnableCAM(model, layers),
-    }
-    cost = {}
+    trained, cost = {}, {}
     for recipe, start in itertools.product(recipes, starts):
         trainer = LearnableCAMTrainer(
             model,
@@ -81,11 +76,18 @@ def main(
         loader = DataLoader(train, batch_size, shuffle=True, drop_last=True)
         attention = trainer.fit(loader, resume=resume)
         name = f"{NAMES.get(recipe, recipe)}, {start} start"
-        methods[name] = LearnableCAM(model, layers, attention=attention)
+        trained[name] = LearnableCAM(model, layers, attention=attention)
         cost[name] = {
             "epochs": epochs,
             "training s": round(sum(row["seconds"] for row in trainer.history)),
         }
+    # Only now: while they exist, the library's classes keep the maps of every forward pass.
+    methods = {
+        "Grad-CAM": GradCAM(model, layers),
+        "Grad-CAM++": GradCAMPlusPlus(model, layers),
+        "classic CAM (head start, untrained)": LearnableCAM(model, layers),
+        **trained,
+    }
     began = time.perf_counter()
     with ExitStack() as stack:
         methods = open_methods(stack, methods)

@@ -37,9 +37,9 @@ def quickstart(
 ) -> list[dict[str, Any]]:
     """Train a small classifier of drawn shapes and the attention beside it, compare, draw.
 
-    Run again with the same `out` and seed after an interruption, it continues the attention's
-    training where it was. Every image shows two different shapes; the explanation of one of them should point at it and
-    not at the other. All scores are on images that neither training saw.
+    Every image shows two different shapes; the explanation of one of them should point at it and
+    not at the other. All scores are on images that neither training saw. Run again with the same
+    `out` and seed after an interruption, it continues the attention's training where it was.
 
     Args:
         out: folder for table.md, table.json, comparison.png and the attention's files.
