@@ -187,6 +187,7 @@ class LearnableCAM(BaseCAM):
         """As BaseCAM's: float32 numpy (N, H, W) in [0, 1]; `targets` may be left out."""
         return super().__call__(input_tensor, targets, aug_smooth, eigen_smooth)
 
+    @torch.no_grad()
     def compute_cam_per_layer(
         self, input_tensor: Tensor, targets: Sequence[Any] | None, eigen_smooth: bool
     ) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -116,8 +117,8 @@ class TrainingRun:
         with self.accelerator.autocast():
             features, classes = self._clean_pass(images, labels)
             terms = self._loss(images, features, classes)
-        if not bool(torch.isfinite(terms["loss"])):
-            values = {name: float(value) for name, value in terms.items()}
+        values = {name: float(value.detach()) for name, value in terms.items()}
+        if not math.isfinite(values["loss"]):
             raise FloatingPointError(
                 f"the loss is not finite at epoch {self.state.epoch + 1}, step "
                 f"{self.state.step + 1}: {values}. Lower the learning rate "
@@ -126,7 +127,7 @@ class TrainingRun:
         self.prepared.zero_grad()
         self.accelerator.backward(terms["loss"])
         self.prepared.step()
-        return {name: float(value.detach()) for name, value in terms.items()}
+        return values
 
     @torch.no_grad()
     def _clean_pass(
