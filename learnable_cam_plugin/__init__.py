@@ -5,6 +5,7 @@
 
 from .attention import LCAMAttention, load_attention
 from .cam import LearnableCAM
+from .captum_adapter import InputLearnableCam, LayerLearnableCam
 from .checkpoint import CheckpointError
 from .initialization import calibrate, random_attention
 from .masking import Normalization
@@ -15,7 +16,9 @@ from .trainer import LearnableCAMTrainer
 __all__ = [
     "RECIPES",
     "CheckpointError",
+    "InputLearnableCam",
     "LCAMAttention",
+    "LayerLearnableCam",
     "LearnableCAM",
     "LearnableCAMTrainer",
     "LossWeights",

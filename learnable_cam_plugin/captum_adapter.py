@@ -1,0 +1,186 @@
+"""Learned class activation maps behind Captum's interface: one forward pass, no backward."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from captum._utils.common import _select_targets
+from captum.attr import Attribution, LayerActivation, LayerAttribution
+from torch import Tensor, nn
+
+from .attention import LCAMAttention, check_classes, load_attention
+from .features import ReshapeTransform, as_feature_maps, check_images, evaluating
+from .saliency import saliency
+
+Inputs = Tensor | tuple[Tensor, ...]
+
+
+class LayerLearnableCam(LayerAttribution):
+    """L-CAM as a Captum layer attribution: the raw map of a class at the layer's resolution.
+
+    Takes `LayerGradCam`'s arguments and returns what it returns: (N, 1, h, w), of any sign.
+    Upsampled with `LayerAttribution.interpolate(..., "bilinear")` and scaled to [0, 1], it is the
+    saliency of `LearnableCAM`.
+
+    Args:
+        forward_func: the classifier, a DataParallel of it, or a function around it. A module is put
+            in eval mode for the pass; with a function that is up to the caller, as in Captum.
+        layer: the layer whose output the attention reads.
+        attention: a trained attention: module, file, folder or hub id.
+        device_ids: for a function around a DataParallel, as in Captum.
+        reshape_transform: as in pytorch-grad-cam, for layers of tokens.
+
+    Raises:
+        CheckpointError: the attention was made for another model or layer.
+        ValueError: `forward_func` is a function and the attention covers several layers.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    ...                     nn.Linear(8, 5))
+    >>> attention = LCAMAttention({"0": 8}, num_classes=5)
+    >>> images = torch.rand(2, 3, 12, 12)
+    >>> attribution = LayerLearnableCam(net, net[0], attention).attribute(images, target=[1, 4])
+    >>> tuple(attribution.shape), tuple(LayerAttribution.interpolate(attribution, (12, 12)).shape)
+    ((2, 1, 10, 10), (2, 1, 12, 12))
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: nn.Module,
+        attention: LCAMAttention | str | os.PathLike[str],
+        device_ids: list[int] | None = None,
+        reshape_transform: ReshapeTransform | None = None,
+    ) -> None:
+        super().__init__(forward_func, layer, device_ids)
+        self.attention = load_attention(attention)
+        self.reshape_transform = reshape_transform
+        inner = forward_func.module if isinstance(forward_func, nn.DataParallel) else forward_func
+        self._model = inner if isinstance(inner, nn.Module) else None  # None: a function
+        names: list[str] = []
+        if self._model is not None:
+            names = [name for name, module in self._model.named_modules() if module is layer]
+        if self._model is not None and names:
+            self.attention.check_model(self._model, names[:1])
+        elif len(self.attention.channels) == 1:
+            names = list(self.attention.channels)
+        else:
+            raise ValueError(
+                f"the attention covers the layers {list(self.attention.channels)}, and which of "
+                "them `layer` is cannot be seen through a function: pass the module, or an "
+                "attention of one layer"
+            )
+        self._name = names[0]
+
+    @torch.no_grad()
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        attribute_to_layer_input: bool = False,
+        relu_attributions: bool = False,
+        attr_dim_summation: bool = True,
+    ) -> Tensor:
+        """The map of the target class, as `LayerGradCam.attribute` gives it.
+
+        Args:
+            inputs: a tensor or a tuple of them, (N, ...), as the forward function takes them.
+            target: the class: an int or a tensor with one for all, a list or tensor with one an
+                image, a tuple (class,) or a list of such. Needed if there are several classes.
+            additional_forward_args: passed on to the forward function.
+            attribute_to_layer_input: read the layer's input instead of its output.
+            relu_attributions: keep the positive part only.
+            attr_dim_summation: False gives W_y * A before the sum over channels, (N, C, h, w).
+
+        Returns:
+            (N, 1, h, w), or (N, C, h, w); type and device of the layer's output.
+
+        Raises:
+            AssertionError: what Captum raises for a missing or malformed target.
+            IndexError: a class out of range.
+            TypeError, ValueError: the layer gives no feature maps (N, C, h, w).
+        """
+        for one in inputs if isinstance(inputs, tuple) else (inputs,):
+            if one.ndim in (4, 5):
+                check_images(one)
+        with nullcontext() if self._model is None else evaluating(self._model):
+            output = LayerActivation(self.forward_func, self.layer, self.device_ids).attribute(
+                inputs, additional_forward_args, attribute_to_layer_input
+            )
+        maps = as_feature_maps(self._name, output, self.reshape_transform)
+        classes = self._classes(target, len(maps)).to(maps.device)
+        self.attention.to(maps.device)
+        if attr_dim_summation:
+            result = self.attention({self._name: maps}, classes)[0][:, None]
+        else:
+            result = self.attention.weighted_features(self._name, maps, classes)
+        return (result.relu() if relu_attributions else result).to(maps.dtype)
+
+    def _classes(self, target: Any, count: int) -> Tensor:
+        """The class of each sample, (N,), by Captum's own selection from a table of indices."""
+        num_classes = self.attention.num_classes
+        if target is None:
+            assert num_classes == 1, (
+                "Target not provided when necessary, cannot take gradient with respect to "
+                "multiple outputs."  # Captum's words
+            )
+            return torch.zeros(count, dtype=torch.long)
+        if isinstance(target, int):
+            check_classes(torch.tensor(target % num_classes if target < 0 else target), num_classes)
+        table = torch.arange(num_classes).expand(count, -1)
+        return _select_targets(table, target.cpu() if isinstance(target, Tensor) else target)
+
+
+class InputLearnableCam(Attribution):
+    """The saliency at the input's resolution, for Captum's visualization and metrics as it is.
+
+    The same map as `LearnableCAM` of pytorch-grad-cam gives, repeated for each input channel.
+
+    Args: as of `LayerLearnableCam`.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    ...                     nn.Linear(8, 5))
+    >>> explainer = InputLearnableCam(net, net[0], LCAMAttention({"0": 8}, num_classes=5))
+    >>> tuple(explainer.attribute(torch.rand(2, 3, 12, 12), target=3).shape)
+    (2, 3, 12, 12)
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: nn.Module,
+        attention: LCAMAttention | str | os.PathLike[str],
+        device_ids: list[int] | None = None,
+        reshape_transform: ReshapeTransform | None = None,
+    ) -> None:
+        super().__init__(forward_func)
+        self.layer_method = LayerLearnableCam(
+            forward_func, layer, attention, device_ids, reshape_transform
+        )
+
+    @torch.no_grad()
+    def attribute(
+        self, inputs: Inputs, target: Any = None, additional_forward_args: Any = None
+    ) -> Inputs:
+        """The saliency of the target class in [0, 1], in the shape of each input.
+
+        Args:
+            inputs, target, additional_forward_args: as of `LayerLearnableCam.attribute`.
+
+        Returns:
+            a tensor, or a tuple if `inputs` is one: (N, C, H, W) or (N, C, D, H, W) each; an input
+            that is no image, such as a vector of features, gets zeros.
+        """
+        raw = self.layer_method.attribute(inputs, target, additional_forward_args)[:, 0]
+
+        def at(one: Tensor) -> Tensor:
+            if one.ndim != raw.ndim + 1:
+                return torch.zeros_like(one)
+            full = saliency([raw], one.shape[2:]).to(one)
+            return full[:, None].expand_as(one).clone()
+
+        return tuple(at(one) for one in inputs) if isinstance(inputs, tuple) else at(inputs)
