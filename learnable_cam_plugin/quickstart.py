@@ -32,7 +32,7 @@ def quickstart(
     seed: int = 0,
     train_images: int = 2000,
     test_images: int = 300,
-    classifier_epochs: int = 12,
+    classifier_epochs: int = 24,
     attention_epochs: int = 8,
 ) -> list[dict[str, Any]]:
     """Train a small classifier of drawn shapes and the attention beside it, compare, draw.

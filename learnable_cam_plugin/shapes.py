@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .masking import Normalization
+from .masking import Normalization, mask_image
+from .saliency import resize
 
 CLASSES = ("circle", "square", "triangle", "cross", "ring", "star")
 SIZE = 96
@@ -151,26 +152,38 @@ def train_classifier(
     seed: int,
     report: Callable[[int, float], None] | None = None,
 ) -> None:
-    """Train a classifier to give half of its probability to each of an image's two shapes.
+    """Train a classifier to share its probability between an image's two shapes.
+
+    Half of the images are seen through a random soft mask, and a shape's share of the probability
+    is its share of what is left visible: masked images, on which explanations are scored, are then
+    nothing foreign to the classifier.
 
     Args:
         model: gives a score for each of `CLASSES`.
         drawn: what to train on.
         epochs: passes over it, in batches of 32.
-        seed: of the order.
+        seed: of the order and the masks.
         report: called after each epoch with its number, from 0, and the last loss.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-3)
-    goal = F.one_hot(drawn.classes, len(CLASSES)).sum(1) / 2
-    steps = epochs * (len(goal) // 32)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    steps = len(drawn.images) // 32
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * steps)
     model.train()
     for epoch in range(epochs):
-        order = torch.randperm(len(goal), generator=generator)
-        for i in range(len(goal) // 32):
-            part = order[32 * i : 32 * (i + 1)]
-            loss = F.cross_entropy(model(drawn.images[part]), goal[part])
+        order = torch.randperm(len(drawn.images), generator=generator)
+        for part in order[: 32 * steps].split(32):
+            masks = resize(torch.rand(32, 4, 4, generator=generator), (SIZE, SIZE)) * 1.6
+            masks = masks.clamp(max=1.0)
+            masks[::2] = 1.0
+            visible = (drawn.regions[part] * masks[:, None]).sum((2, 3))
+            visible = visible / drawn.regions[part].sum((2, 3))
+            goal = torch.zeros(32, len(CLASSES)).scatter_(
+                1, drawn.classes[part], visible / visible.sum(1, keepdim=True)
+            )
+            loss = F.cross_entropy(
+                model(mask_image(drawn.images[part], masks, NORMALIZATION)), goal
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
