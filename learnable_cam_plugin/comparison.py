@@ -155,7 +155,7 @@ def picture(
                 axis.set_title(name, fontsize=9)
         axes[row, 0].set_ylabel(title, fontsize=8)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=90)
 
 
 def open_methods(stack: ExitStack, methods: Mapping[str, BaseCAM]) -> dict[str, BaseCAM]:
