@@ -9,6 +9,7 @@ an interruption. Nothing is downloaded; the labels are the classifier's own pred
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import time
@@ -31,6 +32,7 @@ from learnable_cam_plugin.comparison import (
     predict,
 )
 from learnable_cam_plugin.photos import PhotoFolder, efficientnet_lite0
+from learnable_cam_plugin.recipes import find_recipe
 
 NAMES = {"l-cam-img": "L-CAM-Img", "l-cam-fm": "L-CAM-Fm"}
 
@@ -41,6 +43,7 @@ NAMES = {"l-cam-img": "L-CAM-Img", "l-cam-fm": "L-CAM-Fm"}
 @click.option("--out", type=click.Path(path_type=Path), default=Path("photos-output"))
 @click.option("--recipe", "recipes", multiple=True, default=["l-cam-img"], show_default=True)
 @click.option("--start", "starts", multiple=True, default=["head"], show_default=True)
+@click.option("--learning-rate", type=float, help="instead of the recipe's")
 @click.option("--epochs", default=6, show_default=True)
 @click.option("--batch-size", default=16, show_default=True)
 @click.option("--seed", default=0, show_default=True)
@@ -51,6 +54,7 @@ def main(
     out: Path,
     recipes: tuple[str, ...],
     starts: tuple[str, ...],
+    learning_rate: float | None,
     epochs: int,
     batch_size: int,
     seed: int,
@@ -63,10 +67,13 @@ def main(
     print(f"{len(train)} photographs to train on, {len(val)} others to score on")
     trained, cost = {}, {}
     for recipe, start in itertools.product(recipes, starts):
+        chosen = find_recipe(recipe)
+        if learning_rate:
+            chosen = dataclasses.replace(chosen, learning_rate=learning_rate)
         trainer = LearnableCAMTrainer(
             model,
             layers,
-            recipe=recipe,
+            recipe=chosen,
             start=start,  # type: ignore[arg-type]
             normalization=normalization,
             epochs=epochs,
