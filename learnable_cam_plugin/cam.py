@@ -33,6 +33,7 @@ def target_category(target: Any) -> int:
         TypeError: the target names no class, so no learned map belongs to it.
     """
     category = getattr(target, "category", getattr(target, "main_category", None))
+    # A segmentation target has a category too, but of its mask's pixels, not of the image.
     named = not hasattr(target, "mask") and not isinstance(category, bool)
     if named and isinstance(category, (int, np.integer)):
         return int(category)
@@ -197,8 +198,8 @@ class LearnableCAM(BaseCAM):
         recorder.release()
         if self.attention is None:
             heads = {name: recorder.probe.head(scores, maps) for name, maps in features.items()}
-            recorder.probe = None
             self.attention = head_start(heads, features, self.model)
+            recorder.probe = None
         if scores.shape[1] != self.attention.num_classes:
             raise ValueError(
                 f"the model gives {scores.shape[1]} class scores, the attention explains "

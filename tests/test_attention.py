@@ -111,6 +111,12 @@ def test_a_mismatched_model_is_refused_naming_both_sides(tiny):
     attention.check_model(other, ["4"])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_same_model_in_another_precision_is_accepted(tiny, dtype):
+    attention = make(tiny)
+    attention.check_model(tiny.to(dtype), ["4"])
+
+
 def test_what_is_no_attention_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
