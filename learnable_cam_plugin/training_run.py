@@ -202,16 +202,23 @@ class TrainingRun:
 
     def _end_epoch(self, epoch: int, val_loader: Iterable[Any] | None, began: float) -> None:
         state = self.state
-        images = state.sums.get("images", 0.0)
+        sums = self._over_processes(state.sums)
+        images = sums.get("images", 0.0)
         row: dict[str, float] = {"epoch": epoch, "images": images}
         row["seconds"] = round(time.perf_counter() - began, 3)
-        row |= {name: state.sums[name] / images for name in TERMS if images}
+        row |= {name: sums[name] / images for name in TERMS if images}
         if val_loader is not None:
             row |= self._validate(val_loader)
             state.judge(row["val_average_drop"], self.plain)
         state.history.append(row)
         if self.trainer.output_dir and self.accelerator.is_main_process:
             write_history(self.trainer.output_dir, state.history)
+
+    def _over_processes(self, sums: Mapping[str, float]) -> dict[str, float]:
+        if self.accelerator.num_processes == 1 or not sums:
+            return dict(sums)
+        own = torch.tensor(list(sums.values()), device=self.accelerator.device)
+        return dict(zip(sums, self.accelerator.reduce(own).tolist(), strict=True))
 
     def _save(self, path: Path | None) -> None:
         if path and self.accelerator.is_main_process:

@@ -242,6 +242,28 @@ def test_a_killed_process_resumes_to_the_same_result(tmp_path):
     assert same(resumed, trainer(tiny_network(), epochs=4).fit(loader()))
 
 
+def test_two_processes_train_one_attention(tmp_path):
+    """Under accelerate each process sees half of the images, and all end with the same weights."""
+    script = textwrap.dedent(
+        f"""
+        from accelerate import PartialState, debug_launcher
+        from tests.test_trainer import loader, tiny_network, trainer
+        def run():
+            t = trainer(tiny_network(), epochs=2, output_dir={str(tmp_path)!r})
+            attention = t.fit(loader(16), loader(8, shuffle=False))
+            assert t.history[-1]["images"] == 16, t.history
+            attention.save({str(tmp_path)!r} + f"/{{PartialState().process_index}}.safetensors")
+        debug_launcher(run, num_processes=2)
+        """
+    )
+    root = os.path.dirname(os.path.dirname(__file__))
+    subprocess.run([sys.executable, "-c", script], cwd=root, check=True, timeout=300)
+    first, second = (load_attention(tmp_path / f"{i}.safetensors") for i in (0, 1))
+    assert same(first, second)
+    untrained = calibrate(tiny_network(), ["4"], pixels())
+    assert not same(first, untrained)
+
+
 def test_a_training_is_not_overwritten_nor_continued_with_other_settings(tmp_path):
     trainer(tiny_network(), output_dir=tmp_path).fit(loader())
     with pytest.raises(FileExistsError, match="pass resume=True"):
