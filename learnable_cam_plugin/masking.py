@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -82,11 +82,13 @@ def mask_image(images: Tensor, mask: Tensor, normalization: Normalization) -> Te
 
 
 def classify_masked_features(
-    model: nn.Module, layer: nn.Module, images: Tensor, mask: Tensor
+    forward: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor, mask: Tensor
 ) -> Tensor:
     """L-CAM-Fm: the classifier's logits when the feature maps of `layer` are `A * mask`.
 
     Args:
+        forward: the classifier, or a `Replay` of it that computes only what follows the layer.
+        layer: the target layer.
         images: (N, C, H, W), as the classifier expects them.
         mask: (N, h, w), the size of the layer's feature maps.
 
@@ -103,4 +105,4 @@ def classify_masked_features(
             )
         return output * mask[:, None].to(output.dtype)
 
-    return forward_from_layer(model, layer, apply, images)
+    return forward_from_layer(forward, layer, apply, images)

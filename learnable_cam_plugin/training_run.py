@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from .masking import classify_masked_features, mask_image
 from .metrics import average_drop, increase_in_confidence, masked_confidence
 from .objective import lcam_loss
 from .recipes import learning_rate_factor, make_optimizer
+from .replay import Replay
 from .saliency import saliency
 from .training_state import TrainingState, write_history
 
@@ -43,10 +45,22 @@ class TrainingRun:
         first = self._images_of(self._first_batch())
         trainer.normalization.check(first)
         self.input_size = tuple(first.shape[1:])
+        self.replays = self._replays(first) if self.recipe.mask == "features" else {}
         self.plain = self._start(first)
         self.optimizer = make_optimizer(self.recipe, self.plain)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.attention, self.prepared = accelerator.prepare(self.plain, self.optimizer)
+
+    def _replays(self, images: Tensor) -> dict[str, Replay]:
+        """For L-CAM-Fm: the layers after which the network can be replayed, tried on a batch."""
+        found = {}
+        for name in self.trainer.layers:
+            replay = Replay(self.model, name)
+            with torch.no_grad(), replay.recording():
+                outputs = self.model(images)
+            if replay.reproduces(images, class_scores(outputs)):
+                found[name] = replay
+        return found
 
     def _start(self, images: Tensor) -> LCAMAttention:
         trainer = self.trainer
@@ -134,12 +148,15 @@ class TrainingRun:
         self, images: Tensor, labels: Tensor | None
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The feature maps, and the class to explain for each image."""
-        outputs, features = forward_with_features(
-            self.model,
-            self.trainer.layers,
-            images,
-            reshape_transform=self.trainer.reshape_transform,
-        )
+        with ExitStack() as stack:
+            for replay in self.replays.values():
+                stack.enter_context(replay.recording())
+            outputs, features = forward_with_features(
+                self.model,
+                self.trainer.layers,
+                images,
+                reshape_transform=self.trainer.reshape_transform,
+            )
         scores = class_scores(outputs)
         if scores.shape[1] < 2:
             raise ValueError(
@@ -159,12 +176,15 @@ class TrainingRun:
         else:
             regularized = own
         losses = []
-        for layer, raw, maps in zip(self.trainer.layers.values(), own, regularized, strict=True):
+        for (name, layer), raw, maps in zip(
+            self.trainer.layers.items(), own, regularized, strict=True
+        ):
             mask = raw.sigmoid()
             if self.recipe.mask == "image":
                 logits = self.model(mask_image(images, mask, self.trainer.normalization))
             else:
-                logits = classify_masked_features(self.model, layer, images, mask)
+                forward = self.replays.get(name, self.model)
+                logits = classify_masked_features(forward, layer, images, mask)
             losses.append(
                 lcam_loss(
                     class_scores(logits).float(),
