@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur
 
 from .features import forward_from_layer
 from .saliency import resize
+
+FILLINGS = ("black", "mean", "blur")
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,56 @@ class Normalization:
             )
 
 
-def mask_image(images: Tensor, mask: Tensor, normalization: Normalization) -> Tensor:
+def background(images: Tensor, normalization: Normalization, filling: str) -> Tensor:
+    """What shows where a mask hides the image: images (N, C, H, W), normalised as `images` are.
+
+    Args:
+        images: (N, C, H, W), normalised; (N, C, D, H, W) too for "black" and "mean".
+        normalization: what the images went through.
+        filling: "black", 0 in [0, 1] pixels; "mean", each image's own mean pixel; "blur", the
+            image under a Gaussian with a sigma of 1/16 of its shorter side (14 pixels of 224),
+            cut off at 3 sigma: colours stay, shapes go.
+
+    >>> background(torch.rand(2, 3, 4, 4), Normalization([0.5], [0.25]), "black").unique()
+    tensor([-2.])
+    """
+    if filling == "black":
+        return normalization.normalize(torch.zeros_like(images[:1])).expand_as(images)
+    if filling == "mean":
+        return images.mean(tuple(range(2, images.ndim)), keepdim=True).expand_as(images)
+    if filling == "blur":
+        if images.ndim != 4:
+            raise ValueError(
+                f"filling 'blur' is for images (N, C, H, W), got {tuple(images.shape)}; use "
+                "'black' or 'mean'"
+            )
+        sigma = min(images.shape[2:]) / 16
+        window = 2 * round(3 * sigma) + 1
+        # one side at a time: the same blur as both at once, in 2 * window instead of window ** 2
+        rows = gaussian_blur(images, [1, window], [sigma, sigma])
+        return gaussian_blur(rows, [window, 1], [sigma, sigma])
+    raise ValueError(f"filling is {filling!r}; it must be one of {', '.join(FILLINGS)}")
+
+
+def mask_image(
+    images: Tensor, mask: Tensor, normalization: Normalization, filling: str = "black"
+) -> Tensor:
     """L-CAM-Img (and the paper's evaluation): multiply the image by a mask in [0, 1] pixel space.
 
     `normalize(denormalize(x) * m)` written as a blend with the normalised black image, which is
-    the same and takes one step.
+    the same and takes one step. Other fillings are blended in the same way.
 
     Args:
         images: (N, C, H, W) or (N, C, D, H, W), normalised.
         mask: (N, h, w) or (N, d, h, w) in [0, 1]; resized bilinearly to the images.
         normalization: what the images went through.
+        filling: what shows where the mask is 0, one of `FILLINGS`; see `background`.
 
     Returns:
         the masked images, normalised, in the shape of `images`.
     """
-    black = normalization.normalize(torch.zeros_like(images[:1]))
-    return torch.lerp(black.expand_as(images), images, resize(mask, images.shape[2:])[:, None])
+    behind = background(images, normalization, filling)
+    return torch.lerp(behind, images, resize(mask, images.shape[2:])[:, None])
 
 
 def classify_masked_features(

@@ -13,7 +13,7 @@ from learnable_cam_plugin.metrics import (
     pointing_hit,
 )
 
-from .conftest import UNIT
+from ..conftest import UNIT
 
 
 @settings(deadline=None)

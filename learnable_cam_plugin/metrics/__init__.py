@@ -1,0 +1,51 @@
+"""How well a saliency map explains a classifier: each metric gives a number an image.
+
+| module | what is asked |
+| --- | --- |
+| `confidence` | does the class survive when only what the map shows is left? (the L-CAM paper) |
+| `perturbation` | does it fade, and come back, in the map's order of pixels? (RISE, ROAD) |
+| `localization` | does the map lie where the object is known to be? |
+| `adcc` | is the map small, stable and sufficient at once? |
+| `intervals` | how sure is a mean over images? |
+"""
+
+from .adcc import adcc, coherency, complexity
+from .confidence import (
+    KEEP,
+    average_drop,
+    check_saliency,
+    confidence,
+    drops,
+    increase_in_confidence,
+    increases,
+    keep_top,
+    masked_confidence,
+)
+from .intervals import Interval, bootstrap
+from .localization import cell_regions, energy_inside, grid_pointing, mosaics, pointing_hit
+from .perturbation import deletion, insertion, road
+
+__all__ = [
+    "KEEP",
+    "Interval",
+    "adcc",
+    "average_drop",
+    "bootstrap",
+    "cell_regions",
+    "check_saliency",
+    "coherency",
+    "complexity",
+    "confidence",
+    "deletion",
+    "drops",
+    "energy_inside",
+    "grid_pointing",
+    "increase_in_confidence",
+    "increases",
+    "insertion",
+    "keep_top",
+    "masked_confidence",
+    "mosaics",
+    "pointing_hit",
+    "road",
+]

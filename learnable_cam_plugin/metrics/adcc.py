@@ -1,0 +1,84 @@
+"""ADCC: average drop, coherency and complexity in one number.
+
+Poppi, Cornia, Baraldi, Cucchiara, CVPR Workshops 2021 (arXiv 2104.10252): each of the three can be
+fooled by a map that explains nothing; their harmonic mean less so. All are in percent.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..saliency import min_max
+from .confidence import check_saliency
+
+
+def complexity(saliency: Tensor) -> Tensor:
+    """100 * the mean of each map (N,), in [0, 100]; lower is better.
+
+    Args:
+        saliency: (N, H, W) in [0, 1].
+
+    >>> complexity(torch.tensor([[[0.0, 1.0]], [[0.0, 0.5]]]))
+    tensor([50., 25.])
+    """
+    return check_saliency(saliency).flatten(1).mean(1) * 100
+
+
+def coherency(saliency: Tensor, again: Tensor) -> Tensor:
+    """How like (N,) each map and the map of the image masked by it are, in [0, 100]; higher better.
+
+    100 * (1 + r) / 2 of their Pearson correlation r: 100 for the same map, 50 for unrelated ones.
+    The correlation of a constant map is not defined: two of them are alike (100), one is unrelated
+    to anything else (50).
+
+    Args:
+        saliency: (N, H, W) in [0, 1], of the images.
+        again: (N, H, W) in [0, 1], of the same classes, of `mask_image(images, saliency, ...)`.
+
+    >>> maps = torch.tensor([[[0.0, 0.5, 1.0]]])
+    >>> [float(coherency(maps, m).round()) for m in (maps, 1 - maps, torch.ones(1, 1, 3))]
+    [100.0, 0.0, 50.0]
+    """
+    if saliency.shape != again.shape:
+        raise ValueError(
+            "the two maps of each image must have one shape, got "
+            f"{tuple(saliency.shape)} and {tuple(again.shape)}"
+        )
+    # the correlation does not mind the scale; at full scale no map is too faint to square
+    a, b = (min_max(check_saliency(maps).flatten(1).double()) for maps in (saliency, again))
+    flat_a, flat_b = ((maps == 0).all(1) for maps in (a, b))
+    a, b = (maps - maps.mean(1, keepdim=True) for maps in (a, b))
+    norms = a.norm(dim=1) * b.norm(dim=1)
+    r = ((a * b).sum(1) / torch.where(norms > 0, norms, 1)).clamp(-1, 1)
+    r = torch.where(flat_a & flat_b, 1.0, torch.where(flat_a | flat_b, 0.0, r))
+    return (100 * (1 + r) / 2).to(saliency.dtype)
+
+
+def adcc(drop: Tensor, coherency: Tensor, complexity: Tensor) -> Tensor:
+    """The harmonic mean (N,) of 100 - drop, coherency and 100 - complexity; higher is better.
+
+    Args:
+        drop: (N,) in [0, 100], of `drops`.
+        coherency: (N,) in [0, 100].
+        complexity: (N,) in [0, 100].
+
+    Returns:
+        (N,) in [0, 100]; 0 where one of the three is 0, as for a map of ones.
+
+    >>> adcc(torch.tensor([0.0, 100.0]), torch.tensor([100.0, 100.0]), torch.tensor([50.0, 0.0]))
+    tensor([75.,  0.], dtype=torch.float64)
+    """
+    parts = {"drop": drop, "coherency": coherency, "complexity": complexity}
+    for name, values in parts.items():
+        if values.ndim != 1 or values.shape != drop.shape or not len(values):
+            shapes = {name: tuple(values.shape) for name, values in parts.items()}
+            raise ValueError(f"three vectors (N,) of the same N > 0 are needed, got {shapes}")
+        if not bool(((values >= 0) & (values <= 100)).all()):
+            raise ValueError(
+                f"{name} must lie in [0, 100] (percent, not NaN), got {values.tolist()}"
+            )
+    good = torch.stack(
+        [100 - drop.double(), coherency.double().to(drop.device), 100 - complexity.double()]
+    )
+    return torch.where((good > 0).all(0), 3 / (1 / good.clamp(min=1e-300)).sum(0), 0.0)

@@ -1,0 +1,206 @@
+"""Average drop and increase in confidence: is what the map shows enough for the class?
+
+The protocol is the L-CAM paper's (Gkartzonika et al., ECCV Workshops 2022, section 4.2): the
+predicted class is explained, the saliency masks the [0, 1] image, and the class probability of the
+masked image is compared with that of the image. The measures are Grad-CAM++'s (Chattopadhay et
+al., WACV 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..features import check_images, class_scores, evaluating
+from ..masking import Normalization, background
+
+KEEP = (1.0, 0.5, 0.15)
+
+# a softmax in half precision can pass 1 by this much
+_ROUNDING = 1e-3
+
+
+def check_saliency(saliency: Tensor) -> Tensor:
+    """Maps (N, H, W) or (N, D, H, W) in [0, 1]; else a clear error."""
+    if saliency.ndim not in (3, 4) or saliency.numel() == 0:
+        raise ValueError(
+            f"saliency has shape {tuple(saliency.shape)}; (N, H, W) with N > 0 is needed"
+        )
+    if not bool(torch.isfinite(saliency).all()):
+        raise ValueError("saliency holds NaN or infinity")
+    if float(saliency.min()) < 0 or float(saliency.max()) > 1:
+        raise ValueError(
+            f"saliency lies in [{float(saliency.min()):.3g}, {float(saliency.max()):.3g}], not "
+            "[0, 1]: scale each map with min_max first"
+        )
+    return saliency
+
+
+def check_explained(images: Tensor, saliency: Tensor, classes: Tensor) -> None:
+    """Images (N, C, H, W), their maps (N, H, W) and classes (N,) that fit; else a clear error."""
+    check_saliency(saliency)
+    if len(saliency) != len(images) or saliency.shape[1:] != images.shape[2:]:
+        raise ValueError(
+            f"saliency {tuple(saliency.shape)} does not fit images {tuple(images.shape)}"
+        )
+    check_classes(images, classes)
+
+
+def check_classes(images: Tensor, classes: Tensor) -> None:
+    """One class index an image; else a clear error."""
+    check_images(images)
+    if classes.shape != images.shape[:1] or classes.is_floating_point():
+        raise ValueError(
+            f"classes must be integers of shape ({len(images)},), one an image, got "
+            f"{classes.dtype} of {tuple(classes.shape)}"
+        )
+
+
+def _zero_lowest(flat: Tensor, order: Tensor, fraction: float) -> Tensor:
+    """`flat` (N, P) with the first (1 - fraction) of `order` (N, P), ascending, set to 0."""
+    dropped = round((1 - fraction) * flat.shape[1])
+    return flat.scatter(1, order[:, :dropped], 0.0)
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 < fraction <= 1:
+        raise ValueError(f"the fraction of pixels kept must be in (0, 1], got {fraction}")
+
+
+def keep_top(saliency: Tensor, fraction: float) -> Tensor:
+    """Set the lowest (1 - fraction) of each map's pixels to 0, an exact count; keep the rest.
+
+    Of pixels with the same value the first in reading order are set to 0 first.
+
+    >>> keep_top(torch.tensor([[[0.1, 0.2], [0.3, 0.4]]]), 0.5)
+    tensor([[[0.0000, 0.0000],
+             [0.3000, 0.4000]]])
+    """
+    _check_fraction(fraction)
+    flat = check_saliency(saliency).flatten(1)
+    return _zero_lowest(flat, flat.argsort(dim=1, stable=True), fraction).view_as(saliency)
+
+
+def _checked(confidence: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+    if confidence.ndim != 1 or confidence.shape != masked.shape or not len(confidence):
+        raise ValueError(
+            "confidences must be two vectors (N,) of the same N > 0, got "
+            f"{tuple(confidence.shape)} and {tuple(masked.shape)}"
+        )
+    for name, values in (("confidence", confidence), ("masked", masked)):
+        bad = ~((values >= 0) & (values <= 1 + _ROUNDING))  # NaN is neither
+        if bool(bad.any()):
+            raise ValueError(
+                f"{name} must be probabilities in [0, 1], got {float(values[bad][0]):.3g} for "
+                f"image {int(bad.nonzero()[0])}: use the softmax of the scores, of finite images"
+            )
+    return confidence.double(), masked.double()
+
+
+def drops(confidence: Tensor, masked: Tensor) -> Tensor:
+    """100 * max(0, p - p_masked) / p of each image (N,), in percent, [0, 100]; lower is better.
+
+    Args:
+        confidence: (N,), the class probability p of each image, in (0, 1].
+        masked: (N,), that of the masked image, in [0, 1].
+
+    Raises:
+        ValueError: a value is NaN or no probability, or a p is 0, which cannot drop.
+
+    >>> drops(torch.tensor([0.8, 0.5]), torch.tensor([0.4, 0.9])).tolist()
+    [50.0, 0.0]
+    """
+    p, q = _checked(confidence, masked)
+    if not bool((p > 0).all()):
+        raise ValueError(
+            f"the confidence of image {int((p == 0).nonzero()[0])} is 0, which cannot drop: leave "
+            "the image out, or explain a class that the model gives some probability"
+        )
+    return (p - q).clamp(min=0) / p * 100
+
+
+def increases(confidence: Tensor, masked: Tensor) -> Tensor:
+    """100 where the masked image is the more confident one, else 0, (N,); higher is better.
+
+    >>> increases(torch.tensor([0.8, 0.5]), torch.tensor([0.4, 0.9])).tolist()
+    [0.0, 100.0]
+    """
+    p, q = _checked(confidence, masked)
+    return (q > p).double() * 100
+
+
+def average_drop(confidence: Tensor, masked: Tensor) -> float:
+    """AD, the mean of `drops`, in percent; lower is better.
+
+    >>> average_drop(torch.tensor([0.8, 0.5]), torch.tensor([0.4, 0.9]))
+    25.0
+    """
+    return round(float(drops(confidence, masked).mean()), 6)
+
+
+def increase_in_confidence(confidence: Tensor, masked: Tensor) -> float:
+    """IC, the mean of `increases`, in percent; higher is better.
+
+    >>> increase_in_confidence(torch.tensor([0.8, 0.5]), torch.tensor([0.4, 0.9]))
+    50.0
+    """
+    return float(increases(confidence, masked).mean())
+
+
+@torch.no_grad()
+def confidence(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+    """Softmax probability (N,) of `classes` (N,), in [0, 1].
+
+    Raises:
+        ValueError: the images or the scores hold NaN, or a class is none of the model's.
+    """
+    check_classes(images, classes)
+    with evaluating(model):
+        scores = class_scores(model(images))
+    if not 0 <= int(classes.min()) <= int(classes.max()) < scores.shape[1]:
+        raise ValueError(
+            f"classes lie in [{int(classes.min())}, {int(classes.max())}], but the model scores "
+            f"classes 0 to {scores.shape[1] - 1}"
+        )
+    probabilities = scores.float().softmax(1).gather(1, classes[:, None].to(scores.device))[:, 0]
+    if not bool(torch.isfinite(probabilities).all()):
+        raise ValueError("the model's scores hold NaN or infinity: no probability to measure by")
+    return probabilities
+
+
+def masked_confidence(
+    model: nn.Module,
+    images: Tensor,
+    saliency: Tensor,
+    classes: Tensor,
+    normalization: Normalization,
+    keep: Sequence[float] = KEEP,
+    filling: str = "black",
+) -> dict[float, Tensor]:
+    """Fraction kept -> probability (N,) of `classes` on the images masked by `saliency`.
+
+    Args:
+        model: the classifier, giving scores (N, K).
+        images: (N, C, H, W), normalised.
+        saliency: (N, H, W) in [0, 1].
+        classes: (N,).
+        normalization: what the images went through; the mask acts on [0, 1] pixels.
+        keep: fractions of the pixels; the paper's 100 %, 50 % and 15 %.
+        filling: what shows where the mask is 0, one of `FILLINGS`; the paper's is black.
+
+    A map of zeros leaves nothing but the filling; one of ones leaves the image at 100 %.
+    """
+    check_explained(images, saliency, classes)
+    for fraction in keep:
+        _check_fraction(fraction)
+    flat = saliency.flatten(1).to(images)
+    order = flat.argsort(dim=1, stable=True)
+    behind = background(images, normalization, filling)
+
+    def masked(fraction: float) -> Tensor:
+        kept = _zero_lowest(flat, order, fraction).view_as(saliency)
+        return torch.lerp(behind, images, kept[:, None])
+
+    return {fraction: confidence(model, masked(fraction), classes) for fraction in keep}

@@ -1,0 +1,57 @@
+"""How sure is a mean over images? A bootstrap interval."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Interval(NamedTuple):
+    """A mean, and the ends of its confidence interval, in the unit of the values."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap(
+    values: Tensor, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """The mean over images and its percentile bootstrap interval (Efron, Tibshirani 1993, ch. 13).
+
+    The images are drawn again, with replacement, `resamples` times; the interval holds the middle
+    `level` of the means. One image, or equal values, give an interval of no width.
+
+    Args:
+        values: (N,), a metric's number for each image; booleans count as 0 and 1.
+        level: of confidence, in (0, 1).
+        resamples: how many draws.
+        seed: of the draws.
+
+    >>> mean, low, high = bootstrap(torch.tensor([0.0, 1.0] * 50))
+    >>> f"{mean} in [{low:.1f}, {high:.1f}]"
+    '0.5 in [0.4, 0.6]'
+    """
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"values must be a vector (N,) with N > 0, got {tuple(values.shape)}")
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError("values hold NaN or infinity: find the images that have no score first")
+    if not 0 < level < 1 or resamples < 1:
+        raise ValueError(
+            f"level must be in (0, 1) and resamples at least 1, got {level} and {resamples}"
+        )
+    values = values.detach().double().cpu()
+    generator = torch.Generator().manual_seed(seed)
+    count = (len(values),)
+    # one draw at a time: all of them at once are N * resamples indices
+    means = torch.stack(
+        [
+            values[torch.randint(len(values), count, generator=generator)].mean()
+            for _ in range(resamples)
+        ]
+    )
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.double)
+    low, high = means.quantile(ends).tolist()
+    return Interval(float(values.mean()), low, high)

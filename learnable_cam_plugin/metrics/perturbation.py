@@ -1,0 +1,162 @@
+"""Does the class fade, and come back, in the map's order of pixels? Insertion, deletion, ROAD."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pytorch_grad_cam.metrics.road import ROADCombined
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
+from torch import Tensor, nn
+
+from ..features import evaluating
+from ..masking import Normalization, background
+from .confidence import check_explained, confidence
+
+
+def _curve_area(
+    model: nn.Module,
+    before: Tensor,
+    after: Tensor,
+    saliency: Tensor,
+    classes: Tensor,
+    steps: int,
+    batch_size: int,
+) -> Tensor:
+    """Area (N,) under the class probability while `before` turns into `after`, highest pixel first.
+
+    The curve has `steps` + 1 points, both ends among them; at point k exactly floor(k * P / steps)
+    of the P pixels are turned. The pixels of the images and points go through the model together,
+    `batch_size` images at a time.
+    """
+    if steps < 1 or batch_size < 1:
+        raise ValueError(f"steps and batch_size must be at least 1, got {steps} and {batch_size}")
+    flat = saliency.flatten(1)
+    pixels = flat.shape[1]
+    order = flat.argsort(dim=1, descending=True, stable=True)
+    ranks = torch.empty_like(order).scatter_(
+        1, order, torch.arange(pixels, device=order.device).expand_as(order)
+    )
+    ranks = ranks.view(len(saliency), 1, *saliency.shape[1:]).to(before.device)
+    turned = torch.arange(steps + 1, device=before.device) * pixels // steps
+    jobs = torch.arange(len(saliency) * (steps + 1), device=before.device)
+    scores = []
+    for job in jobs.split(batch_size):
+        image, point = job // (steps + 1), job % (steps + 1)
+        done = ranks[image] < turned[point].view(-1, *(1,) * (ranks.ndim - 1))
+        mixed = torch.where(done, after[image], before[image])
+        scores.append(confidence(model, mixed, classes.to(image.device)[image]))
+    curves = torch.cat(scores).view(len(saliency), steps + 1)
+    return torch.trapezoid(curves, turned.to(curves) / pixels, dim=1)
+
+
+def insertion(
+    model: nn.Module,
+    images: Tensor,
+    saliency: Tensor,
+    classes: Tensor,
+    normalization: Normalization,
+    steps: int = 28,
+    filling: str = "blur",
+    batch_size: int = 64,
+) -> Tensor:
+    """Area (N,) under the class probability as pixels are added, in [0, 1]; higher is better.
+
+    RISE (Petsiuk, Das, Saenko, BMVC 2018, arXiv 1806.07421), section 4.2: from the filling to the
+    image, in order of decreasing saliency. Pixels with the same saliency come in reading order, so
+    a constant map scores as the image uncovered line by line from the top.
+
+    Args:
+        model: the classifier, giving scores (N, K).
+        images: (N, C, H, W), normalised.
+        saliency: (N, H, W) in [0, 1].
+        classes: (N,).
+        normalization: what the images went through.
+        steps: the curve has `steps` + 1 points, with nothing and everything added among them; a
+            point adds a share of 1 / steps of the pixels. RISE's is 224 pixels, one row's worth.
+        filling: what is not added yet, one of `FILLINGS`; RISE's is a blur, which does not
+            draw edges of its own.
+        batch_size: images, at any point of the curve, that the model sees at once.
+    """
+    check_explained(images, saliency, classes)
+    start = background(images, normalization, filling)
+    return _curve_area(model, start, images, saliency, classes, steps, batch_size)
+
+
+def deletion(
+    model: nn.Module,
+    images: Tensor,
+    saliency: Tensor,
+    classes: Tensor,
+    normalization: Normalization,
+    steps: int = 28,
+    filling: str = "black",
+    batch_size: int = 64,
+) -> Tensor:
+    """Area (N,) under the class probability as pixels are removed, in [0, 1]; lower is better.
+
+    The counterpart of `insertion`: from the image to the filling, in order of decreasing saliency.
+    RISE fills with a constant: black in [0, 1] pixels here, the mean of ImageNet there.
+    """
+    check_explained(images, saliency, classes)
+    end = background(images, normalization, filling)
+    return _curve_area(model, images, end, saliency, classes, steps, batch_size)
+
+
+def _distinct_ranks(one: Tensor, seed: int) -> Tensor:
+    """A map (H, W) -> its pixels' ranks 0 ... HW - 1, equal pixels in an order drawn by `seed`."""
+    flat = one.flatten()
+    shuffled = torch.randperm(len(flat), generator=torch.Generator().manual_seed(seed))
+    order = shuffled[flat[shuffled].argsort(stable=True)]
+    return torch.empty_like(flat).scatter_(0, order, torch.arange(len(flat)).to(flat)).view_as(one)
+
+
+def road(
+    model: nn.Module,
+    images: Tensor,
+    saliency: Tensor,
+    classes: Tensor,
+    percentiles: Sequence[float] = (20, 40, 60, 80),
+    seed: int = 0,
+) -> Tensor:
+    """Remove and debias (N,): what the least relevant pixels cost less than the most relevant.
+
+    ROAD (Rong et al., ICML 2022, arXiv 2202.00449), as pytorch-grad-cam's `ROADCombined`: pixels
+    are removed by interpolating them from their neighbours, with a little noise, and the score is
+    (p without the least relevant - p without the most relevant) / 2, the mean over `percentiles`,
+    in [-0.5, 0.5]; higher is better.
+
+    The library removes every pixel that is not below the percentile. With many equal pixels (a
+    ReLU's zeros) that can be all of them, which leaves nothing to interpolate from and NaN. Here
+    exactly the share asked for is removed: the library sees the pixels' ranks, and equal pixels
+    are ranked in random order. Without equal pixels that changes nothing. A constant map scores 0:
+    its most and least relevant pixels are the same.
+
+    Args:
+        model: the classifier, giving scores (N, K).
+        images: (N, C, H, W), normalised.
+        saliency: (N, H, W) in [0, 1].
+        classes: (N,).
+        percentiles: the shares of the pixels left, in percent, each in (0, 100).
+        seed: of the noise and of the order of equal pixels, the same for each image, so that an
+            image's score does not depend on its batch. torch's own random numbers stay untouched.
+    """
+    check_explained(images, saliency, classes)
+    if images.ndim != 4:
+        raise ValueError(f"ROAD is for images (N, C, H, W), got {tuple(images.shape)}")
+    if not percentiles or not all(0 < percentile < 100 for percentile in percentiles):
+        raise ValueError(f"percentiles must lie in (0, 100), got {tuple(percentiles)}")
+    metric = ROADCombined(percentiles=list(percentiles))
+    # the library compares in the maps' own type, which must hold the ranks exactly
+    maps = saliency.detach().cpu().double()
+    scores = []
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(model):
+        for image, one, label in zip(images.detach(), maps, classes.tolist(), strict=True):
+            if one.min() == one.max():
+                scores.append(0.0)
+                continue
+            torch.default_generator.manual_seed(seed)  # the CPU's only, which fork_rng restores
+            ranks = _distinct_ranks(one, seed)[None].numpy()
+            target = ClassifierOutputSoftmaxTarget(label)
+            scores.append(float(metric(image[None], ranks, [target], model)[0]))
+    return torch.tensor(scores)
