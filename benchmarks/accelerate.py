@@ -1,0 +1,71 @@
+"""A copy of a classifier whose convolutional part runs in OpenVINO: thousands of masked images.
+
+Only what scores masked images is handed such a copy; speed is never measured with one.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+PRECISION = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class _Compiled(nn.Module):
+    """A module's forward pass, compiled for images (N, C, H, W) of one size; no gradient."""
+
+    def __init__(self, module: nn.Module, images: Tensor, precision: str) -> None:
+        import openvino  # the extra `bench`
+
+        super().__init__()
+        # The traced module must be quiet: a hook would be traced with it.
+        network = openvino.convert_model(module, example_input=images[:1])
+        network.reshape([-1, *images.shape[1:]])
+        self._compiled = openvino.Core().compile_model(
+            network,
+            "CPU",
+            {"INFERENCE_PRECISION_HINT": PRECISION[precision], "PERFORMANCE_HINT": "LATENCY"},
+        )
+        self._request = self._compiled.create_infer_request()
+
+    def forward(self, images: Tensor) -> Tensor:
+        result = self._request.infer([np.ascontiguousarray(images.detach().numpy())])
+        return torch.from_numpy(result[0].copy())
+
+
+def accelerated(
+    model: nn.Module,
+    layer: str,
+    images: Tensor,
+    precision: Literal["float32", "bfloat16"],
+    tolerance: float,
+) -> nn.Module:
+    """A copy of `model` in which `layer`, given the image itself, runs in OpenVINO.
+
+    Args:
+        model: the classifier, on the CPU, in eval mode.
+        layer: name of the submodule that computes the feature maps from the image.
+        images: a few (N, C, H, W), on which the copy is compared with the model.
+        precision: of the convolutions.
+        tolerance: of the class probabilities.
+
+    Raises:
+        ModuleNotFoundError: OpenVINO is not installed.
+        ValueError: the copy's probabilities differ by more than the tolerance.
+    """
+    if precision not in PRECISION:
+        raise ValueError(f"precision must be one of {list(PRECISION)}, got {precision!r}")
+    fast = copy.deepcopy(model).requires_grad_(False)
+    fast.set_submodule(layer, _Compiled(fast.get_submodule(layer), images, precision))
+    with torch.no_grad():
+        difference = float((fast(images).softmax(1) - model(images).softmax(1)).abs().max())
+    if not difference <= tolerance:
+        raise ValueError(
+            f"in {precision} the probabilities differ by {difference:.2g}, more than "
+            f"{tolerance:.2g}: does '{layer}' take the image itself?"
+        )
+    return fast.eval()

@@ -1,0 +1,62 @@
+"""The learned methods' attentions: trained once beside the classifier, kept with the results."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from learnable_cam_plugin import LCAMAttention, LearnableCAMTrainer
+from learnable_cam_plugin.photos import PhotoFolder
+from learnable_cam_plugin.recipes import find_recipe
+from learnable_cam_plugin.shapes import draw_images
+
+from .methods import LEARNED, Method
+from .workbench import Workbench
+
+
+def train(
+    bench: Workbench, methods: list[Method], train_folder: Path | None, folder: Path
+) -> dict[str, LCAMAttention]:
+    """Name -> attention of each learned method; a training under way goes on where it was.
+
+    Args:
+        bench: the classifier, and how to train.
+        methods: those wanted.
+        train_folder: of photographs; drawn images need none.
+        folder: where the trainings are kept, a folder a recipe and start.
+
+    Returns:
+        nothing for the learned methods if there is nothing to train on.
+    """
+    wanted = [method.name for method in methods if method.name in LEARNED]
+    images: Dataset
+    if bench.protocol.images == "drawn":
+        images = TensorDataset(draw_images(2000, bench.protocol.seed).images)
+    elif train_folder is not None:
+        images = PhotoFolder(train_folder, bench.normalization, train=True)
+    else:
+        return {}
+    settings = bench.protocol.training
+    trained = {}
+    for name in wanted:
+        recipe_name, start = LEARNED[name]
+        recipe = find_recipe(recipe_name)
+        if settings.learning_rate is not None:
+            recipe = dataclasses.replace(recipe, learning_rate=settings.learning_rate)
+        trainer = LearnableCAMTrainer(
+            bench.model,
+            [bench.layer],
+            recipe=recipe,
+            start=start,  # type: ignore[arg-type]
+            normalization=bench.normalization,
+            epochs=settings.epochs,
+            seed=bench.protocol.seed,
+            output_dir=folder / f"{recipe_name}-{start}",
+            device="cpu" if next(bench.model.parameters()).device.type == "cpu" else None,
+        )
+        size = min(settings.batch_size, len(images))  # type: ignore[arg-type]
+        loader = DataLoader(images, size, shuffle=True, drop_last=True)
+        trained[name] = trainer.fit(loader, resume=True)
+    return trained

@@ -1,0 +1,83 @@
+"""SIDU (Muddamsetty, Jahromi, Moeslund, ICIP 2020; Pattern Recognition 2022, arXiv 2101.10710)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pytorch_grad_cam.base_cam import BaseCAM
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from learnable_cam_plugin.masking import Normalization
+from learnable_cam_plugin.saliency import min_max, resize
+
+from .scores import masked_probabilities
+
+
+class SIDU(BaseCAM):
+    """Similarity difference and uniqueness: a mask for each feature map, weighted by what it does.
+
+    Each feature map A_i of the last convolutional layer, made binary and resized, is a mask M_i.
+    With the vectors of class probabilities P of the image and P_i of the masked images,
+
+        SD_i = exp(-|P - P_i|^2 / (2 sigma^2))       how alike the prediction stays
+        U_i  = sum over j of |P_i - P_j|             how different it is from the other masks'
+        S    = sum over i of SD_i U_i M_i
+
+    It explains the prediction as a whole: the target's class plays no part.
+
+    Args:
+        model: the classifier.
+        target_layers: the last convolutional layer, alone.
+        reshape_transform: as BaseCAM's.
+        normalization: what the images went through.
+        sigma: 0.25 in the paper.
+        threshold: above which a feature map's value counts; 0.15 in the authors' code.
+        batch_size, scorer, progress: as of `RISE`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: Sequence[nn.Module],
+        reshape_transform: Any = None,
+        *,
+        normalization: Normalization,
+        sigma: float = 0.25,
+        threshold: float = 0.15,
+        batch_size: int = 32,
+        scorer: nn.Module | None = None,
+        progress: bool = True,
+    ) -> None:
+        super().__init__(model, list(target_layers), reshape_transform, uses_gradients=False)
+        if len(self.target_layers) != 1:
+            raise ValueError(f"SIDU takes one layer, got {len(self.target_layers)}")
+        self.normalization, self.sigma, self.threshold = normalization, sigma, threshold
+        self.batch_size, self.scorer, self.progress = batch_size, scorer or model, progress
+
+    def compute_cam_per_layer(
+        self, input_tensor: Tensor, targets: Sequence[Any], eigen_smooth: bool
+    ) -> list[Any]:
+        """One map (N, 1, H, W) in [0, 1], as numpy."""
+        (features,) = self.activations_and_grads.activations
+        size, maps = input_tensor.shape[2:], []
+        probabilities = self.outputs.detach().float().softmax(1)
+        for image, activation, p in zip(input_tensor, features, probabilities, strict=True):
+            binary = (activation > self.threshold).float()
+            parts = []
+            for grids in tqdm(
+                binary.split(self.batch_size), "SIDU", leave=False, disable=not self.progress
+            ):
+                masks = resize(grids, size).to(image.device)
+                parts.append(masked_probabilities(self.scorer, image, masks, self.normalization))
+            masked = torch.cat(parts)
+            distance = (masked - p).norm(dim=1)
+            similarity = torch.exp(-(distance**2) / (2 * self.sigma**2))
+            # Not by way of a matrix product, which loses small differences.
+            unique = torch.cdist(masked, masked, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
+            # Resizing is linear: the sum of the resized masks is the resized sum.
+            weighted = torch.tensordot((similarity * unique).cpu(), binary.cpu(), 1)
+            maps.append(resize(weighted[None], size))
+        return [min_max(torch.cat(maps))[:, None].numpy()]

@@ -1,0 +1,140 @@
+"""SISE and Ada-SISE: feature maps of several blocks as masks, scored, fused block by block.
+
+SISE: Sattarzadeh et al., AAAI 2021, arXiv 2010.00672. Ada-SISE: Sudhakar et al., ICASSP 2021,
+arXiv 2102.07799.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from learnable_cam_plugin.masking import Normalization
+from learnable_cam_plugin.saliency import min_max, resize
+
+from .scores import categories, masked_probabilities
+
+Select = Callable[[Tensor], Tensor]
+
+
+def otsu(values: Tensor) -> Tensor:
+    """Whether each value in [0, 1] lies above Otsu's threshold (256 levels), in the same shape."""
+    levels = np.ascontiguousarray((values * 255).round().numpy().astype(np.uint8).reshape(1, -1))
+    threshold, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    return torch.from_numpy(levels > threshold).view_as(values)
+
+
+def positive(gradients: Tensor) -> Tensor:
+    """SISE's choice of feature maps: those of a positive average gradient (C,) (mu = 0)."""
+    return gradients > 0
+
+
+def above_otsu(gradients: Tensor) -> Tensor:
+    """Ada-SISE's: of those, the ones above Otsu's threshold of the scaled average gradients."""
+    chosen = positive(gradients)
+    if chosen.any():
+        scaled = gradients.clamp(min=0) / gradients.max()
+        above = torch.zeros_like(chosen)
+        above[chosen] = otsu(scaled[chosen])
+        # All alike: there is nothing to choose between.
+        chosen = above if above.any() else chosen
+    return chosen
+
+
+class SISE(BaseCAM):
+    """Semantic input sampling: one backward pass chooses the masks, forward passes weigh them.
+
+    Of each layer, the feature maps whose average gradient of the class probability is positive are
+    resized and scaled to [0, 1]: the attribution masks m. The layer's visualisation map is the mean
+    of f(I * m) * m / sum(m) over them. The maps are then fused from the first layer to the last:
+    each is added to what was fused before and the sum is kept where the later one is above its
+    Otsu threshold.
+
+    Args:
+        model: the classifier.
+        target_layers: the last layer of each convolutional block, first to last.
+        reshape_transform: as BaseCAM's.
+        normalization: what the images went through.
+        select: `positive` (SISE) or `above_otsu` (Ada-SISE).
+        batch_size, scorer, progress: as of `RISE`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: Sequence[nn.Module],
+        reshape_transform: Any = None,
+        *,
+        normalization: Normalization,
+        select: Select = positive,
+        batch_size: int = 32,
+        scorer: nn.Module | None = None,
+        progress: bool = True,
+    ) -> None:
+        super().__init__(model, list(target_layers), reshape_transform)
+        self.normalization, self.select = normalization, select
+        self.batch_size, self.scorer, self.progress = batch_size, scorer or model, progress
+
+    def forward(
+        self, input_tensor: Tensor, targets: Sequence[Any] | None, eigen_smooth: bool = False
+    ) -> np.ndarray:
+        """As BaseCAM's; the gradient is that of the class probability."""
+        if targets is None:
+            with torch.no_grad():
+                targets = self.model(input_tensor.to(self.device)).argmax(1).tolist()
+        else:
+            targets = categories(targets)
+        return super().forward(
+            input_tensor, [ClassifierOutputSoftmaxTarget(c) for c in targets], eigen_smooth
+        )
+
+    def compute_cam_per_layer(
+        self, input_tensor: Tensor, targets: Sequence[Any], eigen_smooth: bool
+    ) -> list[Any]:
+        """One fused map (N, 1, H, W) in [0, 1], as numpy."""
+        recorded = self.activations_and_grads
+        maps = []
+        for i, (image, category) in enumerate(zip(input_tensor, categories(targets), strict=True)):
+            chosen = [
+                activation[i][self.select(gradient[i].flatten(1).sum(1))]
+                for activation, gradient in zip(
+                    recorded.activations, recorded.gradients, strict=True
+                )
+            ]
+            total = sum(len(features) for features in chosen)
+            with tqdm(total=total, desc="SISE", leave=False, disable=not self.progress) as bar:
+                layers = [self._visualize(image, f, category, bar) for f in chosen if len(f)]
+            maps.append(fuse(layers) if layers else torch.zeros(input_tensor.shape[2:]))
+        return [torch.stack(maps)[:, None].numpy()]
+
+    def _visualize(self, image: Tensor, features: Tensor, category: int, bar: tqdm) -> Tensor:
+        """A layer's visualisation map (H, W) from its chosen feature maps (M, h, w)."""
+        total = torch.zeros(image.shape[1:])
+        for part in features.split(self.batch_size):
+            masks = min_max(resize(part.float(), image.shape[1:])).to(image.device)
+            p = masked_probabilities(self.scorer, image, masks, self.normalization)[:, category]
+            area = masks.sum((1, 2))
+            total += torch.tensordot(p / torch.where(area > 0, area, 1), masks, 1).cpu()
+            bar.update(len(part))
+        return total / len(features)
+
+
+def fuse(layers: Sequence[Tensor]) -> Tensor:
+    """SISE's fusion module: maps (H, W), first layer to last -> one (H, W) in [0, 1].
+
+    >>> fuse([torch.tensor([[1.0, 0.0, 1.0]]), torch.tensor([[0.0, 1.0, 1.0]])])
+    tensor([[0.0000, 0.5000, 1.0000]])
+    """
+    fused = min_max(layers[0][None])
+    for layer in layers[1:]:
+        deeper = min_max(layer[None])
+        fused = min_max((fused + deeper) * otsu(deeper))
+    return fused[0]

@@ -1,0 +1,101 @@
+"""Protocols: what is compared on what, as small YAML files in `benchmarks/protocols`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+FOLDER = Path(__file__).parent / "protocols"
+Images = Literal["drawn", "folder", "imagenet"]
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """A classifier of a protocol.
+
+    Attributes:
+        layer: the target layer, whose feature maps the methods read.
+        stages: the last layer of each convolutional block, first to last (SISE, Ada-SISE); the
+            last three of them for RefineCAM.
+        rise_masks: how many masks RISE takes.
+    """
+
+    layer: str
+    stages: tuple[str, ...]
+    rise_masks: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the learned methods are trained."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One comparison.
+
+    Attributes:
+        name: of its file.
+        images: "drawn", "folder" or "imagenet".
+        networks: name -> settings.
+        training: of the learned methods.
+        common: images on which every method, slow ones too, and every metric is scored.
+        few: of those, and of the mosaics, explained by slow methods for coherency and the Grid
+            Pointing Game.
+        mosaics: 2x2 mosaics of the Grid Pointing Game.
+        seed: of every random choice.
+        count: images drawn ("drawn" only).
+    """
+
+    name: str
+    images: Images
+    networks: Mapping[str, NetworkSettings]
+    training: Training
+    common: int = 60
+    few: int = 10
+    mosaics: int = 60
+    seed: int = 0
+    count: int = 0
+
+
+def load_protocol(name_or_path: str) -> Protocol:
+    """A protocol by the name of a file in `benchmarks/protocols`, or by path.
+
+    Raises:
+        FileNotFoundError: there is none, naming those there are.
+        ValueError: the file has keys that a protocol has not, or lacks some.
+    """
+    path = Path(name_or_path)
+    if not path.suffix:
+        path = FOLDER / f"{name_or_path}.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no protocol {name_or_path!r}; there are {sorted(p.stem for p in FOLDER.glob('*'))}, "
+            "or pass the path of a YAML file"
+        )
+    try:
+        content: dict[str, Any] = yaml.safe_load(path.read_text())
+        networks = {
+            name: NetworkSettings(**{**value, "stages": tuple(value["stages"])})
+            for name, value in content.pop("networks").items()
+        }
+        training = Training(**content.pop("training"))
+        protocol = Protocol(name=path.stem, networks=networks, training=training, **content)
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        known = [field.name for field in dataclasses.fields(Protocol)][1:]
+        raise ValueError(f"{path} is no protocol, which has the keys {known}: {error}") from error
+    if protocol.images not in get_args(Images) or not networks:
+        raise ValueError(
+            f"{path}: images must be one of {get_args(Images)} and networks not empty, got "
+            f"{protocol.images!r} and {list(networks)}"
+        )
+    return protocol
