@@ -1,9 +1,10 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.transforms.functional import gaussian_blur
 
 from learnable_cam_plugin import Normalization
-from learnable_cam_plugin.masking import classify_masked_features, mask_image
+from learnable_cam_plugin.masking import FILLINGS, background, classify_masked_features, mask_image
 from learnable_cam_plugin.saliency import resize
 
 from .conftest import UNIT
@@ -24,6 +25,51 @@ def test_masks_of_one_and_zero_keep_and_blacken(images):
     assert torch.allclose(mask_image(x, torch.ones(4, 2, 2), IMAGENET), x, atol=1e-6)
     black = mask_image(x, torch.zeros(4, 2, 2), IMAGENET)
     assert torch.allclose(IMAGENET.denormalize(black), torch.zeros_like(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("filling", FILLINGS)
+def test_a_mask_of_zero_leaves_the_filling_and_one_of_half_is_half_way(images, filling):
+    x = IMAGENET.normalize(images)
+    behind = background(x, IMAGENET, filling)
+    assert behind.shape == x.shape
+    hidden = mask_image(x, torch.zeros(4, 2, 2), IMAGENET, filling)
+    assert torch.allclose(hidden, behind, atol=1e-6)
+    assert torch.allclose(mask_image(x, torch.ones(4, 2, 2), IMAGENET, filling), x, atol=1e-6)
+    half = mask_image(x, torch.full((4, 2, 2), 0.5), IMAGENET, filling)
+    assert torch.allclose(half, (x + behind) / 2, atol=1e-6)
+
+
+def test_the_fillings_by_hand():
+    images = torch.rand(2, 3, 64, 80)
+    x = IMAGENET.normalize(images)
+    shown = {name: IMAGENET.denormalize(background(x, IMAGENET, name)) for name in FILLINGS}
+    assert shown["black"].abs().max() < 1e-6
+    assert torch.allclose(shown["mean"], images.mean((2, 3), keepdim=True), atol=1e-5)
+    assert torch.allclose(shown["blur"], gaussian_blur(images, [25, 25], [4.0, 4.0]), atol=1e-5)
+
+
+def test_black_and_mean_copy_no_image(images):
+    assert background(images, UNIT, "black").stride(0) == 0
+    assert background(images, UNIT, "mean").stride()[2:] == (0, 0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (7, 100)])
+@pytest.mark.parametrize("filling", ["mean", "blur"])
+def test_an_image_of_one_colour_is_its_own_filling(size, filling):
+    x = torch.rand(2, 3, 1, 1).expand(2, 3, *size)
+    assert torch.allclose(background(x, UNIT, filling), x, atol=1e-6)
+
+
+def test_volumes_have_the_fillings_that_need_no_blur():
+    x = torch.rand(2, 1, 4, 6, 8)
+    assert torch.allclose(background(x, UNIT, "mean")[:, 0, 0, 0, 0], x.mean((1, 2, 3, 4)))
+    with pytest.raises(ValueError, match="use 'black' or 'mean'"):
+        background(x, UNIT, "blur")
+
+
+def test_an_unknown_filling_is_refused_with_the_known_ones(images):
+    with pytest.raises(ValueError, match="'white'; it must be one of black, mean, blur"):
+        mask_image(images, torch.ones(4, 2, 2), UNIT, "white")
 
 
 def test_volumes_are_masked_too():

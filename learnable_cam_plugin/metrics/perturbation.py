@@ -127,10 +127,11 @@ def road(
     in [-0.5, 0.5]; higher is better.
 
     The library removes every pixel that is not below the percentile. With many equal pixels (a
-    ReLU's zeros) that can be all of them, which leaves nothing to interpolate from and NaN. Here
-    exactly the share asked for is removed: the library sees the pixels' ranks, and equal pixels
-    are ranked in random order. Without equal pixels that changes nothing. A constant map scores 0:
-    its most and least relevant pixels are the same.
+    ReLU's zeros) that can be all of them, which leaves nothing to interpolate from: a grey image,
+    or NaN where the system is singular to the last digit. Here exactly the share asked for is
+    removed: the library sees the pixels' ranks, and equal pixels are ranked in random order. Maps
+    without equal pixels score as in the library. A constant map scores 0: its most and least
+    relevant pixels are the same.
 
     Args:
         model: the classifier, giving scores (N, K).

@@ -3,14 +3,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learnable_cam_plugin.masking import mask_image
+from learnable_cam_plugin.masking import FILLINGS, mask_image
 from learnable_cam_plugin.metrics import (
     average_drop,
-    energy_inside,
+    confidence,
+    drops,
     increase_in_confidence,
+    increases,
     keep_top,
     masked_confidence,
-    pointing_hit,
 )
 
 from ..conftest import UNIT
@@ -39,21 +40,36 @@ def test_average_drop_and_increase_by_hand():
     assert increase_in_confidence(p, q) == pytest.approx(100 / 3)
 
 
-def test_masked_confidence_is_the_softmax_of_the_masked_image(tiny, images):
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(1e-6, 1), st.floats(0, 1)), min_size=1, max_size=20))
+def test_drops_and_increases_are_those_of_a_plain_loop(pairs):
+    p, q = torch.tensor(pairs, dtype=torch.double).T
+    assert drops(p, q).tolist() == pytest.approx([100 * max(0, a - b) / a for a, b in pairs])
+    assert increases(p, q).tolist() == [100.0 * (b > a) for a, b in pairs]
+    assert average_drop(p, q) == pytest.approx(float(drops(p, q).mean()), abs=1e-6)
+    assert increase_in_confidence(p, q) == pytest.approx(float(increases(p, q).mean()))
+    assert (drops(p, q)[increases(p, q) == 100] == 0).all()
+
+
+@pytest.mark.parametrize("filling", FILLINGS)
+def test_masked_confidence_is_the_softmax_of_the_masked_image(sharp, images, filling):
     maps, classes = torch.rand(4, 20, 24), torch.tensor([0, 1, 2, 4])
-    result = masked_confidence(tiny.train(), images, maps, classes, UNIT)
+    result = masked_confidence(sharp.train(), images, maps, classes, UNIT, filling=filling)
     assert list(result) == [1.0, 0.5, 0.15]
-    tiny.eval()
+    assert sharp.training
+    sharp.eval()
     for fraction, p in result.items():
-        scores = tiny(mask_image(images, keep_top(maps, fraction), UNIT)).softmax(1)
-        assert torch.allclose(p, scores[torch.arange(4), classes])
+        scores = sharp(mask_image(images, keep_top(maps, fraction), UNIT, filling)).softmax(1)
+        assert torch.allclose(p, scores[torch.arange(4), classes], atol=1e-6)
 
 
-def test_location_by_hand():
-    maps = torch.tensor([[[0.2, 0.8], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
-    regions = torch.tensor([[[True, False], [True, False]]] * 2)
-    assert torch.allclose(energy_inside(maps, regions), torch.tensor([0.2, 0.0]))
-    assert pointing_hit(maps, regions).tolist() == [False, True]
+def test_a_full_map_keeps_the_confidence_and_an_empty_one_shows_the_filling(sharp, images):
+    classes = torch.tensor([0, 1, 2, 4])
+    ones, zeros = torch.ones(4, 20, 24), torch.zeros(4, 20, 24)
+    full = masked_confidence(sharp, images, ones, classes, UNIT, [1.0])[1.0]
+    assert torch.allclose(full, confidence(sharp, images, classes), atol=1e-6)
+    empty = masked_confidence(sharp, images, zeros, classes, UNIT, [0.5])[0.5]
+    assert torch.allclose(empty, confidence(sharp, images * 0, classes), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +81,13 @@ def test_location_by_hand():
         (lambda: keep_top(torch.zeros(1, 2, 2), 0.0), "fraction"),
         (lambda: average_drop(torch.zeros(0), torch.zeros(0)), "N > 0"),
         (lambda: average_drop(torch.ones(2), torch.ones(3)), "same N"),
-        (lambda: energy_inside(torch.zeros(1, 2, 2), torch.ones(1, 2, 2)), "booleans"),
+        (lambda: drops(torch.ones(2, 2), torch.ones(2, 2)), "vectors"),
+        (lambda: drops(torch.tensor([0.5, 0.0]), torch.ones(2)), "image 1 is 0, which cannot drop"),
+        (lambda: drops(torch.tensor([0.5]), torch.tensor([torch.nan])), "masked must be"),
+        (lambda: increases(torch.tensor([torch.nan]), torch.tensor([0.5])), "confidence must be"),
+        (lambda: increases(torch.tensor([0.5, 1.5]), torch.ones(2)), "got 1.5 for image 1"),
+        (lambda: average_drop(torch.tensor([-0.1]), torch.tensor([0.5])), r"in \[0, 1\]"),
+        (lambda: increase_in_confidence(torch.ones(1), torch.tensor([2.0])), r"in \[0, 1\]"),
     ],
 )
 def test_bad_input_is_refused(call, message):
@@ -73,6 +95,18 @@ def test_bad_input_is_refused(call, message):
         call()
 
 
-def test_a_saliency_of_another_size_is_refused(tiny, images):
-    with pytest.raises(ValueError, match="does not fit"):
-        masked_confidence(tiny, images, torch.zeros(4, 10, 12), torch.zeros(4).long(), UNIT)
+def test_a_confidence_of_zero_can_still_rise():
+    assert increases(torch.tensor([0.0]), torch.tensor([0.1])).tolist() == [100.0]
+
+
+def test_classes_that_the_model_lacks_and_scores_without_a_number_are_refused(sharp, images):
+    with pytest.raises(ValueError, match="classes 0 to 4"):
+        confidence(sharp, images, torch.tensor([0, 1, 2, 5]))
+    with pytest.raises(ValueError, match="one an image"):
+        confidence(sharp, images, torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="integers"):
+        confidence(sharp, images, torch.zeros(4))
+    with torch.no_grad():
+        sharp[-1].bias.fill_(torch.nan)
+    with pytest.raises(ValueError, match="scores hold NaN"):
+        confidence(sharp, images, torch.zeros(4).long())
