@@ -47,12 +47,11 @@ def coherency(saliency: Tensor, again: Tensor) -> Tensor:
         )
     # the correlation does not mind the scale; at full scale no map is too faint to square
     a, b = (min_max(check_saliency(maps).flatten(1).double()) for maps in (saliency, again))
-    flat_a, flat_b = ((maps == 0).all(1) for maps in (a, b))
+    both_constant = ((a == 0) & (b == 0)).all(1)
     a, b = (maps - maps.mean(1, keepdim=True) for maps in (a, b))
     norms = a.norm(dim=1) * b.norm(dim=1)
     r = ((a * b).sum(1) / torch.where(norms > 0, norms, 1)).clamp(-1, 1)
-    r = torch.where(flat_a & flat_b, 1.0, torch.where(flat_a | flat_b, 0.0, r))
-    return (100 * (1 + r) / 2).to(saliency.dtype)
+    return (100 * (1 + torch.where(both_constant, 1.0, r)) / 2).to(saliency.dtype)
 
 
 def adcc(drop: Tensor, coherency: Tensor, complexity: Tensor) -> Tensor:

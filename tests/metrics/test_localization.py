@@ -67,14 +67,10 @@ def test_the_seed_draws_and_every_image_gets_its_turn():
 
 
 def test_images_are_halved_without_aliasing():
-    stripes = torch.zeros(4, 1, 32, 32)
-    stripes[..., ::4] = stripes[..., 1::4] = (
-        1  # halved without a filter: stripes of one pixel, 0 or 1
-    )
     noise = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     grids = mosaics(noise, torch.arange(4), 1)[0]
-    assert grids.std() < 0.8 * noise.std()
-    assert mosaics(stripes, torch.arange(4), 1)[0].mean() == pytest.approx(0.5, abs=0.05)
+    # a triangle over 4 x 4 pixels leaves 0.31 of noise; the 2 x 2 without antialiasing 0.5
+    assert float(grids.std() / noise.std()) == pytest.approx(0.31, abs=0.05)
 
 
 @settings(deadline=None)
