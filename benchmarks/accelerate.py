@@ -28,7 +28,13 @@ class _Compiled(nn.Module):
         self._compiled = openvino.Core().compile_model(
             network,
             "CPU",
-            {"INFERENCE_PRECISION_HINT": PRECISION[precision], "PERFORMANCE_HINT": "LATENCY"},
+            {
+                "INFERENCE_PRECISION_HINT": PRECISION[precision],
+                "PERFORMANCE_HINT": "LATENCY",
+                # As many threads as torch; pinned, two runs beside each other would share a core.
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "ENABLE_CPU_PINNING": False,
+            },
         )
         self._request = self._compiled.create_infer_request()
 

@@ -56,7 +56,7 @@ def train(
             output_dir=folder / f"{recipe_name}-{start}",
             device="cpu" if next(bench.model.parameters()).device.type == "cpu" else None,
         )
-        size = min(settings.batch_size, len(images))  # type: ignore[arg-type]
+        size = min(settings.batch_size, len(images))
         loader = DataLoader(images, size, shuffle=True, drop_last=True)
         trained[name] = trainer.fit(loader, resume=True)
     return trained

@@ -1,111 +1,155 @@
-"""Latency of explanations beside the bare forward pass, interleaved in one run.
+"""Latency of every method beside the bare forward pass, interleaved in one run; and peak memory.
 
-    python benchmarks/speed.py --rounds 15
+    python benchmarks/speed.py --network resnet50 --network vgg16 --out results/speed
+    python benchmarks/speed.py --network efficientnet-lite0 --slow-rounds 1 --memory --out DIR
 
-Networks of torchvision with seeded random weights (speed does not depend on them), 224 x 224
-pixels, batches of 1 and 16. Every round times each method once, in a new random order, so that what
-else the machine does falls on all alike; medians and their ratios to the bare pass are printed.
+Seeded random weights (speed does not depend on them), 224 x 224 pixels, batches of 1 and 16. Every
+round times each method once, in a new random order, so that what else the machine does falls on all
+alike. Leaves speed.json and speed.md in --out: medians, explanations a second, and ratios to the
+bare pass and to Grad-CAM. Slow methods explain image after image, so they are timed at batch 1.
 """
 
 from __future__ import annotations
 
-import platform
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run as a script
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import click
 import torch
-from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from torch import nn
-from torchvision import models
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from learnable_cam_plugin import LearnableCAM, random_attention
+from benchmarks.memory import peak_memory
+from benchmarks.methods import Method, find_methods, opened
+from benchmarks.results import hardware, write_json
+from benchmarks.workbench import Workbench, blank
+from learnable_cam_plugin.checkpoint import atomic_path
 from learnable_cam_plugin.comparison import markdown_table
 
-LAYERS = {"resnet50": "layer4", "vgg16": "features.29"}
+BARE = "bare forward pass"
+SAME = ("L-CAM-Img", "L-CAM-Fm")  # at run time these are LearnableCAM
 
 
 @click.command(help=__doc__)
+@click.option("--network", "networks", multiple=True, default=["resnet50", "vgg16"])
+@click.option("--methods", help="comma-separated; all unless given")
 @click.option("--rounds", default=15, show_default=True)
+@click.option("--slow-rounds", default=0, show_default=True, help="for methods of 1,000s of passes")
+@click.option("--memory", is_flag=True, help="peak memory too, a process a method")
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
-def main(rounds: int, device: str) -> None:
-    rows = []
-    for name, layer_name in LAYERS.items():
-        torch.manual_seed(0)
-        model = getattr(models, name)(weights=None).eval().to(device)
-        layer = model.get_submodule(layer_name)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
+def main(
+    networks: tuple[str, ...],
+    methods: str | None,
+    rounds: int,
+    slow_rounds: int,
+    memory: bool,
+    device: str,
+    out: Path,
+) -> None:
+    wanted = [m for m in find_methods(methods) if m.name not in SAME]
+    rows: list[dict[str, Any]] = []
+    for network in networks:
+        bench = blank(network, device)
+        usable = [method for method in wanted if allowed(method, bench)]
         for batch in (1, 16):
-            x = torch.randn(batch, 3, 224, 224, device=device)
-            targets = [ClassifierOutputTarget(281)] * batch
-            medians = time_methods(model, layer, x, targets, rounds, device)
-            for method, seconds in medians.items():
-                rows.append(
-                    {
-                        "network": name,
-                        "batch": str(batch),
-                        "method": method,
-                        "ms": seconds * 1e3,
-                        "ratio to the bare pass": f"{seconds / medians['bare forward pass']:.2f}",
-                    }
-                )
-    print(markdown_table(rows))
-    where = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
-    print(f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}, {rounds} rounds")
+            slow = slow_rounds if batch == 1 else 0
+            rows += time_methods(bench, network, batch, usable, rounds, slow)
+    if memory:
+        for row in tqdm(rows, desc="peak memory"):
+            row["peak MiB"] = peak_memory(row["network"], row["method"], row["batch"], device)
+    where = hardware(torch.device(device))
+    write_json(
+        out / "speed.json",
+        {"rows": rows, "rounds": rounds, "hardware": where, "torch": torch.__version__},
+    )
+    table = markdown_table([{**row, "batch": str(row["batch"])} for row in rows])
+    where_text = ", ".join(f"{key} {value}" for key, value in where.items())
+    with atomic_path(out / "speed.md") as path:
+        path.write_text(f"{table}\n\n{where_text}, torch {torch.__version__}, {rounds} rounds\n")
+    print(table)
 
 
 def time_methods(
-    model: nn.Module,
-    layer: nn.Module,
-    x: torch.Tensor,
-    targets: list[ClassifierOutputTarget],
+    bench: Workbench,
+    network: str,
+    batch: int,
+    methods: list[Method],
     rounds: int,
-    device: str,
-) -> dict[str, float]:
-    """Median seconds of a call of each method."""
-
-    @torch.no_grad()
-    def bare() -> None:
-        model(x)
-
-    attention = random_attention(model, [layer], x[:1])
+    slow_rounds: int,
+) -> list[dict[str, Any]]:
+    """A row a method: the median milliseconds an image of a call, and its ratios."""
+    device = next(bench.model.parameters()).device
+    images, classes = bench.images[:batch].to(device), bench.classes[:batch]
     times: dict[str, list[float]] = {}
-    # The library's hooks slow every pass while they exist, so each call makes its own object.
-    calls: dict[str, Callable[[], object]] = {"bare forward pass": bare}
-    for name, method in {
-        "LearnableCAM": lambda: LearnableCAM(model, [layer], attention=attention),
-        "Grad-CAM": lambda: GradCAM(model, [layer]),
-        "Grad-CAM++": lambda: GradCAMPlusPlus(model, [layer]),
-    }.items():
-
-        def call(method: Callable = method) -> None:
-            with ExitStack() as stack:
-                cam = stack.enter_context(method())
-                synchronize(device)
-                began[0] = time.perf_counter()
-                cam(x, targets)
-
-        calls[name] = call
-    began = [0.0]
-    order = list(calls)
-    for _ in tqdm(range(rounds + 1), desc=f"{type(model).__name__}, batch {len(x)}"):
+    for turn in tqdm(range(rounds + 1), desc=f"{network}, batch {batch}"):
+        # The first round warms up; slow methods run in the first of the others.
+        now = [m for m in methods if not m.slow or 0 < turn <= slow_rounds]
+        calls: dict[str, Callable[[], float]] = {BARE: lambda: time_bare(bench, images)}
+        for method in now:
+            calls[method.name] = lambda method=method: time_one(method, bench, images, classes)  # type: ignore[misc]
+        order = list(calls)
         random.shuffle(order)
         for name in order:
-            synchronize(device)
-            began[0] = time.perf_counter()
-            calls[name]()
-            synchronize(device)
-            times.setdefault(name, []).append(time.perf_counter() - began[0])
-    return {name: statistics.median(times[name][1:]) for name in calls}  # the first warms up
+            seconds = calls[name]()
+            if turn:
+                times.setdefault(name, []).append(seconds)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    reference = medians.get("Grad-CAM")
+    return [
+        {
+            "network": network,
+            "batch": batch,
+            "method": name,
+            "ms": 1e3 * medians[name] / batch,
+            "a second": batch / medians[name],
+            "x bare pass": f"{medians[name] / medians[BARE]:.2f}",
+            "x Grad-CAM": f"{medians[name] / reference:.2f}" if reference else "",
+        }
+        for name in [BARE, *(method.name for method in methods)]
+        if name in medians
+    ]
 
 
-def synchronize(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+def allowed(method: Method, bench: Workbench) -> bool:
+    """Whether the classifier's head gives classic CAM its maps; every other method takes any."""
+    if method.name != "classic CAM":
+        return True
+    try:
+        time_one(method, bench, bench.images[:1], bench.classes[:1])
+    except ValueError:
+        return False
+    return True
+
+
+def time_bare(bench: Workbench, images: Tensor) -> float:
+    """Seconds of the classifier's forward pass, without a graph."""
+    with torch.no_grad():
+        return _timed(lambda: bench.model(images), images.device)
+
+
+def time_one(method: Method, bench: Workbench, images: Tensor, classes: Tensor) -> float:
+    """Seconds of one call. The library's hooks slow every pass while they exist, so each call
+    makes its own object, outside the time."""
+    with opened(method, bench) as cam:
+        return _timed(lambda: cam(images, classes), images.device)
+
+
+def _timed(call: Callable[[], Any], device: torch.device) -> float:
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    synchronize()
+    began = time.perf_counter()
+    call()
+    synchronize()
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

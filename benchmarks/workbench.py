@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from learnable_cam_plugin import LCAMAttention, Normalization, checkpoint
+from learnable_cam_plugin import LCAMAttention, Normalization, checkpoint, random_attention
 from learnable_cam_plugin.comparison import predict
 from learnable_cam_plugin.metrics import mosaics
 from learnable_cam_plugin.photos import PhotoFolder, efficientnet_lite0
-from learnable_cam_plugin.shapes import CLASSES, NORMALIZATION, draw_images, small_network
+from learnable_cam_plugin.shapes import CLASSES, NORMALIZATION, SIZE, draw_images, small_network
 from learnable_cam_plugin.shapes import train_classifier as train_on_shapes
 
-from .protocol import NetworkSettings, Protocol
+from .protocol import FOLDER as PROTOCOLS
+from .protocol import NetworkSettings, Protocol, load_protocol
 
 IMAGENET = Normalization([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
@@ -146,10 +147,8 @@ def prepare(
     """Load the classifier and the images, predict, and draw the common subset and the mosaics."""
     regions = None
     if protocol.images == "drawn":
-        model, normalization = (
-            shapes_classifier(out / "classifier.safetensors", protocol.seed),
-            (NORMALIZATION),
-        )
+        model = shapes_classifier(out / "classifier.safetensors", protocol.seed)
+        normalization = NORMALIZATION
         drawn = draw_images(min(limit or protocol.count, protocol.count), protocol.seed + 10_000)
         images, classes, regions = drawn.images, drawn.classes[:, 0], drawn.regions[:, 0]
         titles = [CLASSES[c] for c in classes]
@@ -189,3 +188,46 @@ def prepare(
         scorer=model,
         judge=model,
     )
+
+
+def blank(network: str, device: str = "cpu", images: int = 16) -> Workbench:
+    """A workbench of noise images, seeded weights and random attentions, to time methods on.
+
+    Args:
+        network: of any protocol, by name.
+        device: where the classifier is.
+        images: how many.
+    """
+    protocols = [load_protocol(path.stem) for path in PROTOCOLS.glob("*.yaml")]
+    protocol = next((p for p in protocols if network in p.networks), None)
+    if protocol is None:
+        names = sorted(name for p in protocols for name in p.networks)
+        raise ValueError(f"no protocol has a network {network!r}; there are {names}")
+    drawn = protocol.images == "drawn"
+    side = SIZE if drawn else 224
+    model, normalization = (
+        (small_network().eval(), NORMALIZATION) if drawn else load_network(network, seeded=True)
+    )
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(images, 3, side, side, generator=generator)
+    nothing = torch.zeros(0, dtype=torch.long)
+    bench = Workbench(
+        protocol,
+        protocol.networks[network],
+        model.to(device),
+        normalization,
+        normalization.normalize(pixels),
+        [""] * images,
+        torch.zeros(images, dtype=torch.long),
+        torch.ones(images),
+        None,
+        nothing,
+        pixels[:0],
+        nothing,
+        nothing,
+        scorer=model,
+        judge=model,
+    )
+    attention = random_attention(model, [bench.layer], bench.images[:1].to(device))
+    bench.attentions = {"LearnableCAM": attention}
+    return bench

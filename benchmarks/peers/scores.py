@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
+from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
@@ -25,6 +28,23 @@ def masked_probabilities(
     with torch.no_grad():
         scores = class_scores(classifier(mask_image(copies, masks, normalization)))
     return scores.float().softmax(1)
+
+
+@contextmanager
+def unrecorded(cam: BaseCAM) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+    """What BaseCAM recorded in the pass before, (activations, gradients), a tensor a layer.
+
+    Inside the block its hooks are off: they would keep the feature maps of every masked pass.
+    """
+    recorder = cam.activations_and_grads
+    recorded = list(recorder.activations), list(recorder.gradients)
+    recorder.release()
+    try:
+        yield recorded
+    finally:
+        cam.activations_and_grads = ActivationsAndGradients(
+            cam.model, cam.target_layers, cam.reshape_transform, cam.detach
+        )
 
 
 def categories(targets: Sequence[Any]) -> list[int]:

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from learnable_cam_plugin.masking import Normalization
 from learnable_cam_plugin.saliency import min_max, resize
 
-from .scores import masked_probabilities
+from .scores import masked_probabilities, unrecorded
 
 
 class SIDU(BaseCAM):
@@ -61,23 +61,27 @@ class SIDU(BaseCAM):
         self, input_tensor: Tensor, targets: Sequence[Any], eigen_smooth: bool
     ) -> list[Any]:
         """One map (N, 1, H, W) in [0, 1], as numpy."""
-        (features,) = self.activations_and_grads.activations
-        size, maps = input_tensor.shape[2:], []
         probabilities = self.outputs.detach().float().softmax(1)
-        for image, activation, p in zip(input_tensor, features, probabilities, strict=True):
-            binary = (activation > self.threshold).float()
-            parts = []
-            for grids in tqdm(
-                binary.split(self.batch_size), "SIDU", leave=False, disable=not self.progress
-            ):
-                masks = resize(grids, size).to(image.device)
-                parts.append(masked_probabilities(self.scorer, image, masks, self.normalization))
-            masked = torch.cat(parts)
-            distance = (masked - p).norm(dim=1)
-            similarity = torch.exp(-(distance**2) / (2 * self.sigma**2))
-            # Not by way of a matrix product, which loses small differences.
-            unique = torch.cdist(masked, masked, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
-            # Resizing is linear: the sum of the resized masks is the resized sum.
-            weighted = torch.tensordot((similarity * unique).cpu(), binary.cpu(), 1)
-            maps.append(resize(weighted[None], size))
-        return [min_max(torch.cat(maps))[:, None].numpy()]
+        with unrecorded(self) as ((features,), _):
+            maps = [
+                self._explain(*each)
+                for each in zip(input_tensor, features, probabilities, strict=True)
+            ]
+        return [min_max(torch.stack(maps))[:, None].numpy()]
+
+    def _explain(self, image: Tensor, features: Tensor, p: Tensor) -> Tensor:
+        """The map (H, W) of one image, from its feature maps (C, h, w) and probabilities (K,)."""
+        binary = (features > self.threshold).float()
+        parts = []
+        for grids in tqdm(
+            binary.split(self.batch_size), "SIDU", leave=False, disable=not self.progress
+        ):
+            masks = resize(grids, image.shape[1:]).to(image.device)
+            parts.append(masked_probabilities(self.scorer, image, masks, self.normalization))
+        masked = torch.cat(parts)
+        similarity = torch.exp(-((masked - p).norm(dim=1) ** 2) / (2 * self.sigma**2))
+        # In double precision, since the matrix product within loses small differences.
+        unique = torch.cdist(masked.double(), masked.double()).sum(1)
+        # Resizing is linear: the sum of the resized masks is the resized sum.
+        weighted = torch.tensordot((similarity * unique).float().cpu(), binary.cpu(), 1)
+        return resize(weighted[None], image.shape[1:])[0]

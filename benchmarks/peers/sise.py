@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from learnable_cam_plugin.masking import Normalization
 from learnable_cam_plugin.saliency import min_max, resize
 
-from .scores import categories, masked_probabilities
+from .scores import categories, masked_probabilities, unrecorded
 
 Select = Callable[[Tensor], Tensor]
 
@@ -100,20 +100,26 @@ class SISE(BaseCAM):
         self, input_tensor: Tensor, targets: Sequence[Any], eigen_smooth: bool
     ) -> list[Any]:
         """One fused map (N, 1, H, W) in [0, 1], as numpy."""
-        recorded = self.activations_and_grads
-        maps = []
-        for i, (image, category) in enumerate(zip(input_tensor, categories(targets), strict=True)):
-            chosen = [
-                activation[i][self.select(gradient[i].flatten(1).sum(1))]
-                for activation, gradient in zip(
-                    recorded.activations, recorded.gradients, strict=True
+        with unrecorded(self) as recorded:
+            maps = [
+                self._explain(
+                    image, category, [(a[i], g[i]) for a, g in zip(*recorded, strict=True)]
+                )
+                for i, (image, category) in enumerate(
+                    zip(input_tensor, categories(targets), strict=True)
                 )
             ]
-            total = sum(len(features) for features in chosen)
-            with tqdm(total=total, desc="SISE", leave=False, disable=not self.progress) as bar:
-                layers = [self._visualize(image, f, category, bar) for f in chosen if len(f)]
-            maps.append(fuse(layers) if layers else torch.zeros(input_tensor.shape[2:]))
         return [torch.stack(maps)[:, None].numpy()]
+
+    def _explain(
+        self, image: Tensor, category: int, layers: Sequence[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        """The map (H, W) of one image, from its feature maps and their gradients (C, h, w)."""
+        chosen = [maps[self.select(gradient.flatten(1).sum(1))] for maps, gradient in layers]
+        total = sum(len(maps) for maps in chosen)
+        with tqdm(total=total, desc="SISE", leave=False, disable=not self.progress) as bar:
+            visual = [self._visualize(image, maps, category, bar) for maps in chosen if len(maps)]
+        return fuse(visual) if visual else torch.zeros(image.shape[1:])
 
     def _visualize(self, image: Tensor, features: Tensor, category: int, bar: tqdm) -> Tensor:
         """A layer's visualisation map (H, W) from its chosen feature maps (M, h, w)."""

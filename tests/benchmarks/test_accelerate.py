@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from benchmarks.accelerate import accelerated
+
+from ..conftest import tiny_network
+
+
+@pytest.fixture
+def model():
+    pytest.importorskip("openvino", reason="needs the extra `bench`")
+    model = tiny_network().eval()
+    return torch.nn.Sequential(model[:5], *model[5:])
+
+
+def test_the_copy_gives_the_same_probabilities_at_any_batch_size(model, images):
+    fast = accelerated(model, "0", images, "float32", 1e-4)
+    with torch.no_grad():
+        for count in (1, 3, 4):
+            expected, found = model(images[:count]), fast(images[:count])
+            assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_hooks_on_the_layer_see_its_feature_maps(model, images):
+    fast = accelerated(model, "0", images, "bfloat16", 0.05)
+    seen = []
+    fast.get_submodule("0").register_forward_hook(lambda *args: seen.append(args[2]))
+    fast(images)
+    assert torch.allclose(seen[0], model[0](images), atol=0.05)
+
+
+def test_a_layer_that_is_not_given_the_image_is_refused(model, images):
+    wrong = torch.nn.Sequential(torch.nn.AvgPool2d(2), *model)
+    with pytest.raises(ValueError, match="does '1' take the image itself"):
+        accelerated(wrong, "1", images, "float32", 1e-9)
+
+
+def test_an_unknown_precision_is_refused(model, images):
+    with pytest.raises(ValueError, match="float32.*bfloat16.*'int8'"):
+        accelerated(model, "0", images, "int8", 1)

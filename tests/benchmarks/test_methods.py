@@ -1,0 +1,120 @@
+"""Every method behind the same callable, on a tiny network; passes as their papers say."""
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.methods import METHODS, find_methods, opened
+from benchmarks.passes import counted
+from benchmarks.protocol import NetworkSettings, Protocol, Training
+from benchmarks.workbench import Workbench
+from learnable_cam_plugin import random_attention
+
+from ..conftest import UNIT, tiny_network
+
+CHANNELS = 8
+
+
+@pytest.fixture
+def bench(images):
+    """A workbench around the tiny network: its layer has 8 channels, RISE takes 50 masks."""
+    model = tiny_network().eval()
+    model[2].inplace = False
+    network = NetworkSettings("4", ("0", "2", "4"), 50)
+    nothing = torch.zeros(0, dtype=torch.long)
+    attention = random_attention(model, [model[4]], images[:1])
+    return Workbench(
+        Protocol("test", "folder", {"tiny": network}, Training(1, 2)),
+        network,
+        model,
+        UNIT,
+        images,
+        ["a", "b", "c", "d"],
+        torch.tensor([0, 1, 2, 4]),
+        torch.ones(4),
+        None,
+        torch.arange(4),
+        images[:0],
+        nothing,
+        nothing,
+        scorer=model,
+        judge=model,
+        attentions=dict.fromkeys(("LearnableCAM", "L-CAM-Img", "L-CAM-Fm"), attention),
+    )
+
+
+def hooks(model: nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_each_gives_maps_of_the_images_and_leaves_no_hook(bench, method):
+    with opened(method, bench) as cam:
+        maps = cam(bench.images, bench.classes)
+    assert maps.shape == (4, 20, 24)
+    assert torch.isfinite(maps).all()
+    assert maps.min() >= 0
+    assert maps.max() <= 1 + 1e-5
+    assert hooks(bench.model) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "forward", "backward"),
+    [
+        ("LearnableCAM", 1, 0),
+        ("L-CAM-Img", 1, 0),
+        ("L-CAM-Fm", 1, 0),
+        ("classic CAM", 1, 0),
+        ("Grad-CAM", 1, 1),
+        ("Grad-CAM++", 1, 1),
+        ("HiResCAM", 1, 1),
+        ("XGrad-CAM", 1, 1),
+        ("LayerCAM", 1, 1),
+        ("FullGrad", 1, 1),
+        ("FinerCAM", 1, 1),
+        ("RefineCAM", 3, 3),  # one of each a layer
+        ("Eigen-CAM", 1, 0),
+        ("ShapleyCAM", 1, 3),  # gradient with a graph, gradient, Hessian-vector product
+        ("Score-CAM", 1 + CHANNELS, 0),
+        ("Ablation-CAM", 2 + CHANNELS, 0),  # the library asks for the clean scores twice
+        ("RISE", 1 + 50, 0),
+        ("SIDU", 1 + CHANNELS, 0),
+        ("random map", 0, 0),
+        ("centred Gaussian", 0, 0),
+    ],
+)
+def test_passes_are_those_of_the_paper(bench, name, forward, backward):
+    (method,) = find_methods(name)
+    with opened(method, bench) as cam, counted(bench.model, bench.scorer) as passes:
+        cam(bench.images[:1], bench.classes[:1])
+    assert (passes.forward, passes.backward) == (forward, backward)
+
+
+def test_sise_passes_once_for_each_mask_and_ada_sise_takes_fewer(bench):
+    counts = {}
+    for method in find_methods("SISE,Ada-SISE"):
+        with opened(method, bench) as cam, counted(bench.model) as passes:
+            cam(bench.images[:1], bench.classes[:1])
+        assert passes.backward == 1
+        counts[method.name] = passes.forward
+    assert 1 < counts["Ada-SISE"] < counts["SISE"] <= 1 + 6 + 6 + CHANNELS
+
+
+def test_finer_cam_compares_with_the_three_nearest_classes(bench):
+    """Its weighted target by hand: the class's score against its three most similar ones."""
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import FinerWeightedTarget
+
+    scores = bench.model(bench.images[:1])[0].detach()
+    others = [int(c) for c in (scores - scores[2]).abs().argsort() if int(c) != 2][:3]
+    with GradCAM(bench.model, [bench.layer]) as cam:
+        expected = cam(bench.images[:1], [FinerWeightedTarget(2, others, 1.0)])
+    (method,) = find_methods("FinerCAM")
+    with opened(method, bench) as call:
+        found = call(bench.images[:1], torch.tensor([2]))
+    assert torch.allclose(found, torch.from_numpy(expected))
+
+
+def test_unknown_methods_are_named():
+    with pytest.raises(ValueError, match=r"no method \['smooth'\]; there are .*RISE"):
+        find_methods("RISE, smooth")

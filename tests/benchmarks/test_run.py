@@ -1,0 +1,175 @@
+"""The command from end to end: drawn shapes, and a made-up miniature ImageNet."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from PIL import Image
+
+from benchmarks.explanations import in_batches
+from benchmarks.protocol import FOLDER
+from benchmarks.run import main
+from learnable_cam_plugin import checkpoint
+
+METHODS = "LearnableCAM,Grad-CAM,RISE,random map"
+
+
+def smaller(name, path, **changes):
+    """A protocol of the repository with smaller numbers; a key with a dot changes all networks."""
+    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    content |= {"common": 3, "few": 2, "mosaics": 3, **changes}
+    for network in content["networks"].values():
+        network["rise_masks"] = 24
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def drawn(shapes, tmp_path_factory):
+    """(protocol, finished results folder) of drawn shapes."""
+    folder = tmp_path_factory.mktemp("drawn")
+    protocol = smaller(
+        "synthetic",
+        folder / "small.yaml",
+        count=14,
+        training={"epochs": 1, "batch_size": 64, "learning_rate": 0.01},
+    )
+    out = folder / "out"
+    checkpoint.save(out / "classifier.safetensors", shapes[0].state_dict(), {})
+    result = run(protocol, "--out", out, "--methods", METHODS)
+    assert result.exit_code == 0, result.output
+    return protocol, out
+
+
+def test_it_leaves_results_report_and_figures(drawn):
+    _, out = drawn
+    results = json.loads((out / "results.json").read_text())
+    assert [row["method"] for row in results["methods"]] == METHODS.split(",")[:1] + [
+        "Grad-CAM",
+        "RISE",
+        "random map",
+    ]
+    learnable, gradcam, rise, floor = results["methods"]
+    assert (learnable["forward"], learnable["backward"]) == (1, 0)
+    assert (gradcam["forward"], gradcam["backward"]) == (1, 1)
+    assert (rise["forward"], floor["forward"]) == (25, 0)
+    assert rise["all"] == {}  # slow: on the common images only
+    assert learnable["all"]["AD 100%"]["n"] == 14
+    for row in results["methods"]:
+        assert row["common"].keys() == {metric["key"] for metric in results["metrics"]}
+        assert row["common"]["AD 100%"]["n"] == 3
+        assert row["common"]["coherency"]["n"] == row["common"]["grid pointing"]["n"] == 2
+        for value in row["common"].values():
+            assert value["low"] <= value["mean"] <= value["high"]
+    assert {"versions", "hardware", "seed", "command", "notes", "created"} <= results.keys()
+    for name in ("results.csv", "report.html", "quality-against-passes.png", "gallery.png"):
+        assert (out / name).stat().st_size > 500, name
+    assert "RISE" in (out / "results.csv").read_text()
+
+
+def test_a_second_run_does_only_what_is_missing(drawn):
+    protocol, out = drawn
+    files = {path.name: path for path in (out / "methods").iterdir()}
+    before = {name: (path.stat().st_mtime_ns, path.read_text()) for name, path in files.items()}
+    files["grad-cam.json"].unlink()
+    assert run(protocol, "--out", out, "--methods", METHODS).exit_code == 0
+    for name, path in files.items():
+        time, text = before[name]
+        assert path.read_text() == text, name  # seeded: the same figures
+        assert (path.stat().st_mtime_ns == time) == (name != "grad-cam.json")
+
+
+def test_other_images_are_refused_and_nothing_is_lost(drawn):
+    protocol, out = drawn
+    before = (out / "results.json").read_bytes()
+    result = run(protocol, "--out", out, "--methods", METHODS, "--limit", 10)
+    assert result.exit_code == 1
+    assert "made with other settings" in result.output
+    assert "images: 14 then, 10 now" in result.output
+    assert (out / "results.json").read_bytes() == before
+
+
+def test_an_interrupted_method_goes_on_where_it_was(tmp_path, images, monkeypatch):
+    monkeypatch.setattr("benchmarks.explanations.SAVE_EVERY", 0.0)
+    seen = []
+
+    def cam(batch, _classes):
+        if len(seen) == 2:
+            seen.append("stopped")
+            raise KeyboardInterrupt
+        seen.append(float(batch.sum()))
+        return batch.mean(1)
+
+    classes, keep = torch.zeros(4), tmp_path / "maps" / "images.npy"
+    with pytest.raises(KeyboardInterrupt):
+        in_batches(cam, images, classes, 1, "", keep)
+    maps = in_batches(cam, images, classes, 1, "", keep)
+    assert torch.equal(maps, images.mean(1))
+    assert [s for s in seen if s != "stopped"] == [float(one.sum()) for one in images]
+
+
+def test_bad_arguments_say_what_to_do(tmp_path):
+    for arguments, message in (
+        (["nothing"], "no protocol 'nothing'"),
+        (["photos"], "needs --data"),
+        (["photos", "--data", tmp_path / "none"], "no folder of photographs"),
+        (["synthetic", "--methods", "Magic"], "no method"),
+    ):
+        result = run(*arguments, "--out", tmp_path / "out")
+        assert result.exit_code == 1
+        assert message in result.output
+    assert not (tmp_path / "out" / "methods").exists()
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory):
+    """A made-up miniature ImageNet: four classes of two images, as an ImageFolder."""
+    root = tmp_path_factory.mktemp("imagenet") / "val"
+    for i in range(8):
+        path = root / f"n0000000{i // 2}" / f"ILSVRC2012_val_0000000{i}.JPEG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.effect_noise((260, 240), 60 + 20 * i)
+        Image.merge("RGB", [image, image.rotate(90), image.rotate(180)]).save(path, "JPEG")
+    return root
+
+
+@pytest.mark.parametrize("layout", ["ImageFolder", "flat"])
+def test_miniature_imagenet_with_the_papers_networks(imagenet, tmp_path, layout):
+    """The paper's protocol with seeded weights: the day the data is there, only paths change."""
+    data = imagenet
+    if layout == "flat":
+        data = tmp_path / "flat"
+        data.mkdir()
+        for path in imagenet.rglob("*.JPEG"):
+            shutil.copy(path, data)
+    names = tmp_path / "list.txt"
+    names.write_text("".join(f"ILSVRC2012_val_0000000{i}.JPEG {i}\n" for i in (6, 1, 3, 4)))
+    content = {"common": 1, "few": 1, "mosaics": 1, "training": {"epochs": 1, "batch_size": 2}}
+    protocol = smaller("imagenet", tmp_path / "imagenet.yaml", **content)
+    # Training reads the rows of 1,000 classes off VGG-16's head, a gradient a class: once is enough.
+    learned = ["--train", data] if layout == "ImageFolder" else []
+    methods = "LearnableCAM,Grad-CAM,random map"
+    common = ["--data", data, "--list", names, *learned, "--methods", methods]
+    result = run(protocol, "--out", tmp_path / "out", *common, "--seeded-weights")
+    assert result.exit_code == 0, result.output
+    for network in ("vgg16", "resnet50"):
+        results = json.loads((tmp_path / "out" / network / "results.json").read_text())
+        assert results["network"] == network
+        assert results["data"]["images"] == 4
+        found = [row["method"] for row in results["methods"]]
+        assert found == methods.split(",")[0 if learned else 1 :]
+        assert results["gallery"]["images"][0]["title"].split("/")[1].startswith("ILSVRC2012_val")
+    missing = tmp_path / "other.txt"
+    missing.write_text("ILSVRC2012_val_00000099.JPEG\n")
+    refused = run(
+        protocol, "--out", tmp_path / "no", "--data", data, "--list", missing, "--seeded-weights"
+    )
+    assert refused.exit_code == 1
+    assert "1 of the 1 images" in refused.output
