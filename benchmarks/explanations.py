@@ -68,7 +68,10 @@ def explain(method: Method, bench: Workbench, folder: Path) -> Explanations:
         own = found.of(again_index)
         masked = mask_image(bench.images[again_index], own, bench.normalization)
         again = run("masked images", masked, bench.classes[again_index])
-        mosaics = run("mosaics", bench.mosaics[mosaic_index], bench.mosaic_classes[mosaic_index])
+        mosaics = maps[:0]
+        if len(mosaic_index):
+            tiles, classes = bench.mosaics[mosaic_index], bench.mosaic_classes[mosaic_index]
+            mosaics = run("mosaics", tiles, classes)
     return Explanations(index, maps, again_index, again, mosaic_index, mosaics)
 
 

@@ -116,8 +116,9 @@ def score(bench: Workbench, found: Explanations, title: str) -> dict[str, Scores
         keep("coherency", found.again_index, coherent)
         keep("complexity", bench.common, complexity(maps))
         keep("ADCC", found.again_index, adcc(drop, coherent, area))
-        cells = bench.cells[found.mosaic_index]
-        keep("grid pointing", found.mosaic_index, 100 * grid_pointing(found.mosaics, cells))
+        if len(found.mosaics):
+            inside = grid_pointing(found.mosaics, bench.cells[found.mosaic_index])
+            keep("grid pointing", found.mosaic_index, 100 * inside)
         if bench.regions is not None:
             regions = bench.regions[found.index]
             keep("energy inside", found.index, 100 * energy_inside(found.maps, regions))

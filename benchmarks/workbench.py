@@ -165,11 +165,16 @@ def prepare(
         parts = [predict(model, part) for part in images.split(32)]
         confidence, classes = (torch.cat(part) for part in zip(*parts, strict=True))
         shown = confidence > 0.5
-    if len(classes[shown].unique()) < 4:  # a classifier with seeded weights is sure of nothing
-        shown = torch.ones_like(shown)
     generator = torch.Generator().manual_seed(protocol.seed)
     common = torch.randperm(len(images), generator=generator)[: protocol.common]
-    tiles, members, cells = mosaics(images[shown], classes[shown], protocol.mosaics, protocol.seed)
+    if len(classes[shown].unique()) < 4:
+        print("no mosaics: they take images of four classes that the classifier is sure of")
+        tiles, tile_classes, cells = images[:0], classes[:0], classes[:0]
+    else:
+        tiles, members, cells = mosaics(
+            images[shown], classes[shown], protocol.mosaics, protocol.seed
+        )
+        tile_classes = classes[shown][members.gather(1, cells[:, None])[:, 0]]
     model = model.to(device)
     return Workbench(
         protocol,
@@ -183,7 +188,7 @@ def prepare(
         regions,
         common,
         tiles,
-        classes[shown][members.gather(1, cells[:, None])[:, 0]],
+        tile_classes,
         cells,
         scorer=model,
         judge=model,

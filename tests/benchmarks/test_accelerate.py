@@ -36,5 +36,5 @@ def test_a_layer_that_is_not_given_the_image_is_refused(model, images):
 
 
 def test_an_unknown_precision_is_refused(model, images):
-    with pytest.raises(ValueError, match="float32.*bfloat16.*'int8'"):
+    with pytest.raises(ValueError, match=r"float32.*bfloat16.*'int8'"):
         accelerated(model, "0", images, "int8", 1)
