@@ -1,4 +1,4 @@
-"""A benchmark's results as pictures, for a README; as a CSV file and a Markdown table, too."""
+"""A benchmark's results as pictures, for a README."""
 
 from __future__ import annotations
 
@@ -23,14 +23,10 @@ from .report import (
     finite,
     gallery_file,
     kind_of,
-    markdown_table,
     passes_of,
     read_results,
-    results_csv,
     score,
 )
-
-__all__ = ["markdown_table", "results_csv", "write_figures"]
 
 DPI = 110
 # kind -> colour, marker, size: the page's, told apart by shape as well as by colour

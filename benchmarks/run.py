@@ -4,15 +4,17 @@
     python benchmarks/run.py photos --data VAL_FOLDER --train TRAIN_FOLDER --out results/photos
 
 PROTOCOL is a file of benchmarks/protocols, by name, or a path. Leaves results.json, results.csv,
-report.html and figures in --out. Run again after an interruption, it goes on with the method under
-way; methods that are done are not run again.
+results.md, report.html and figures in --out. Run again after an interruption, it goes on with the
+method under way; methods that are done are not run again.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 if __package__ in (None, ""):  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,11 +26,11 @@ from tqdm.auto import tqdm
 from benchmarks.accelerate import accelerated
 from benchmarks.attentions import train
 from benchmarks.explanations import explain
-from benchmarks.figures import results_csv, write_figures
+from benchmarks.figures import write_figures
 from benchmarks.methods import LEARNED, Method, find_methods, opened
 from benchmarks.passes import counted
 from benchmarks.protocol import load_protocol
-from benchmarks.report import write_report
+from benchmarks.report import SUBSETS, markdown_table, results_csv, write_report
 from benchmarks.results import (
     claim,
     draw_gallery,
@@ -41,6 +43,19 @@ from benchmarks.results import (
 from benchmarks.scoring import score
 from benchmarks.workbench import Workbench, prepare
 from learnable_cam_plugin.checkpoint import CheckpointError, atomic_path
+
+MASKED = ("AD 100%", "IC 100%", "AD 50%", "IC 50%", "AD 15%", "IC 15%")
+OTHER = (
+    "insertion",
+    "deletion",
+    "ROAD",
+    "coherency",
+    "complexity",
+    "ADCC",
+    "grid pointing",
+    "energy inside",
+    "pointing game",
+)
 
 
 @click.command(help=__doc__)
@@ -130,10 +145,32 @@ def compare(
         "notes": notes,
     }
     results = summarize(folder, bench, run)
-    with atomic_path(folder / "results.csv") as path:
-        path.write_text(results_csv(results))
+    for name, text in {
+        "results.csv": results_csv(results),
+        "results.md": markdown(results),
+    }.items():
+        with atomic_path(folder / name) as path:
+            path.write_text(text)
     for figure in [*write_figures(folder), write_report(folder)]:
         print(figure)
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """The main columns as Markdown tables: on the common images, and on all."""
+    counts = {"common": results["data"]["common"], "all": results["data"]["images"]}
+    present = [metric["key"] for metric in results["metrics"]]
+    parts = [f"{results['data']['name']}, {results['network']}: `{results['command']}`"]
+    for title, columns, subsets in (
+        ("the paper's columns", MASKED, SUBSETS),
+        ("other metrics", OTHER, SUBSETS[:1]),
+    ):
+        for subset in subsets:
+            keys = [key for key in columns if key in present]
+            rows = [row for row in results["methods"] if row[subset]]
+            if keys and rows:
+                parts.append(f"{title}, {counts[subset]} images ({subset})")
+                parts.append(markdown_table(results, subset, keys))
+    return "\n\n".join(parts) + "\n"
 
 
 def measure(bench: Workbench, method: Method, folder: Path) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread, imsave
 
-from benchmarks.figures import markdown_table, results_csv, write_figures
-from benchmarks.report import read_results, write_report
+from benchmarks.figures import write_figures
+from benchmarks.report import markdown_table, read_results, results_csv, write_report
 
 EVIL = '<script>window.evil=1</script></script>"quoted" & co <img src=x onerror=window.evil=1> $'
 METRICS = [

@@ -12,6 +12,7 @@ from PIL import Image
 from benchmarks.explanations import in_batches
 from benchmarks.protocol import FOLDER
 from benchmarks.run import main
+from benchmarks.workbench import IMAGENET, load_photos
 from learnable_cam_plugin import checkpoint
 
 METHODS = "LearnableCAM,Grad-CAM,RISE,random map"
@@ -65,7 +66,13 @@ def test_it_leaves_results_report_and_figures(drawn):
         for value in row["common"].values():
             assert value["low"] <= value["mean"] <= value["high"]
     assert {"versions", "hardware", "seed", "command", "notes", "created"} <= results.keys()
-    for name in ("results.csv", "report.html", "quality-against-passes.png", "gallery.png"):
+    for name in (
+        "results.csv",
+        "results.md",
+        "report.html",
+        "quality-against-passes.png",
+        "gallery.png",
+    ):
         assert (out / name).stat().st_size > 500, name
     assert "RISE" in (out / "results.csv").read_text()
 
@@ -136,9 +143,28 @@ def imagenet(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("layout", ["ImageFolder", "flat"])
-def test_miniature_imagenet_with_the_papers_networks(imagenet, tmp_path, layout):
+def test_miniature_imagenet_with_the_papers_networks(imagenet, tmp_path):
     """The paper's protocol with seeded weights: the day the data is there, only paths change."""
+    names = tmp_path / "list.txt"
+    names.write_text("".join(f"ILSVRC2012_val_0000000{i}.JPEG {i}\n" for i in (6, 1, 3, 4)))
+    content = {"common": 1, "few": 1, "mosaics": 1, "training": {"epochs": 1, "batch_size": 2}}
+    protocol = smaller("imagenet", tmp_path / "imagenet.yaml", **content)
+    methods = "LearnableCAM,Grad-CAM,random map"
+    paths = ["--data", imagenet, "--list", names, "--train", imagenet]
+    result = run(
+        protocol, "--out", tmp_path / "out", *paths, "--methods", methods, "--seeded-weights"
+    )
+    assert result.exit_code == 0, result.output
+    for network in ("vgg16", "resnet50"):
+        results = json.loads((tmp_path / "out" / network / "results.json").read_text())
+        assert results["network"] == network
+        assert results["data"]["images"] == 4
+        assert ",".join(row["method"] for row in results["methods"]) == methods
+        assert results["gallery"]["images"][0]["title"].split("/")[1].startswith("ILSVRC2012_val")
+
+
+@pytest.mark.parametrize("layout", ["ImageFolder", "flat"])
+def test_listed_images_are_found_in_both_layouts_in_the_lists_order(imagenet, tmp_path, layout):
     data = imagenet
     if layout == "flat":
         data = tmp_path / "flat"
@@ -146,26 +172,12 @@ def test_miniature_imagenet_with_the_papers_networks(imagenet, tmp_path, layout)
         for path in imagenet.rglob("*.JPEG"):
             shutil.copy(path, data)
     names = tmp_path / "list.txt"
-    names.write_text("".join(f"ILSVRC2012_val_0000000{i}.JPEG {i}\n" for i in (6, 1, 3, 4)))
-    content = {"common": 1, "few": 1, "mosaics": 1, "training": {"epochs": 1, "batch_size": 2}}
-    protocol = smaller("imagenet", tmp_path / "imagenet.yaml", **content)
-    # The start from VGG-16's head takes a gradient for each of 1,000 classes: once is enough.
-    learned = ["--train", data] if layout == "ImageFolder" else []
-    methods = "LearnableCAM,Grad-CAM,random map"
-    common = ["--data", data, "--list", names, *learned, "--methods", methods]
-    result = run(protocol, "--out", tmp_path / "out", *common, "--seeded-weights")
-    assert result.exit_code == 0, result.output
-    for network in ("vgg16", "resnet50"):
-        results = json.loads((tmp_path / "out" / network / "results.json").read_text())
-        assert results["network"] == network
-        assert results["data"]["images"] == 4
-        found = [row["method"] for row in results["methods"]]
-        assert found == methods.split(",")[0 if learned else 1 :]
-        assert results["gallery"]["images"][0]["title"].split("/")[1].startswith("ILSVRC2012_val")
-    missing = tmp_path / "other.txt"
-    missing.write_text("ILSVRC2012_val_00000099.JPEG\n")
-    refused = run(
-        protocol, "--out", tmp_path / "no", "--data", data, "--list", missing, "--seeded-weights"
-    )
-    assert refused.exit_code == 1
-    assert "1 of the 1 images" in refused.output
+    names.write_text("".join(f"ILSVRC2012_val_0000000{i}.JPEG {i}\n" for i in (6, 1, 3)))
+    images, titles = load_photos(data, IMAGENET, names, limit=None)
+    assert [title[-1] for title in titles] == ["6", "1", "3"]
+    assert images.shape == (3, 3, 224, 224)
+    _, some = load_photos(data, IMAGENET, None, limit=4)
+    assert [title[-1] for title in some] == ["0", "2", "4", "6"]
+    names.write_text("ILSVRC2012_val_00000099.JPEG\n")
+    with pytest.raises(FileNotFoundError, match="1 of the 1 images"):
+        load_photos(data, IMAGENET, names, limit=None)
