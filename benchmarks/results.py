@@ -113,9 +113,9 @@ def draw_maps(
     chosen = bench.common[:GALLERY]
     maps = found.of(chosen)
     pixels = bench.normalization.denormalize(bench.images[chosen]).clamp(0, 1)
-    masked = masked_confidence(
-        bench.judge, bench.images[chosen], maps, bench.classes[chosen], bench.normalization
-    )
+    device = next(bench.model.parameters()).device
+    arguments = (bench.images[chosen], maps, bench.classes[chosen])
+    masked = masked_confidence(bench.judge, *(a.to(device) for a in arguments), bench.normalization)
     entries = []
     for i, (picture, one) in enumerate(zip(pixels, maps, strict=True)):
         rgb = picture.permute(1, 2, 0).numpy()

@@ -1,7 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
 from benchmarks.accelerate import accelerated
+from benchmarks.peers import RISE
+from learnable_cam_plugin.photos import PhotoFolder, efficientnet_lite0
 
 from ..conftest import tiny_network
 
@@ -38,3 +41,15 @@ def test_a_layer_that_is_not_given_the_image_is_refused(model, images):
 def test_an_unknown_precision_is_refused(model, images):
     with pytest.raises(ValueError, match=r"float32.*bfloat16.*'int8'"):
         accelerated(model, "0", images, "int8", 1)
+
+
+def test_rises_map_of_a_photograph_does_not_depend_on_the_precision(photos):
+    """The real network: bfloat16's rounding of the masks' scores drowns in the mean over masks."""
+    pytest.importorskip("openvino", reason="needs the extra `bench`")
+    model, normalization = efficientnet_lite0()
+    x = PhotoFolder(photos / "panda", normalization)[0][None]
+    common = {"normalization": normalization, "masks": 400, "progress": False}
+    fast = accelerated(model, "features", x, "bfloat16", 0.05)
+    rough = RISE(model, scorer=fast, **common)(x, None)
+    exact = RISE(model, **common)(x, None)
+    assert np.corrcoef(rough.ravel(), exact.ravel())[0, 1] > 0.999
