@@ -11,7 +11,7 @@ from typing import Any
 
 import pytorch_grad_cam as library
 import torch
-from pytorch_grad_cam.utils.model_targets import FinerWeightedTarget
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputReST, FinerWeightedTarget
 from torch import Tensor
 
 from learnable_cam_plugin import LearnableCAM
@@ -74,6 +74,17 @@ def _finer(bench: Workbench) -> Callable[..., Any]:
     return call
 
 
+def _shapley(bench: Workbench) -> Callable[..., Any]:
+    # The paper's target: a score's Hessian is empty where the head is linear in the feature maps.
+    cam = library.ShapleyCAM(bench.model, [bench.layer])
+
+    def call(images: Tensor, targets: list[Any]) -> Any:
+        return cam(images, [ClassifierOutputReST(target_category(t)) for t in targets])
+
+    call.cam = cam  # type: ignore[attr-defined]
+    return call
+
+
 def _score_cam(bench: Workbench) -> Any:
     # Its hooks must sit on the network that scores the masks.
     cam = library.ScoreCAM(bench.scorer, [bench.scorer.get_submodule(bench.network.layer)])
@@ -109,7 +120,12 @@ def _floor(draw: Callable[..., Tensor]) -> Callable[[Workbench], Any]:
 
 
 def _learned(name: str) -> Callable[[Workbench], Any]:
-    return lambda bench: LearnableCAM(bench.model, [bench.layer], attention=bench.attentions[name])
+    def build(bench: Workbench) -> Any:
+        if name not in bench.attentions:
+            raise ValueError("there is nothing to train it on: pass --train, a folder of images")
+        return LearnableCAM(bench.model, [bench.layer], attention=bench.attentions[name])
+
+    return build
 
 
 LEARNED = {  # name -> recipe, start
@@ -117,6 +133,12 @@ LEARNED = {  # name -> recipe, start
     "L-CAM-Img": ("l-cam-img", "random"),
     "L-CAM-Fm": ("l-cam-fm", "random"),
 }
+PAPER = (
+    "the paper's loss and random start; Adam instead of its SGD, fewer epochs, and the "
+    "regularisers on each image's own map"
+)
+BLACK = "masks to black, as average drop does"
+SAME_MAP = "on a head of pooling and one linear layer, classic CAM clipped at 0"
 LCAM = "Gkartzonika et al., ECCV Workshops 2022"
 METHODS = [
     Method(
@@ -126,8 +148,8 @@ METHODS = [
         _learned("LearnableCAM"),
         note="the trainer's default recipe: the paper's loss, started from the classifier's head",
     ),
-    Method("L-CAM-Img", "learned", LCAM, _learned("L-CAM-Img"), note="the paper's random start"),
-    Method("L-CAM-Fm", "learned", LCAM, _learned("L-CAM-Fm"), note="the paper's random start"),
+    Method("L-CAM-Img", "learned", LCAM, _learned("L-CAM-Img"), note=PAPER),
+    Method("L-CAM-Fm", "learned", LCAM, _learned("L-CAM-Fm"), note=PAPER),
     Method(
         "classic CAM",
         "gradient-free",
@@ -135,12 +157,14 @@ METHODS = [
         lambda bench: LearnableCAM(bench.model, [bench.layer]),
         note="LearnableCAM before any training",
     ),
-    Method("Grad-CAM", "gradient", "Selvaraju et al., ICCV 2017", _library("GradCAM")),
+    Method(
+        "Grad-CAM", "gradient", "Selvaraju et al., ICCV 2017", _library("GradCAM"), note=SAME_MAP
+    ),
     Method(
         "Grad-CAM++", "gradient", "Chattopadhyay et al., WACV 2018", _library("GradCAMPlusPlus")
     ),
-    Method("HiResCAM", "gradient", "Draelos and Carin, 2020", _library("HiResCAM")),
-    Method("XGrad-CAM", "gradient", "Fu et al., BMVC 2020", _library("XGradCAM")),
+    Method("HiResCAM", "gradient", "Draelos and Carin, 2020", _library("HiResCAM"), note=SAME_MAP),
+    Method("XGrad-CAM", "gradient", "Fu et al., BMVC 2020", _library("XGradCAM"), note=SAME_MAP),
     Method("LayerCAM", "gradient", "Jiang et al., TIP 2021", _library("LayerCAM")),
     Method("Eigen-CAM", "gradient-free", "Muhammad and Yeasin, 2020", _library("EigenCAM")),
     Method(
@@ -149,9 +173,16 @@ METHODS = [
         "Desai and Ramaswamy, WACV 2020",
         _library("AblationCAM"),
         slow=True,
-        note="a pass for each channel, of which only what follows the layer is computed",
+        note="a pass for each channel, of which the target layer itself is not computed",
     ),
-    Method("Score-CAM", "perturbation", "Wang et al., CVPR Workshops 2020", _score_cam, slow=True),
+    Method(
+        "Score-CAM",
+        "perturbation",
+        "Wang et al., CVPR Workshops 2020",
+        _score_cam,
+        slow=True,
+        note="the library masks the normalised image, to its mean, not to black",
+    ),
     Method(
         "FullGrad",
         "gradient",
@@ -168,15 +199,21 @@ METHODS = [
         _refine,
         note="Grad-CAM++ at the last three blocks",
     ),
-    Method("ShapleyCAM", "gradient", "Cai, 2025, arXiv 2501.06261", _library("ShapleyCAM")),
-    Method("RISE", "perturbation", "Petsiuk et al., BMVC 2018", _rise, slow=True),
+    Method(
+        "ShapleyCAM",
+        "gradient",
+        "Cai, 2025, arXiv 2501.06261",
+        _shapley,
+        note="with the paper's ReST target",
+    ),
+    Method("RISE", "perturbation", "Petsiuk et al., BMVC 2018", _rise, slow=True, note=BLACK),
     Method(
         "SIDU",
         "perturbation",
         "Muddamsetty et al., Pattern Recognition 2022",
         _peer(SIDU, "layer"),
         slow=True,
-        note="explains the prediction as a whole, not one class",
+        note=f"explains the prediction as a whole, not one class; {BLACK}",
     ),
     Method(
         "SISE",
@@ -184,6 +221,7 @@ METHODS = [
         "Sattarzadeh et al., AAAI 2021",
         _peer(SISE, "stages", select=positive),
         slow=True,
+        note=f"{BLACK}; its passes differ from image to image: one was counted",
     ),
     Method(
         "Ada-SISE",
@@ -191,6 +229,7 @@ METHODS = [
         "Sudhakar et al., ICASSP 2021",
         _peer(SISE, "stages", select=above_otsu),
         slow=True,
+        note=f"{BLACK}; its passes differ from image to image: one was counted",
     ),
     Method("random map", "floor", "a 7x7 grid of uniform noise", _floor(random_grid)),
     Method(

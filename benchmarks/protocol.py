@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 FOLDER = Path(__file__).parent / "protocols"
-Images = Literal["drawn", "folder", "imagenet"]
+Images = Literal["drawn", "folder"]
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Protocol:
 
     Attributes:
         name: of its file.
-        images: "drawn", "folder" or "imagenet".
+        images: "drawn", or "folder" for those of --data.
         networks: name -> settings.
         training: of the learned methods.
         common: images on which every method, slow ones too, and every metric is scored.
         few: of those, and of the mosaics, explained by slow methods for coherency and the Grid
             Pointing Game.
-        mosaics: 2x2 mosaics of the Grid Pointing Game.
+        mosaics: 2x2 mosaics of the Grid Pointing Game; 0 for none.
         seed: of every random choice.
         count: images drawn ("drawn" only).
     """

@@ -44,7 +44,7 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def settings(bench: Workbench) -> dict[str, Any]:
+def settings(bench: Workbench, run: Mapping[str, Any]) -> dict[str, Any]:
     """What must be the same for results of two runs to stand in one table."""
     digest = hashlib.sha256(bench.images.numpy().tobytes())
     digest.update(bench.classes.numpy().tobytes())
@@ -53,16 +53,22 @@ def settings(bench: Workbench) -> dict[str, Any]:
         "network": dataclasses.asdict(bench.network),
         "images": len(bench.images),
         "digest": digest.hexdigest(),
+        **run,
     }
 
 
-def claim(folder: Path, bench: Workbench) -> None:
+def claim(folder: Path, bench: Workbench, run: Mapping[str, Any]) -> None:
     """Make the folder this run's, or check that what it holds was made with the same settings.
+
+    Args:
+        folder: of the results.
+        bench: what is run on.
+        run: the other settings that the results depend on.
 
     Raises:
         ValueError: it holds results of other images, classes or settings.
     """
-    path, now = folder / "settings.json", json.loads(json.dumps(settings(bench)))
+    path, now = folder / "settings.json", json.loads(json.dumps(settings(bench, run)))
     if not path.exists():
         write_json(path, now)
         return
@@ -81,10 +87,12 @@ def save_method(
     scores: Mapping[str, Scores],
     passes: tuple[float, float],
     gallery: Sequence[Mapping[str, Any]],
+    command: str,
 ) -> None:
     """Write what a method scored; from then on it is done."""
     content = {
         "method": method.name,
+        "command": command,
         "forward": passes[0],
         "backward": passes[1],
         "scores": {key: dataclasses.asdict(value) for key, value in scores.items()},
@@ -114,8 +122,13 @@ def draw_maps(
     maps = found.of(chosen)
     pixels = bench.normalization.denormalize(bench.images[chosen]).clamp(0, 1)
     device = next(bench.model.parameters()).device
-    arguments = (bench.images[chosen], maps, bench.classes[chosen])
-    masked = masked_confidence(bench.judge, *(a.to(device) for a in arguments), bench.normalization)
+    masked = masked_confidence(
+        bench.judge,
+        bench.images[chosen].to(device),
+        maps.to(device),
+        bench.classes[chosen].to(device),
+        bench.normalization,
+    )
     entries = []
     for i, (picture, one) in enumerate(zip(pixels, maps, strict=True)):
         rgb = picture.permute(1, 2, 0).numpy()
@@ -141,13 +154,13 @@ def summarize(folder: Path, bench: Workbench, run: Mapping[str, Any]) -> dict[st
     Args:
         folder: of the run.
         bench: what was run on.
-        run: "command", "data", "notes".
+        run: "network", "data", "notes".
 
     Returns:
         what was written.
     """
-    speed = _speed(folder)
-    rows, maps = [], {}
+    speed = _speed(folder, run["network"])
+    rows, maps, commands = [], {}, []
     for name, method in BY_NAME.items():
         path = method_file(folder, name)
         if not path.exists():
@@ -162,10 +175,11 @@ def summarize(folder: Path, bench: Workbench, run: Mapping[str, Any]) -> dict[st
                 "forward": content["forward"],
                 "backward": content["backward"],
                 "ms": speed.get(name),
-                **_intervals(content["scores"], bench),
+                **_intervals(content["scores"], bench, method.slow),
             }
         )
         maps[name] = content["gallery"]
+        commands.append(content["command"])
     present = {key for row in rows for key in (*row["all"], *row["common"])}
     titles = [
         {"title": f"{bench.titles[i]}, p = {float(bench.confidence[i]):.2f}", "file": file}
@@ -176,6 +190,7 @@ def summarize(folder: Path, bench: Workbench, run: Mapping[str, Any]) -> dict[st
         "protocol": bench.protocol.name,
         "created": datetime.datetime.now().isoformat(timespec="seconds"),
         "seed": bench.protocol.seed,
+        "command": "; ".join(dict.fromkeys(commands)),
         "versions": {package: version(package) for package in PACKAGES},
         "hardware": hardware(next(bench.model.parameters()).device),
         **run,
@@ -191,19 +206,18 @@ def summarize(folder: Path, bench: Workbench, run: Mapping[str, Any]) -> dict[st
     return results
 
 
-def _intervals(scores: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
+def _intervals(scores: Mapping[str, Any], bench: Workbench, slow: bool) -> dict[str, Any]:
     """Metric -> interval over everything scored ("all"), and over what every method was scored on
     ("common"); a method that was scored on the common images only has no "all"."""
     few, mosaics = (set(part.tolist()) for part in bench.few(slow=True))
     common = set(bench.common.tolist())
     shared = {"coherency": few, "ADCC": few, "grid pointing": mosaics}
-    covers = len(scores["AD 100%"]["index"]) == len(bench.images)
     result: dict[str, Any] = {"all": {}, "common": {}}
     for key, found in scores.items():
         wanted = shared.get(key, common)
         pairs = list(zip(found["index"], found["values"], strict=True))
         subsets = {"common": [value for i, value in pairs if i in wanted]}
-        if covers:
+        if not slow:
             subsets["all"] = [value for _, value in pairs]
         for subset, values in subsets.items():
             interval = bootstrap(torch.tensor(values, dtype=torch.float64))
@@ -214,13 +228,17 @@ def _intervals(scores: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
     return result
 
 
-def _speed(folder: Path) -> dict[str, float]:
+def _speed(folder: Path, network: str) -> dict[str, float]:
     """Method -> ms an explanation at batch 1, where `benchmarks/speed.py --out` left them."""
     path = folder / "speed.json"
     if not path.exists():
         return {}
     rows = json.loads(path.read_text())["rows"]
-    return {row["method"]: round(row["ms"], 2) for row in rows if row["batch"] == 1}
+    return {
+        row["method"]: round(row["ms"], 2)
+        for row in rows
+        if row["batch"] == 1 and row["network"] == network
+    }
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

@@ -16,21 +16,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-if __package__ in (None, ""):  # run as a script
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __package__ in (None, ""):  # run as a script: import the folder's modules as a package's
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import click
 import torch
 from tqdm.auto import tqdm
 
-from benchmarks.accelerate import accelerated
+from benchmarks.acceleration import accelerated
 from benchmarks.attentions import train
 from benchmarks.explanations import explain
 from benchmarks.figures import write_figures
-from benchmarks.methods import LEARNED, Method, find_methods, opened
+from benchmarks.methods import Method, find_methods, opened
 from benchmarks.passes import counted
 from benchmarks.protocol import load_protocol
-from benchmarks.report import SUBSETS, markdown_table, results_csv, write_report
+from benchmarks.report import markdown_table, results_csv, write_report
 from benchmarks.results import (
     claim,
     draw_gallery,
@@ -45,17 +45,8 @@ from benchmarks.workbench import Workbench, prepare
 from learnable_cam_plugin.checkpoint import CheckpointError, atomic_path
 
 MASKED = ("AD 100%", "IC 100%", "AD 50%", "IC 50%", "AD 15%", "IC 15%")
-OTHER = (
-    "insertion",
-    "deletion",
-    "ROAD",
-    "coherency",
-    "complexity",
-    "ADCC",
-    "grid pointing",
-    "energy inside",
-    "pointing game",
-)
+CURVES = ("insertion", "deletion", "ROAD", "complexity", "energy inside", "pointing game")
+AGAIN = ("coherency", "ADCC", "grid pointing")
 
 
 @click.command(help=__doc__)
@@ -106,38 +97,48 @@ def compare(
     accelerate: bool,
 ) -> None:
     """Explain, score and report, method by method."""
-    claim(folder, bench)
+    if accelerate and next(bench.model.parameters()).device.type != "cpu":
+        raise ValueError("--accelerate is for the CPU: leave it out, or pass --device cpu")
+    other = {
+        "trained on": train_folder and name_of(train_folder),
+        "accelerated": accelerate,
+        "device": next(bench.model.parameters()).device.type,
+    }
+    claim(folder, bench, other)
+    few = bench.protocol.few
     notes = [
-        f"Every metric is taken on the {len(bench.common)} common images, drawn at random with "
-        f"seed {bench.protocol.seed}; AD and IC with black masks, and location, on all "
-        f"{len(bench.images)} too, except for methods of over 1,000 passes or over half a second "
-        f"an image. Coherency and grid pointing of those are on {bench.protocol.few} images."
+        f"Every method is scored on the {len(bench.common)} common images, drawn at random with "
+        f"seed {bench.protocol.seed}. AD and IC with black masks, and location, are taken on all "
+        f"{len(bench.images)} too, except of methods of over 1,000 passes or over half a second "
+        f"an image. Coherency, ADCC and grid pointing explain anew: on the common images' side "
+        f"they are of {few} images or mosaics for every method.",
+        "Intervals: 95 %, bootstrap over the images (over the mosaics, which share images).",
+        "The library's methods are clipped at 0 and then scaled to [0, 1]; classic CAM, the "
+        "learned methods, RISE and SIDU are scaled by their minimum and maximum.",
     ]
-    bench.attentions = train(bench, wanted, train_folder, folder / "attentions")
     if accelerate:
         layer, first = bench.network.layer, bench.images[:8]
-        bench.scorer = accelerated(bench.model, layer, first, "bfloat16", 0.05)
-        bench.judge = accelerated(bench.model, layer, first, "float32", 1e-4)
+        bench.scorer, rough = accelerated(bench.model, layer, first, "bfloat16", 0.2)
+        bench.judge, exact = accelerated(bench.model, layer, first, "float32", 1e-4)
         notes.append(
             "The masked copies of RISE, SIDU, SISE, Ada-SISE and Score-CAM were scored in bfloat16 "
-            "(OpenVINO); every metric in float32."
+            f"(OpenVINO; probabilities of {len(first)} images within {rough:.1g}), the metrics in "
+            f"float32 (within {exact:.1g})."
         )
+    bench.attentions = train(bench, wanted, train_folder, folder / "attentions")
     draw_gallery(folder, bench)
     for method in tqdm(wanted, desc="methods"):
         if method_file(folder, method.name).exists():
             continue
-        if method.name in LEARNED and method.name not in bench.attentions:
-            tqdm.write(f"{method.name} is left out: there is no --train folder to train it on")
-            continue
         try:
             measure(bench, method, folder)
-        except ValueError as error:
-            tqdm.write(f"{method.name} is left out: {error}")
+        except (RuntimeError, ValueError) as error:  # out of memory among them
+            notes.append(f"{method.name} is left out: {error}")
+            tqdm.write(notes[-1])
     run = {
         "network": network,
-        "command": " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
         "data": {
-            "name": "drawn shapes" if data is None else "/".join(data.resolve().parts[-2:]),
+            "name": "drawn shapes" if data is None else name_of(data),
             "images": len(bench.images),
             "common": len(bench.common),
             "mosaics": len(bench.mosaics),
@@ -155,21 +156,27 @@ def compare(
         print(figure)
 
 
+def name_of(folder: Path) -> str:
+    """The last two parts of a folder's path."""
+    return "/".join(folder.resolve().parts[-2:])
+
+
 def markdown(results: Mapping[str, Any]) -> str:
     """The main columns as Markdown tables: on the common images, and on all."""
     counts = {"common": results["data"]["common"], "all": results["data"]["images"]}
     present = [metric["key"] for metric in results["metrics"]]
     parts = [f"{results['data']['name']}, {results['network']}: `{results['command']}`"]
-    for title, columns, subsets in (
-        ("the paper's columns", MASKED, SUBSETS),
-        ("other metrics", OTHER, SUBSETS[:1]),
-    ):
-        for subset in subsets:
-            keys = [key for key in columns if key in present]
-            rows = [row for row in results["methods"] if row[subset]]
-            if keys and rows:
-                parts.append(f"{title}, {counts[subset]} images ({subset})")
-                parts.append(markdown_table(results, subset, keys))
+    parts += results["notes"]
+    for columns, subset in ((MASKED, "common"), (MASKED, "all"), (CURVES, "common")):
+        parts.append(f"{counts[subset]} images, {subset}")
+        parts.append(markdown_table(results, subset, [key for key in columns if key in present]))
+    again = [key for key in AGAIN if key in present]
+    for subset in ("common", "all"):
+        sizes = {
+            row[subset][key]["n"] for row in results["methods"] for key in again if row[subset]
+        }
+        parts.append(f"explained anew: {' or '.join(map(str, sorted(sizes)))} images or mosaics")
+        parts.append(markdown_table(results, subset, again))
     return "\n\n".join(parts) + "\n"
 
 
@@ -181,7 +188,8 @@ def measure(bench: Workbench, method: Method, folder: Path) -> None:
     with torch.no_grad():
         scores = score(bench, found, method.name)
         gallery = draw_maps(folder, bench, method, found)
-    save_method(folder, method, scores, (passes.forward, passes.backward), gallery)
+    command = " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    save_method(folder, method, scores, (passes.forward, passes.backward), gallery, command)
 
 
 if __name__ == "__main__":

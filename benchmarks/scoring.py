@@ -59,9 +59,22 @@ def _masking(filling: str) -> list[Metric]:
 
 METRICS = [
     *_masking("black"),
-    Metric("insertion", "area under the probability, pixels added to a blur", "higher", "curves"),
-    Metric("deletion", "area under the probability, pixels turned black", "lower", "curves"),
-    Metric("ROAD", "least minus most relevant removed, imputed (halved)", "higher", "curves"),
+    Metric(
+        "insertion",
+        f"area under p, pixels added to a blur in {CURVE_STEPS} steps",
+        "higher",
+        "curves",
+    ),
+    Metric(
+        "deletion", f"area under p, pixels turned black in {CURVE_STEPS} steps", "lower", "curves"
+    ),
+    Metric(
+        "ROAD",
+        "half of p without the least relevant pixels minus p without the most relevant, 10 % and "
+        "30 % of them, imputed",
+        "higher",
+        "curves",
+    ),
     Metric("coherency", "correlation with the map of the masked image", "higher", "ADCC"),
     Metric("complexity", "mean of the map", "lower", "ADCC"),
     Metric("ADCC", "harmonic mean of 100 - AD, coherency, 100 - complexity", "higher", "ADCC"),
@@ -111,8 +124,8 @@ def score(bench: Workbench, found: Explanations, title: str) -> dict[str, Scores
         bar.update()
         again = found.of(found.again_index)
         coherent, area = coherency(again, found.again), complexity(again)
-        _, after = _probabilities(bench, found, found.again_index, "black")
-        drop = drops(bench.confidence[found.again_index], after[1.0])
+        before, after = _probabilities(bench, found, found.again_index, "black")
+        drop = drops(before, after[1.0])
         keep("coherency", found.again_index, coherent)
         keep("complexity", bench.common, complexity(maps))
         keep("ADCC", found.again_index, adcc(drop, coherent, area))

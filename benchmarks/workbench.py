@@ -87,7 +87,7 @@ def load_network(name: str, seeded: bool = False) -> tuple[nn.Module, Normalizat
     if name == "efficientnet-lite0":
         return efficientnet_lite0()
     torch.manual_seed(0)
-    return models.get_model(name, weights=None if seeded else "DEFAULT").eval(), IMAGENET
+    return models.get_model(name, weights=None if seeded else "IMAGENET1K_V1").eval(), IMAGENET
 
 
 def load_photos(
@@ -98,23 +98,34 @@ def load_photos(
     Args:
         folder: an ImageFolder layout or a flat one.
         normalization: of the classifier.
-        names: a text file whose lines start with the file names wanted; all unless given.
+        names: a text file whose lines start with the file names wanted, or their paths relative
+            to the folder (what follows a blank is ignored); all unless given.
         limit: that many, evenly spread over the folder.
 
     Raises:
         FileNotFoundError: no folder, no photograph, or names that are not in it.
+        ValueError: a name that several files have.
     """
     photos = PhotoFolder(folder, normalization)
     if names is not None:
         wanted = [line.split()[0] for line in names.read_text().splitlines() if line.strip()]
-        found = {path.name: path for path in photos.files}
-        missing = [name for name in wanted if Path(name).name not in found]
+        found: dict[str, list[Path]] = {}
+        for path in photos.files:
+            for key in {path.name, path.relative_to(folder).as_posix()}:
+                found.setdefault(key, []).append(path)
+        several = [name for name in wanted if len(found.get(name, [])) > 1]
+        if several:
+            raise ValueError(
+                f"{names} names {several[0]}, and {folder} has {len(found[several[0]])} of that "
+                "name: list paths relative to the folder"
+            )
+        missing = [name for name in wanted if name not in found]
         if missing or not wanted:
             raise FileNotFoundError(
                 f"{len(missing)} of the {len(wanted)} images of {names} are not under {folder}, "
                 f"for example {missing[:3]}"
             )
-        photos.files = [found[Path(name).name] for name in wanted]
+        photos.files = [found[name][0] for name in wanted]
     if limit and limit < len(photos):
         photos.files = [photos.files[i * len(photos) // limit] for i in range(limit)]
     titles = [f"{path.parent.name}/{path.stem}" for path in photos.files]
@@ -147,13 +158,14 @@ def prepare(
     """Load the classifier and the images, predict, and draw the common subset and the mosaics."""
     regions = None
     if protocol.images == "drawn":
-        model = shapes_classifier(out / "classifier.safetensors", protocol.seed)
+        model = shapes_classifier(out / "classifier.safetensors", protocol.seed).to(device)
         normalization = NORMALIZATION
         drawn = draw_images(min(limit or protocol.count, protocol.count), protocol.seed + 10_000)
         images, classes, regions = drawn.images, drawn.classes[:, 0], drawn.regions[:, 0]
         titles = [CLASSES[c] for c in classes]
         with torch.no_grad():
-            confidence = model(images).softmax(1).gather(1, classes[:, None])[:, 0]
+            confidence = model(images.to(device)).softmax(1).cpu()
+        confidence = confidence.gather(1, classes[:, None])[:, 0]
         shown = confidence > 0.3  # two shapes share the probability
     else:
         if data is None:
@@ -161,13 +173,14 @@ def prepare(
                 f"the protocol {protocol.name!r} needs --data, a folder of photographs"
             )
         model, normalization = load_network(network, seeded)
+        model = model.to(device)
         images, titles = load_photos(data, normalization, names, limit)
-        parts = [predict(model, part) for part in images.split(32)]
-        confidence, classes = (torch.cat(part) for part in zip(*parts, strict=True))
+        parts = [predict(model, part.to(device)) for part in images.split(32)]
+        confidence, classes = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
         shown = confidence > 0.5
     generator = torch.Generator().manual_seed(protocol.seed)
     common = torch.randperm(len(images), generator=generator)[: protocol.common]
-    if len(classes[shown].unique()) < 4:
+    if protocol.mosaics < 1 or len(classes[shown].unique()) < 4:
         print("no mosaics: they take images of four classes that the classifier is sure of")
         tiles, tile_classes, cells = images[:0], classes[:0], classes[:0]
     else:
@@ -175,7 +188,6 @@ def prepare(
             images[shown], classes[shown], protocol.mosaics, protocol.seed
         )
         tile_classes = classes[shown][members.gather(1, cells[:, None])[:, 0]]
-    model = model.to(device)
     return Workbench(
         protocol,
         protocol.networks[network],
@@ -184,7 +196,7 @@ def prepare(
         images,
         titles,
         classes,
-        confidence.cpu(),
+        confidence,
         regions,
         common,
         tiles,

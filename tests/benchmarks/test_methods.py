@@ -115,6 +115,22 @@ def test_finer_cam_compares_with_the_three_nearest_classes(bench):
     assert torch.allclose(found, torch.from_numpy(expected))
 
 
+def test_shapley_cam_is_not_grad_cam_by_another_name(bench):
+    """With a plain score its Hessian is empty on a linear head; the paper's target has one."""
+    maps = []
+    for method in find_methods("Grad-CAM,ShapleyCAM"):
+        with opened(method, bench) as cam:
+            maps.append(cam(bench.images, bench.classes))
+    assert (maps[0] - maps[1]).abs().max() > 1e-3
+
+
+def test_a_learned_method_without_training_says_what_to_pass(bench):
+    bench.attentions = {}
+    (method,) = find_methods("L-CAM-Fm")
+    with pytest.raises(ValueError, match="pass --train"), opened(method, bench):
+        pass
+
+
 def test_unknown_methods_are_named():
     with pytest.raises(ValueError, match=r"no method \['smooth'\]; there are .*RISE"):
         find_methods("RISE, smooth")

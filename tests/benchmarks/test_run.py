@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -77,12 +80,14 @@ def test_it_leaves_results_report_and_figures(drawn):
     assert "RISE" in (out / "results.csv").read_text()
 
 
-def test_a_second_run_does_only_what_is_missing(drawn):
+def test_a_second_run_does_only_what_is_missing(drawn, tmp_path):
     protocol, out = drawn
     files = {path.name: path for path in (out / "methods").iterdir()}
     before = {name: (path.stat().st_mtime_ns, path.read_text()) for name, path in files.items()}
     files["grad-cam.json"].unlink()
-    assert run(protocol, "--out", out, "--methods", METHODS).exit_code == 0
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "run.py"
+    command = [sys.executable, script, protocol, "--out", out, "--methods", METHODS]
+    subprocess.run(command, check=True, cwd=tmp_path)  # as a script, from anywhere
     for name, path in files.items():
         time, text = before[name]
         assert path.read_text() == text, name  # seeded: the same figures
@@ -181,3 +186,15 @@ def test_listed_images_are_found_in_both_layouts_in_the_lists_order(imagenet, tm
     names.write_text("ILSVRC2012_val_00000099.JPEG\n")
     with pytest.raises(FileNotFoundError, match="1 of the 1 images"):
         load_photos(data, IMAGENET, names, limit=None)
+
+
+def test_files_of_one_name_are_told_apart_by_their_path(imagenet, tmp_path):
+    for i, path in enumerate(sorted(imagenet.rglob("*.JPEG"))[:2]):
+        (tmp_path / f"class{i}").mkdir()
+        shutil.copy(path, tmp_path / f"class{i}" / "same.JPEG")
+    names = tmp_path / "list.txt"
+    names.write_text("same.JPEG\n")
+    with pytest.raises(ValueError, match="has 2 of that name"):
+        load_photos(tmp_path, IMAGENET, names, limit=None)
+    names.write_text("class1/same.JPEG\n")
+    assert load_photos(tmp_path, IMAGENET, names, limit=None)[1] == ["class1/same"]

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from click.testing import CliRunner
 from torch import nn
 
@@ -10,6 +11,7 @@ from benchmarks.memory import peak_memory
 from benchmarks.methods import find_methods
 from benchmarks.speed import allowed, main
 from benchmarks.workbench import blank
+from learnable_cam_plugin.features import forward_with_features
 
 
 def test_rows_with_ratios_to_the_bare_pass_and_to_grad_cam(tmp_path):
@@ -48,3 +50,12 @@ def test_peak_memory_grows_with_what_is_kept():
 def test_an_unknown_network_names_those_there_are():
     with pytest.raises(ValueError, match="'efficientnet-lite0', 'resnet50', 'small-network'"):
         blank("alexnet")
+
+
+@pytest.mark.parametrize("network", ["efficientnet-lite0", "resnet50", "vgg16", "small-network"])
+def test_every_networks_layers_exist_and_the_target_layer_gives_feature_maps(network):
+    bench = blank(network, images=1)
+    assert len(bench.stages) >= 3
+    with torch.no_grad():
+        _, maps = forward_with_features(bench.model, {"layer": bench.layer}, bench.images)
+    assert maps["layer"].ndim == 4

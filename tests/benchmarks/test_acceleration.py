@@ -1,10 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.accelerate import accelerated
-from benchmarks.peers import RISE
-from learnable_cam_plugin.photos import PhotoFolder, efficientnet_lite0
+from benchmarks.acceleration import accelerated
+from benchmarks.methods import find_methods, opened
+from benchmarks.protocol import load_protocol
+from benchmarks.workbench import prepare
 
 from ..conftest import tiny_network
 
@@ -17,7 +20,8 @@ def model():
 
 
 def test_the_copy_gives_the_same_probabilities_at_any_batch_size(model, images):
-    fast = accelerated(model, "0", images, "float32", 1e-4)
+    fast, difference = accelerated(model, "0", images, "float32", 1e-4)
+    assert difference < 1e-4
     with torch.no_grad():
         for count in (1, 3, 4):
             expected, found = model(images[:count]), fast(images[:count])
@@ -25,7 +29,7 @@ def test_the_copy_gives_the_same_probabilities_at_any_batch_size(model, images):
 
 
 def test_hooks_on_the_layer_see_its_feature_maps(model, images):
-    fast = accelerated(model, "0", images, "bfloat16", 0.05)
+    fast, _ = accelerated(model, "0", images, "bfloat16", 0.05)
     seen = []
     fast.get_submodule("0").register_forward_hook(lambda *args: seen.append(args[2]))
     fast(images)
@@ -43,13 +47,20 @@ def test_an_unknown_precision_is_refused(model, images):
         accelerated(model, "0", images, "int8", 1)
 
 
-def test_rises_map_of_a_photograph_does_not_depend_on_the_precision(photos):
-    """The real network: bfloat16's rounding of the masks' scores drowns in the mean over masks."""
+@pytest.mark.parametrize("name", ["RISE", "SIDU", "SISE", "Ada-SISE", "Score-CAM"])
+def test_a_photographs_map_does_not_depend_on_the_precision(photos, tmp_path, name):
+    """The real network: bfloat16's rounding of the masks' scores drowns in the sum over masks."""
     pytest.importorskip("openvino", reason="needs the extra `bench`")
-    model, normalization = efficientnet_lite0()
-    x = PhotoFolder(photos / "panda", normalization)[0][None]
-    common = {"normalization": normalization, "masks": 400, "progress": False}
-    fast = accelerated(model, "features", x, "bfloat16", 0.05)
-    rough = RISE(model, scorer=fast, **common)(x, None)
-    exact = RISE(model, **common)(x, None)
-    assert np.corrcoef(rough.ravel(), exact.ravel())[0, 1] > 0.999
+    protocol = load_protocol("photos")
+    bench = prepare(protocol, "efficientnet-lite0", tmp_path, photos / "panda", limit=1)
+    bench.network = dataclasses.replace(bench.network, rise_masks=400)
+    maps = []
+    for scorer in (
+        bench.model,
+        accelerated(bench.model, "features", bench.images, "bfloat16", 0.2)[0],
+    ):
+        bench.scorer = scorer
+        (method,) = find_methods(name)
+        with opened(method, bench) as cam:
+            maps.append(cam(bench.images, bench.classes).numpy().ravel())
+    assert np.corrcoef(maps)[0, 1] > 0.99
