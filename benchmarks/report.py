@@ -172,6 +172,12 @@ def passes_of(method: Mapping[str, Any]) -> float | None:
     return forward + backward if finite(forward) and finite(backward) else None
 
 
+def _passes(method: Mapping[str, Any]) -> str:
+    """Forward and backward passes, as "1 + 1"."""
+    counts = (method.get("forward"), method.get("backward"))
+    return " + ".join(f"{count:g}" if finite(count) else "?" for count in counts)
+
+
 def results_csv(results: Mapping[str, Any]) -> str:
     """Every score as CSV text, a row a method; a missing one is an empty cell.
 
@@ -194,6 +200,8 @@ def results_csv(results: Mapping[str, Any]) -> str:
 def markdown_table(results: Mapping[str, Any], subset: str, metrics: Sequence[str]) -> str:
     """Some metrics of one subset as a Markdown table, cells "mean [low, high]".
 
+    Beside the method stand its passes, forward + backward.
+
     Methods with none of these scores are left out.
 
     Args:
@@ -213,7 +221,8 @@ def markdown_table(results: Mapping[str, Any], subset: str, metrics: Sequence[st
         scores = {key: score(method, subset, key) for key in metrics}
         if any(scores.values()):
             cells = {key: _cell(found, known[key].get("unit")) for key, found in scores.items()}
-            rows.append({"method": method["method"].replace("|", "\\|"), **cells})
+            name = method["method"].replace("|", "\\|")
+            rows.append({"method": name, "passes": _passes(method), **cells})
     if not rows:
         raise ValueError(
             f"no method has any of {list(metrics)} on the subset {subset!r}; give another subset "

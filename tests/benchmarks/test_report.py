@@ -265,8 +265,8 @@ def test_csv_has_a_row_a_method_and_four_columns_a_score(folder: Path):
 
 def test_markdown_table_has_intervals(folder: Path):
     table = markdown_table(read_results(folder), "common", ["AD 100%", "insertion"]).splitlines()
-    assert table[0] == "| method | AD 100% | insertion |"
-    assert table[3] == "| Grad-CAM | 25.4 [24.4, 26.4] | 0.900 |"
+    assert table[0] == "| method | passes | AD 100% | insertion |"
+    assert table[3] == "| Grad-CAM | 1 + 1 | 25.4 [24.4, 26.4] | 0.900 |"
     assert table[4].endswith(" | – | 0.900 |")
     assert len(markdown_table(read_results(folder), "all", ["AD 100%"]).splitlines()) == 2 + 3
 
