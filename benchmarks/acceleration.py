@@ -5,6 +5,7 @@ Only what scores masked images is handed such a copy; speed is never measured wi
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Literal
 
@@ -70,10 +71,13 @@ def accelerated(
         raise ValueError(f"precision must be one of {list(PRECISION)}, got {precision!r}")
     fast = copy.deepcopy(model).requires_grad_(False)
     fast.set_submodule(layer, _Compiled(fast.get_submodule(layer), images, precision))
+    difference = float("inf")
     with torch.no_grad():
-        expected, found = model(images).softmax(1), fast(images).softmax(1)
-    same = found.shape == expected.shape
-    difference = float((found - expected).abs().max()) if same else float("inf")
+        expected = model(images).softmax(1)
+        # OpenVINO refuses images of another size than it was compiled for.
+        with contextlib.suppress(RuntimeError):
+            found = fast(images).softmax(1)
+            difference = float((found - expected).abs().max())
     if not difference <= tolerance:
         raise ValueError(
             f"in {precision} the probabilities differ by {difference:.2g}, more than "

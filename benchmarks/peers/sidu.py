@@ -34,7 +34,8 @@ class SIDU(BaseCAM):
         reshape_transform: as BaseCAM's.
         normalization: what the images went through.
         sigma: 0.25 in the paper.
-        threshold: above which a feature map's value counts; 0.15 in the authors' code.
+        threshold: above which a feature map's value counts; 0.15 in the authors' code. It is on
+            the feature maps' own scale, and too low a value makes all masks alike.
         batch_size, scorer, progress: as of `RISE`.
     """
 

@@ -164,7 +164,7 @@ def test_they_localise_the_object_better_than_the_floor(shapes, name):
     stages = [model.get_submodule(f"features.{i}") for i in (0, 1, 4)]
     cam = {
         "RISE": lambda: RISE(model, masks=1500, **common),
-        "SIDU": lambda: SIDU(model, stages[-1:], **common),
+        "SIDU": lambda: SIDU(model, stages[-1:], threshold=2.0, **common),  # of features up to 4
         "SISE": lambda: SISE(model, stages, **common),
         "Ada-SISE": lambda: SISE(model, stages, select=above_otsu, **common),
     }[name]()
