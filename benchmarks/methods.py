@@ -11,14 +11,16 @@ from typing import Any
 
 import pytorch_grad_cam as library
 import torch
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputReST, FinerWeightedTarget
+from pytorch_grad_cam.utils.model_targets import (
+    ClassifierOutputReST,
+    ClassifierOutputTarget,
+    FinerWeightedTarget,
+)
 from torch import Tensor
 
 from learnable_cam_plugin import LearnableCAM
-from learnable_cam_plugin.cam import target_category
 
 from .peers import RISE, SIDU, SISE, Floor, above_otsu, centred_gaussian, positive, random_grid
-from .peers.scores import class_targets
 from .workbench import Workbench
 
 
@@ -34,6 +36,7 @@ class Method:
         slow: over 1,000 passes, or over half a second on two cores, an image: scored on the common
             images only.
         note: what a reader must know.
+        target: what the method differentiates or scores, for a class.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Method:
     build: Callable[[Workbench], Any]
     slow: bool = False
     note: str = ""
+    target: Callable[[int], Any] = ClassifierOutputTarget
 
 
 class FinerTarget:
@@ -57,32 +61,8 @@ class FinerTarget:
         return FinerWeightedTarget(self.category, others, 1.0)(output)
 
 
-def _library(name: str, **settings: Any) -> Callable[[Workbench], Any]:
-    def build(bench: Workbench) -> Any:
-        return getattr(library, name)(bench.model, [bench.layer], **settings)
-
-    return build
-
-
-def _finer(bench: Workbench) -> Callable[..., Any]:
-    cam = library.FinerCAM(bench.model, [bench.layer])
-
-    def call(images: Tensor, targets: list[Any]) -> Any:
-        return cam(images, [FinerTarget(target_category(t)) for t in targets])
-
-    call.cam = cam  # type: ignore[attr-defined]
-    return call
-
-
-def _shapley(bench: Workbench) -> Callable[..., Any]:
-    # The paper's target: a score's Hessian is empty where the head is linear in the feature maps.
-    cam = library.ShapleyCAM(bench.model, [bench.layer])
-
-    def call(images: Tensor, targets: list[Any]) -> Any:
-        return cam(images, [ClassifierOutputReST(target_category(t)) for t in targets])
-
-    call.cam = cam  # type: ignore[attr-defined]
-    return call
+def _library(name: str) -> Callable[[Workbench], Any]:
+    return lambda bench: getattr(library, name)(bench.model, [bench.layer])
 
 
 def _score_cam(bench: Workbench) -> Any:
@@ -191,7 +171,9 @@ METHODS = [
         slow=True,
         note="slow because it resizes the gradient of every bias's channel on the CPU",
     ),
-    Method("FinerCAM", "gradient", "Zhang et al., CVPR 2025", _finer),
+    Method(
+        "FinerCAM", "gradient", "Zhang et al., CVPR 2025", _library("FinerCAM"), target=FinerTarget
+    ),
     Method(
         "RefineCAM",
         "gradient",
@@ -203,8 +185,10 @@ METHODS = [
         "ShapleyCAM",
         "gradient",
         "Cai, 2025, arXiv 2501.06261",
-        _shapley,
+        _library("ShapleyCAM"),
         note="with the paper's ReST target",
+        # A plain score's Hessian is empty where the head is linear in the feature maps.
+        target=ClassifierOutputReST,
     ),
     Method("RISE", "perturbation", "Petsiuk et al., BMVC 2018", _rise, slow=True, note=BLACK),
     Method(
@@ -259,15 +243,14 @@ def find_methods(names: str | None) -> list[Method]:
 def opened(method: Method, bench: Workbench) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
     """The method as `explain(images, classes) -> maps (N, H, W)`; its hooks go with the block."""
     cam = method.build(bench)
-    inner = getattr(cam, "cam", cam)
     try:
-        yield functools.partial(_explain, cam)
+        yield functools.partial(_explain, cam, method.target)
     finally:
-        for one in getattr(inner, "base_cam_per_layer", [getattr(inner, "base_cam", inner)]):
+        for one in getattr(cam, "base_cam_per_layer", [getattr(cam, "base_cam", cam)]):
             one.activations_and_grads.release()
 
 
-def _explain(cam: Any, images: Tensor, classes: Tensor) -> Tensor:
+def _explain(cam: Any, target: Callable[[int], Any], images: Tensor, classes: Tensor) -> Tensor:
     # Score-CAM and Ablation-CAM draw a bar for each image.
     with contextlib.redirect_stderr(io.StringIO()):
-        return torch.as_tensor(cam(images, class_targets(classes)))
+        return torch.as_tensor(cam(images, [target(int(c)) for c in classes]))

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from learnable_cam_plugin.cam import target_category
@@ -50,8 +49,3 @@ def unrecorded(cam: BaseCAM) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
 def categories(targets: Sequence[Any]) -> list[int]:
     """The class index of each pytorch-grad-cam target."""
     return [target_category(target) for target in targets]
-
-
-def class_targets(classes: Tensor) -> list[ClassifierOutputTarget]:
-    """pytorch-grad-cam targets of class indices (N,)."""
-    return [ClassifierOutputTarget(int(c)) for c in classes]

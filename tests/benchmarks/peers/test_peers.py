@@ -4,16 +4,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch.nn import functional as F
 
 from benchmarks.peers import RISE, SIDU, SISE, Floor, above_otsu, centred_gaussian, positive
-from benchmarks.peers.scores import class_targets
 from benchmarks.peers.sise import fuse, otsu
 from learnable_cam_plugin.comparison import explain
 from learnable_cam_plugin.metrics import pointing_hit
 from learnable_cam_plugin.shapes import NORMALIZATION
 
 from ...conftest import UNIT
+
+
+def class_targets(classes):
+    return [ClassifierOutputTarget(int(c)) for c in classes]
 
 
 def scaled(one: np.ndarray) -> np.ndarray:
