@@ -1,87 +1,20 @@
-"""The attention mechanism: feature maps -> raw class activation maps. Only this is trained."""
+"""L-CAM's attention mechanism, a row of weights a class; and attentions from files."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from huggingface_hub import ModelHubMixin, hf_hub_download
+from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from torch import Tensor, nn
 
-from . import checkpoint
-from .checkpoint import CheckpointError
-
-WEIGHTS_FILE = "model.safetensors"
+from .mechanism import WEIGHTS_FILE, AttentionMechanism
 
 
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """What an attention mechanism was made for; saved with it, checked when it is used.
-
-    Attributes:
-        architecture: qualified class name of the classifier.
-        shapes: digest of the classifier's parameter and buffer names and shapes.
-        weights: up to 64 values of the classifier's last weight matrix, evenly spaced.
-        recipe: how it was trained (variant, loss weights, optimiser, epochs, start, seed, ...).
-        normalization: {"mean": [...], "std": [...]} of the images, if declared.
-        input_size: (C, H, W) of the images, if known.
-        versions: of the libraries.
-    """
-
-    architecture: str
-    shapes: str
-    weights: Sequence[float]
-    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    normalization: Mapping[str, Any] | None = None
-    input_size: Sequence[int] | None = None
-    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def of(cls, model: nn.Module, **details: Any) -> Origin:
-        """The origin that describes `model`."""
-        state = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
-        shapes = ";".join(f"{name}:{tuple(value.shape)}" for name, value in state.items())
-        matrices = [p for p in model.parameters() if p.ndim > 1]
-        values = matrices[-1].detach().flatten() if matrices else torch.zeros(0)
-        sample = values[:: max(1, len(values) // 64)][:64].float().cpu()
-        return cls(
-            architecture=f"{type(model).__module__}.{type(model).__qualname__}",
-            shapes=hashlib.sha256(shapes.encode()).hexdigest()[:16],
-            weights=sample.tolist(),
-            versions=_versions(),
-            **details,
-        )
-
-
-def _versions() -> dict[str, str]:
-    def one(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return "not installed as a package"
-
-    packages = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum")
-    return {package: one(package) for package in packages}
-
-
-def check_classes(classes: Tensor, num_classes: int) -> None:
-    """Raise IndexError unless every class index lies in [0, num_classes)."""
-    outside = classes[(classes < 0) | (classes >= num_classes)]
-    if outside.numel():
-        raise IndexError(
-            f"class index {outside.flatten()[0].item()} is out of range: the classes are 0 to "
-            f"{num_classes - 1}"
-        )
-
-
-class LCAMAttention(nn.Module, ModelHubMixin):
+class LCAMAttention(AttentionMechanism):
     """The attention mechanism of L-CAM: one 1x1 convolution a target layer.
 
     For class y and feature maps A (N, C, h, w), equation (1) of the paper gives the raw map
@@ -105,15 +38,7 @@ class LCAMAttention(nn.Module, ModelHubMixin):
     """
 
     def __init__(self, channels: Mapping[str, int], num_classes: int) -> None:
-        super().__init__()
-        if not channels or min(channels.values()) < 1 or num_classes < 1:
-            raise ValueError(
-                "at least one layer, channel and class is needed, got "
-                f"channels={dict(channels)}, num_classes={num_classes}"
-            )
-        self.channels = dict(channels)
-        self.num_classes = num_classes
-        self.origin: Origin | None = None
+        super().__init__(channels, num_classes)
         convolutions = [nn.Conv2d(c, num_classes, 1) for c in channels.values()]
         self.weights = nn.ParameterList(
             nn.Parameter(c.weight.detach().flatten(1)) for c in convolutions
@@ -122,15 +47,7 @@ class LCAMAttention(nn.Module, ModelHubMixin):
 
     def _rows(self, layer: str, features: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """W and b of `layer` for `classes`, after checking features and classes against them."""
-        if layer not in self.channels:
-            raise ValueError(
-                f"the attention covers the layers {list(self.channels)}, not '{layer}'"
-            )
-        if features.shape[1] != self.channels[layer]:
-            raise ValueError(
-                f"layer '{layer}' gives {features.shape[1]} channels, the attention was made for "
-                f"{self.channels[layer]}: it belongs to another model or layer"
-            )
+        self.check_features(layer, features)
         index = list(self.channels).index(layer)
         weight, bias = self.weights[index], self.biases[index]
         return weight[classes.to(weight.device)], bias[classes.to(weight.device)]
@@ -157,96 +74,16 @@ class LCAMAttention(nn.Module, ModelHubMixin):
             maps.append(raw.view(*classes.shape, *feature.shape[2:]))
         return maps
 
-    def weighted_features(self, layer: str, features: Tensor, classes: Tensor) -> Tensor:
-        """W_y * A before the sum over channels, (N, C, ...): what `eigen_smooth` projects."""
-        weight, _ = self._rows(layer, features, classes)
-        return features * weight.view(*weight.shape, *[1] * (features.ndim - 2))
-
-    def check_model(self, model: nn.Module, layers: Sequence[str]) -> None:
-        """Refuse a model or layers that this attention was not made for.
-
-        Raises:
-            CheckpointError: naming both sides.
-        """
-        missing = [name for name in layers if name not in self.channels]
-        if missing:
-            raise CheckpointError(
-                f"the target layers are {list(layers)}, the attention was made for the layers "
-                f"{list(self.channels)}: no map for {missing}"
-            )
-        if self.origin is None:
-            return
-        here = Origin.of(model)
-        if here.architecture != self.origin.architecture:
-            raise CheckpointError(
-                f"the model is a {here.architecture}, the attention was made for a "
-                f"{self.origin.architecture}"
-            )
-        if here.shapes != self.origin.shapes:
-            raise CheckpointError(
-                f"the model is a {here.architecture} of other shapes (digest {here.shapes}) than "
-                f"the one that the attention was made for ({self.origin.shapes}, "
-                f"{self.num_classes} classes): another depth, width or number of classes"
-            )
-        then, now = torch.tensor(self.origin.weights), torch.tensor(here.weights)
-        change = float((now - then).norm() / then.norm().clamp(min=1e-12))
-        if not change < 0.01:  # half precision changes them by less
-            raise CheckpointError(
-                f"the model is a {here.architecture} with other weights than the one that the "
-                f"attention was made for (its last layer differs by {change:.0%}). An attention "
-                "explains the classifier beside which it was trained: train it again, or set "
-                "attention.origin = None to use it all the same"
-            )
-
-    # Files: one self-describing safetensors file, alone or in a folder or hub repository.
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the attention and its origin to one safetensors file, atomically."""
-        record = {
-            "mechanism": type(self).__name__,
-            "channels": list(self.channels.items()),
-            "num_classes": self.num_classes,
-            "origin": dataclasses.asdict(self.origin) if self.origin else None,
-        }
-        checkpoint.save(path, self.state_dict(), record)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> LCAMAttention:
-        """Read what `save` wrote.
-
-        Raises:
-            FileNotFoundError: no such file.
-            CheckpointError: a damaged, altered or foreign file.
-        """
-        tensors, record = checkpoint.load(path)
-        if record.get("mechanism") != cls.__name__:
-            raise CheckpointError(
-                f"{path} holds a {record.get('mechanism') or 'training state'}, not a "
-                f"{cls.__name__}"
-            )
-        try:
-            attention = cls(dict(record["channels"]), record["num_classes"])
-            attention.load_state_dict(tensors)
-            if record["origin"] is not None:
-                attention.origin = Origin(**record["origin"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{path} contradicts its own record: {error}") from error
-        return attention
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        self.save(save_directory / WEIGHTS_FILE)
-
-    @classmethod
-    def _from_pretrained(cls, *, model_id: str, **download: Any) -> LCAMAttention:
-        """The mixin's hook: a local folder, else a hub repository."""
-        if Path(model_id).is_dir():
-            return cls.load(Path(model_id) / WEIGHTS_FILE)
-        options = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-        known = {key: download[key] for key in options if key in download}
-        return cls.load(hf_hub_download(model_id, WEIGHTS_FILE, **known))
+    def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
+        """W_y * A before the sum over channels, (N, C, ...) for each layer of `features`."""
+        weighted = []
+        for layer, feature in features.items():
+            weight, _ = self._rows(layer, feature, classes)
+            weighted.append(feature * weight.view(*weight.shape, *[1] * (feature.ndim - 2)))
+        return weighted
 
 
-def load_attention(source: LCAMAttention | str | os.PathLike[str]) -> LCAMAttention:
+def load_attention(source: AttentionMechanism | str | os.PathLike[str]) -> AttentionMechanism:
     """An attention from a module (returned as it is), a file, a folder or a hub id.
 
     Raises:
@@ -254,7 +91,7 @@ def load_attention(source: LCAMAttention | str | os.PathLike[str]) -> LCAMAttent
         CheckpointError: a damaged, altered or foreign file.
         TypeError: `source` is something else.
     """
-    if isinstance(source, LCAMAttention):
+    if isinstance(source, AttentionMechanism):
         return source
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(
@@ -263,11 +100,11 @@ def load_attention(source: LCAMAttention | str | os.PathLike[str]) -> LCAMAttent
         )
     path = Path(source)
     if path.is_file():
-        return LCAMAttention.load(path)
+        return AttentionMechanism.load(path)
     if path.is_dir():
-        return LCAMAttention.load(path / WEIGHTS_FILE)
+        return AttentionMechanism.load(path / WEIGHTS_FILE)
     try:
-        return LCAMAttention.load(hf_hub_download(str(source), WEIGHTS_FILE))
+        return AttentionMechanism.load(hf_hub_download(str(source), WEIGHTS_FILE))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise FileNotFoundError(
             f"no attention at '{source}': it is no file, no folder, and not to be had as a hub "

@@ -13,7 +13,7 @@ from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import Tensor, nn
 
-from .attention import LCAMAttention, check_classes, load_attention
+from .attention import load_attention
 from .features import (
     ReshapeTransform,
     check_images,
@@ -23,6 +23,7 @@ from .features import (
     layer_names,
 )
 from .initialization import HeadProbe, head_start
+from .mechanism import AttentionMechanism, check_classes
 from .saliency import combine, min_max, resize
 
 
@@ -124,14 +125,15 @@ class LearnableCAM(BaseCAM):
         model: nn.Module,
         target_layers: Sequence[nn.Module],
         reshape_transform: ReshapeTransform | None = None,
-        attention: LCAMAttention | str | os.PathLike[str] | None = None,
+        attention: AttentionMechanism | str | os.PathLike[str] | None = None,
         tta_transforms: Any = None,
     ) -> None:
         self.layers = layer_names(model, target_layers)
-        self.attention: LCAMAttention | None = None
+        self.attention: AttentionMechanism | None = None
         if attention is not None:
             self.attention = load_attention(attention)
-            self.attention.check_model(model, list(self.layers))
+            self.attention.attach(model, list(self.layers))
+            self.layers = self.attention.layers_to_read(self.layers, model)
         # BaseCAM would put the model in eval mode for good, and hook it until released.
         with evaluating(model):
             super().__init__(
@@ -207,20 +209,22 @@ class LearnableCAM(BaseCAM):
             )
         classes, signs = self._classes(targets, scores)
         size = input_tensor.shape[2:]
-        maps = []
-        for name, feature in features.items():
-            if eigen_smooth:
-                weighted = self.attention.weighted_features(name, feature, classes)
-                projection = get_2d_projection(weighted.float().cpu().numpy())
-                # Its sign is arbitrary; like BaseCAM, keep the positive part.
-                raw = torch.from_numpy(np.maximum(projection, 0)).to(self.device)
-            else:
-                (raw,) = self.attention({name: feature}, classes)
-                raw = raw.float() * signs.view(-1, *[1] * (raw.ndim - 1))
-            if not bool(torch.isfinite(raw).all()):
-                raise ValueError(f"the classifier's feature maps at '{name}' hold NaN or infinity")
-            maps.append(resize(min_max(raw), size))
-        return maps
+        if eigen_smooth:
+            weighted = self.attention.weighted_features(features, classes)
+            raw_maps = [self._principal_component(maps) for maps in weighted]
+        else:
+            raw_maps = [raw.float() for raw in self.attention(features, classes)]
+            raw_maps = [raw * signs.view(-1, *[1] * (raw.ndim - 1)) for raw in raw_maps]
+        if not all(bool(torch.isfinite(raw).all()) for raw in raw_maps):
+            raise ValueError(
+                f"the classifier's feature maps at {list(features)} hold NaN or infinity"
+            )
+        return [resize(min_max(raw), size) for raw in raw_maps]
+
+    def _principal_component(self, weighted: Tensor) -> Tensor:
+        projection = get_2d_projection(weighted.float().cpu().numpy())
+        # Its sign is arbitrary; like BaseCAM, keep the positive part.
+        return torch.from_numpy(np.maximum(projection, 0)).to(self.device)
 
     def aggregate_multi_layers(self, cam_per_target_layer: list[Tensor]) -> np.ndarray:
         """The mean of the layers' maps, scaled to [0, 1]: float32 numpy (N, H, W)."""

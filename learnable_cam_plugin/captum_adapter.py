@@ -12,8 +12,9 @@ from captum._utils.common import _select_targets
 from captum.attr import Attribution, LayerActivation, LayerAttribution
 from torch import Tensor, nn
 
-from .attention import LCAMAttention, check_classes, load_attention
+from .attention import load_attention
 from .features import ReshapeTransform, as_feature_maps, check_images, evaluating
+from .mechanism import AttentionMechanism, check_classes
 from .saliency import saliency
 
 Inputs = Tensor | tuple[Tensor, ...]
@@ -38,6 +39,7 @@ class LayerLearnableCam(LayerAttribution):
         CheckpointError: the attention was made for another model or layer.
         ValueError: `forward_func` is a function and the attention covers several layers.
 
+    >>> from learnable_cam_plugin import LCAMAttention
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     ...                     nn.Linear(8, 5))
     >>> attention = LCAMAttention({"0": 8}, num_classes=5)
@@ -51,7 +53,7 @@ class LayerLearnableCam(LayerAttribution):
         self,
         forward_func: Callable[..., Any],
         layer: nn.Module,
-        attention: LCAMAttention | str | os.PathLike[str],
+        attention: AttentionMechanism | str | os.PathLike[str],
         device_ids: list[int] | None = None,
         reshape_transform: ReshapeTransform | None = None,
     ) -> None:
@@ -64,16 +66,16 @@ class LayerLearnableCam(LayerAttribution):
         if self._model is not None:
             names = [name for name, module in self._model.named_modules() if module is layer]
         if self._model is not None and names:
-            self.attention.check_model(self._model, names[:1])
+            self.attention.attach(self._model, names[:1])
+            self._layers = self.attention.layers_to_read({names[0]: layer}, self._model)
         elif len(self.attention.channels) == 1:
-            names = list(self.attention.channels)
+            self._layers = {next(iter(self.attention.channels)): layer}
         else:
             raise ValueError(
                 f"the attention covers the layers {list(self.attention.channels)}, and which of "
                 "them `layer` is cannot be seen through a function: pass the module, or an "
                 "attention of one layer"
             )
-        self._name = names[0]
 
     @torch.no_grad()
     def attribute(
@@ -108,16 +110,21 @@ class LayerLearnableCam(LayerAttribution):
             if one.ndim in (4, 5):
                 check_images(one)
         with nullcontext() if self._model is None else evaluating(self._model):
-            output = LayerActivation(self.forward_func, self.layer, self.device_ids).attribute(
+            modules = list(self._layers.values())
+            outputs = LayerActivation(self.forward_func, modules, self.device_ids).attribute(
                 inputs, additional_forward_args, attribute_to_layer_input
             )
-        maps = as_feature_maps(self._name, output, self.reshape_transform)
+        features = {
+            name: as_feature_maps(name, output, self.reshape_transform)
+            for name, output in zip(self._layers, outputs, strict=True)
+        }
+        maps = next(reversed(features.values()))
         classes = self._classes(target, len(maps)).to(maps.device)
         self.attention.to(maps.device)
         if attr_dim_summation:
-            result = self.attention({self._name: maps}, classes)[0][:, None]
+            result = self.attention(features, classes)[0][:, None]
         else:
-            result = self.attention.weighted_features(self._name, maps, classes)
+            result = self.attention.weighted_features(features, classes)[0]
         return (result.relu() if relu_attributions else result).to(maps.dtype)
 
     def _classes(self, target: Any, count: int) -> Tensor:
@@ -142,6 +149,7 @@ class InputLearnableCam(Attribution):
 
     Args: as of `LayerLearnableCam`.
 
+    >>> from learnable_cam_plugin import LCAMAttention
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     ...                     nn.Linear(8, 5))
     >>> explainer = InputLearnableCam(net, net[0], LCAMAttention({"0": 8}, num_classes=5))
@@ -153,7 +161,7 @@ class InputLearnableCam(Attribution):
         self,
         forward_func: Callable[..., Any],
         layer: nn.Module,
-        attention: LCAMAttention | str | os.PathLike[str],
+        attention: AttentionMechanism | str | os.PathLike[str],
         device_ids: list[int] | None = None,
         reshape_transform: ReshapeTransform | None = None,
     ) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import trange
 
-from .attention import LCAMAttention, Origin
+from .attention import LCAMAttention
 from .features import (
     ReshapeTransform,
     as_feature_maps,
@@ -22,6 +22,7 @@ from .features import (
     frozen,
     layer_names,
 )
+from .mechanism import Origin
 
 
 class HeadProbe:

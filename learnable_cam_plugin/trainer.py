@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from .attention import LCAMAttention, Origin
 from .features import ReshapeTransform, frozen, layer_names
 from .masking import Normalization
+from .mechanism import AttentionMechanism, Origin
 from .recipes import Recipe, find_recipe
 from .training_run import TrainingRun
 
@@ -68,7 +68,7 @@ class LearnableCAMTrainer:
         *,
         recipe: str | Recipe = "l-cam-img",
         normalization: Normalization | None = None,
-        start: LCAMAttention | Literal["head", "random"] = "head",
+        start: AttentionMechanism | Literal["head", "random"] = "head",
         labels: Literal["predicted", "dataset"] = "predicted",
         reshape_transform: ReshapeTransform | None = None,
         epochs: int = 8,
@@ -91,7 +91,7 @@ class LearnableCAMTrainer:
                 f"for images left in [0, 1]; got {normalization!r}"
             )
         self.normalization = normalization
-        if not isinstance(start, LCAMAttention) and start not in ("head", "random"):
+        if not isinstance(start, AttentionMechanism) and start not in ("head", "random"):
             raise ValueError(f"start must be 'head', 'random' or an attention, got {start!r}")
         if labels not in ("predicted", "dataset"):
             raise ValueError(f"labels must be 'predicted' or 'dataset', got {labels!r}")
@@ -109,7 +109,7 @@ class LearnableCAMTrainer:
         train_loader: Iterable[Any],
         val_loader: Iterable[Any] | None = None,
         resume: bool = False,
-    ) -> LCAMAttention:
+    ) -> AttentionMechanism:
         """Train, and return the attention on the CPU.
 
         Args:
@@ -150,7 +150,7 @@ class LearnableCAMTrainer:
 
     def settings(self) -> dict[str, Any]:
         """What must be the same for a resumed training to end as an uninterrupted one."""
-        start = "attention" if isinstance(self.start, LCAMAttention) else self.start
+        start = "attention" if isinstance(self.start, AttentionMechanism) else self.start
         classifier = Origin.of(self.model)
         return {
             **dataclasses.asdict(self.recipe),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import time
@@ -14,10 +15,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .attention import LCAMAttention, Origin
 from .features import check_images, class_scores, forward_with_features
 from .initialization import calibrate, random_attention
 from .masking import classify_masked_features, mask_image
+from .mechanism import AttentionMechanism, Origin
 from .metrics import average_drop, increase_in_confidence, masked_confidence
 from .objective import lcam_loss
 from .recipes import learning_rate_factor, make_optimizer
@@ -62,12 +63,11 @@ class TrainingRun:
                 found[name] = replay
         return found
 
-    def _start(self, images: Tensor) -> LCAMAttention:
+    def _start(self, images: Tensor) -> AttentionMechanism:
         trainer = self.trainer
-        if isinstance(trainer.start, LCAMAttention):
-            trainer.start.check_model(self.model, list(trainer.layers))
-            attention = LCAMAttention(trainer.start.channels, trainer.start.num_classes)
-            attention.load_state_dict(trainer.start.state_dict())
+        if isinstance(trainer.start, AttentionMechanism):
+            attention = copy.deepcopy(trainer.start)
+            attention.attach(self.model, list(trainer.layers))
             return attention.to(images.device)
         if trainer.start == "random":
             torch.manual_seed(trainer.seed)
@@ -244,12 +244,12 @@ class TrainingRun:
         if path and self.accelerator.is_main_process:
             self.state.save(path, self.plain, self.optimizer, self.trainer.settings())
 
-    def result(self) -> LCAMAttention:
+    def result(self) -> AttentionMechanism:
         """The best epoch's attention where patience chose one, else the last."""
         trainer = self.trainer
-        attention = LCAMAttention(self.plain.channels, self.plain.num_classes)
-        best = self.state.best if trainer.patience is not None else {}
-        attention.load_state_dict(best or self.plain.state_dict())
+        attention = copy.deepcopy(self.plain).cpu()
+        if trainer.patience is not None and self.state.best:
+            attention.load_state_dict(self.state.best)
         attention.origin = Origin.of(
             self.model,
             recipe={**trainer.settings(), "epochs": self.state.epoch},

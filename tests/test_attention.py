@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from learnable_cam_plugin import CheckpointError, LCAMAttention, load_attention
-from learnable_cam_plugin.attention import Origin, check_classes
+from learnable_cam_plugin.mechanism import Origin, check_classes
 
 from .conftest import tiny_network
 
