@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from learnable_cam_plugin import LCAMAttention, LearnableCAMTrainer
+from learnable_cam_plugin import LearnableCAMTrainer
+from learnable_cam_plugin.mechanism import AttentionMechanism
 from learnable_cam_plugin.photos import PhotoFolder
 from learnable_cam_plugin.recipes import find_recipe
 from learnable_cam_plugin.shapes import draw_images
@@ -18,7 +19,7 @@ from .workbench import Workbench
 
 def train(
     bench: Workbench, methods: list[Method], train_folder: Path | None, folder: Path
-) -> dict[str, LCAMAttention]:
+) -> dict[str, AttentionMechanism]:
     """Name -> attention of each learned method; a training under way goes on where it was.
 
     Args:

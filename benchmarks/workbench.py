@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from learnable_cam_plugin import LCAMAttention, Normalization, checkpoint, random_attention
+from learnable_cam_plugin import Normalization, checkpoint, random_attention
 from learnable_cam_plugin.comparison import predict
+from learnable_cam_plugin.mechanism import AttentionMechanism
 from learnable_cam_plugin.metrics import mosaics
 from learnable_cam_plugin.photos import PhotoFolder, efficientnet_lite0
 from learnable_cam_plugin.shapes import CLASSES, NORMALIZATION, SIZE, draw_images, small_network
@@ -57,7 +58,7 @@ class Workbench:
     cells: Tensor
     scorer: nn.Module
     judge: nn.Module
-    attentions: dict[str, LCAMAttention] = field(default_factory=dict)
+    attentions: dict[str, AttentionMechanism] = field(default_factory=dict)
 
     @property
     def layer(self) -> nn.Module:

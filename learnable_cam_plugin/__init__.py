@@ -7,15 +7,18 @@ from .attention import LCAMAttention, load_attention
 from .cam import LearnableCAM
 from .captum_adapter import InputLearnableCam, LayerLearnableCam
 from .checkpoint import CheckpointError
-from .initialization import calibrate, random_attention
+from .conditioned import ConditionedAttention
+from .initialization import calibrate, condition, random_attention
 from .masking import Normalization
 from .objective import LossWeights
-from .recipes import RECIPES, Recipe
+from .recipes import RECIPES, EveryThreshold, Recipe
 from .trainer import LearnableCAMTrainer
 
 __all__ = [
     "RECIPES",
     "CheckpointError",
+    "ConditionedAttention",
+    "EveryThreshold",
     "InputLearnableCam",
     "LCAMAttention",
     "LayerLearnableCam",
@@ -25,6 +28,7 @@ __all__ = [
     "Normalization",
     "Recipe",
     "calibrate",
+    "condition",
     "load_attention",
     "random_attention",
 ]

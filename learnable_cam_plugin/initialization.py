@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm.auto import trange
 
 from .attention import LCAMAttention
+from .conditioned import ConditionedAttention
 from .features import (
     ReshapeTransform,
     as_feature_maps,
@@ -48,12 +49,25 @@ class HeadProbe:
     def head(self, outputs: Tensor, features: Tensor) -> nn.Linear | None:
         """The head after these feature maps if it is pooling + linear on this batch, else None."""
         pooled = features.flatten(2).mean(2)
-        for linear, given, gave in reversed(self._calls):
-            if gave.shape == outputs.shape and torch.equal(gave, outputs):
-                same = given.shape == pooled.shape
-                if same and torch.allclose(given.to(pooled), pooled, rtol=1e-3, atol=1e-4):
-                    return linear
+        for linear, given in self._giving(outputs):
+            same = given.shape == pooled.shape
+            if same and torch.allclose(given.to(pooled), pooled, rtol=1e-3, atol=1e-4):
+                return linear
         return None
+
+    def last(self, outputs: Tensor, channels: int) -> nn.Linear | None:
+        """The linear layer that gave these outputs from `channels` values an image, if one did."""
+        for linear, given in self._giving(outputs):
+            if given.ndim == 2 and given.shape[1] == channels:
+                return linear
+        return None
+
+    def _giving(self, outputs: Tensor) -> list[tuple[nn.Linear, Tensor]]:
+        return [
+            (linear, given)
+            for linear, given, gave in reversed(self._calls)
+            if gave.shape == outputs.shape and torch.equal(gave, outputs)
+        ]
 
 
 def head_start(
@@ -111,6 +125,55 @@ def random_attention(
     )
     attention.origin = Origin.of(model, recipe={"name": "random", "start": "random"})
     return attention.to(images.device)
+
+
+def condition(
+    model: nn.Module,
+    target_layers: Iterable[nn.Module | str],
+    images: Tensor,
+    reshape_transform: ReshapeTransform | None = None,
+    width: int = 64,
+    seed: int = 0,
+    progress: bool = False,
+) -> ConditionedAttention:
+    """The start of an attention that all classes share, conditioned on the classifier's head.
+
+    Args:
+        model: the classifier.
+        target_layers: its layers, as modules or names, the one that the head reads last; with an
+            earlier one of a finer grid the maps are as fine.
+        images: (N, C, H, W), preprocessed; a few.
+        reshape_transform: as in pytorch-grad-cam, for layers of tokens.
+        width: channels of the mechanism.
+        seed: of its weights.
+        progress: show a bar where the head has to be calibrated.
+
+    Returns:
+        an attention that is ready to explain `model`: before training, about as classic CAM does.
+    """
+    layers = layer_names(model, target_layers)
+    probe = HeadProbe(model)
+    with evaluating(model), torch.no_grad():
+        outputs, features = forward_with_features(
+            lambda x: probe(model, x), layers, images, reshape_transform=reshape_transform
+        )
+    scores, last = class_scores(outputs), list(layers)[-1]
+    linear = probe.last(scores, features[last].shape[1])
+    names = {id(module): name for name, module in model.named_modules()}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        attention = ConditionedAttention(
+            {name: maps.shape[1] for name, maps in features.items()},
+            scores.shape[1],
+            width,
+            head=None if linear is None else names[id(linear)],
+        ).to(images.device)
+    if linear is None:
+        rows = calibrate(model, [last], images, reshape_transform, progress)
+        attention.read_head(rows.weights[0], rows.biases[0])
+    attention.attach(model, list(layers))
+    attention.origin = Origin.of(model, recipe={"name": "conditioned", "start": "head"})
+    return attention
 
 
 def calibrate(

@@ -17,7 +17,7 @@ from torch import nn
 from .features import ReshapeTransform, frozen, layer_names
 from .masking import Normalization
 from .mechanism import AttentionMechanism, Origin
-from .recipes import Recipe, find_recipe
+from .recipes import AnyRecipe, EveryThreshold, find_recipe
 from .training_run import TrainingRun
 
 
@@ -66,7 +66,7 @@ class LearnableCAMTrainer:
         model: nn.Module,
         target_layers: Iterable[nn.Module | str],
         *,
-        recipe: str | Recipe = "l-cam-img",
+        recipe: str | AnyRecipe = "every-threshold",
         normalization: Normalization | None = None,
         start: AttentionMechanism | Literal["head", "random"] = "head",
         labels: Literal["predicted", "dataset"] = "predicted",
@@ -93,6 +93,11 @@ class LearnableCAMTrainer:
         self.normalization = normalization
         if not isinstance(start, AttentionMechanism) and start not in ("head", "random"):
             raise ValueError(f"start must be 'head', 'random' or an attention, got {start!r}")
+        if start == "random" and isinstance(self.recipe, EveryThreshold):
+            raise ValueError(
+                f"the recipe {self.recipe.name!r} reads the classifier's head, there is no random "
+                "start: leave start='head', or take recipe='l-cam-img'"
+            )
         if labels not in ("predicted", "dataset"):
             raise ValueError(f"labels must be 'predicted' or 'dataset', got {labels!r}")
         if epochs < 1:
@@ -159,6 +164,8 @@ class LearnableCAMTrainer:
             "seed": self.seed,
             "layers": list(self.layers),
             "normalization": dataclasses.asdict(self.normalization),
+            # its learning rate falls to 0 at the end, which has to be known
+            **({"epochs": self.epochs} if isinstance(self.recipe, EveryThreshold) else {}),
             "classifier": [classifier.architecture, classifier.shapes, classifier.weights],
         }
 

@@ -7,29 +7,25 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from .features import check_images, class_scores, forward_with_features
-from .initialization import calibrate, random_attention
-from .masking import classify_masked_features, mask_image
+from .initialization import calibrate, condition, random_attention
 from .mechanism import AttentionMechanism, Origin
 from .metrics import average_drop, increase_in_confidence, masked_confidence
-from .objective import lcam_loss
-from .recipes import learning_rate_factor, make_optimizer
-from .replay import Replay
+from .recipes import EveryThreshold, Recipe, learning_rate_factor, make_optimizer
 from .saliency import saliency
 from .training_state import TrainingState, write_history
+from .training_steps import SigmoidStep, ThresholdStep
 
 if TYPE_CHECKING:
     from .trainer import LearnableCAMTrainer
-
-TERMS = ("loss", "cross_entropy", "average_variation", "total_variation")
 
 
 class TrainingRun:
@@ -41,27 +37,21 @@ class TrainingRun:
     def __init__(self, trainer: LearnableCAMTrainer, accelerator: Any, loader: Iterable[Any]):
         self.trainer, self.accelerator, self.loader = trainer, accelerator, loader
         self.model, self.recipe = trainer.model, trainer.recipe
+        self.layers, self.normalization = trainer.layers, trainer.normalization
         self.state = TrainingState()
         self._seed_epoch(0)
         first = self._images_of(self._first_batch())
         trainer.normalization.check(first)
         self.input_size = tuple(first.shape[1:])
-        self.replays = self._replays(first) if self.recipe.mask == "features" else {}
         self.plain = self._start(first)
+        self.step: SigmoidStep | ThresholdStep = (
+            SigmoidStep(self, self.recipe, first)
+            if isinstance(self.recipe, Recipe)
+            else ThresholdStep(self, self.recipe)
+        )
         self.optimizer = make_optimizer(self.recipe, self.plain)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.attention, self.prepared = accelerator.prepare(self.plain, self.optimizer)
-
-    def _replays(self, images: Tensor) -> dict[str, Replay]:
-        """For L-CAM-Fm: the layers after which the network can be replayed, tried on a batch."""
-        found = {}
-        for name in self.trainer.layers:
-            replay = Replay(self.model, name)
-            with torch.no_grad(), replay.recording():
-                outputs = self.model(images)
-            if replay.reproduces(images, class_scores(outputs)):
-                found[name] = replay
-        return found
 
     def _start(self, images: Tensor) -> AttentionMechanism:
         trainer = self.trainer
@@ -69,6 +59,16 @@ class TrainingRun:
             attention = copy.deepcopy(trainer.start)
             attention.attach(self.model, list(trainer.layers))
             return attention.to(images.device)
+        if isinstance(self.recipe, EveryThreshold):
+            return condition(
+                self.model,
+                trainer.layers,
+                images,
+                trainer.reshape_transform,
+                self.recipe.width,
+                trainer.seed,
+                trainer.progress,
+            )
         if trainer.start == "random":
             torch.manual_seed(trainer.seed)
             return random_attention(self.model, trainer.layers, images, trainer.reshape_transform)
@@ -103,21 +103,20 @@ class TrainingRun:
         state = self.state
         self.began = time.perf_counter() - state.sums.get("seconds", 0.0)
         self._seed_epoch(state.epoch + 1)
-        factor = learning_rate_factor(self.recipe, state.epoch)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+        steps = len(self.loader) if isinstance(self.loader, Sized) else None
         for step, batch in enumerate(self._batches(self.loader)):
             if step < state.step:  # seen before the interruption: replayed for the random stream
                 continue
+            self._set_rate(state.epoch + (step / steps if steps else 0.0))
             images, labels = self._images_of(batch), self._labels_of(batch)
-            terms = self._step(images, labels)
+            terms = self._update(images, labels)
             state.step = step + 1
-            for name in TERMS:
+            for name in terms:
                 state.sums[name] = state.sums.get(name, 0.0) + terms[name] * len(images)
             state.sums["images"] = state.sums.get("images", 0.0) + len(images)
             state.sums["seconds"] = time.perf_counter() - self.began
             bar.update()
-            bar.set_postfix({"epoch": state.epoch + 1, **{k: f"{terms[k]:.3f}" for k in TERMS}})
+            bar.set_postfix({"epoch": state.epoch + 1, **{k: f"{v:.3f}" for k, v in terms.items()}})
             every = self.trainer.checkpoint_every
             if every and state.step % every == 0:
                 self._save(state_path)
@@ -127,10 +126,14 @@ class TrainingRun:
                 "iterated anew each epoch, such as a DataLoader or a list, and is not empty"
             )
 
-    def _step(self, images: Tensor, labels: Tensor | None) -> dict[str, float]:
+    def _set_rate(self, done: float) -> None:
+        factor = learning_rate_factor(self.recipe, done, self.trainer.epochs)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+
+    def _update(self, images: Tensor, labels: Tensor | None) -> dict[str, float]:
         with self.accelerator.autocast():
-            features, classes = self._clean_pass(images, labels)
-            terms = self._loss(images, features, classes)
+            terms = self.step(images, labels)
         values = {name: float(value.detach()) for name, value in terms.items()}
         if not math.isfinite(values["loss"]):
             raise FloatingPointError(
@@ -144,57 +147,18 @@ class TrainingRun:
         return values
 
     @torch.no_grad()
-    def _clean_pass(
-        self, images: Tensor, labels: Tensor | None
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """The feature maps, and the class to explain for each image."""
-        with ExitStack() as stack:
-            for replay in self.replays.values():
-                stack.enter_context(replay.recording())
-            outputs, features = forward_with_features(
-                self.model,
-                self.trainer.layers,
-                images,
-                reshape_transform=self.trainer.reshape_transform,
-            )
+    def clean_pass(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The feature maps, and the class scores (N, K)."""
+        outputs, features = forward_with_features(
+            self.model, self.layers, images, reshape_transform=self.trainer.reshape_transform
+        )
         scores = class_scores(outputs)
         if scores.shape[1] < 2:
             raise ValueError(
                 "the model gives one score; training needs one a class. Wrap a binary classifier "
                 "so that it returns two, for example torch.cat([-z, z], 1)."
             )
-        return features, scores.argmax(1) if labels is None else labels
-
-    def _loss(
-        self, images: Tensor, features: Mapping[str, Tensor], classes: Tensor
-    ) -> dict[str, Tensor]:
-        """The mean over the layers of the loss terms (`lcam_loss`)."""
-        own = self.attention(features, classes)
-        if self.recipe.regularize == "batch":
-            everyone = classes.expand(len(classes), -1)
-            regularized = [m.flatten(0, 1) for m in self.attention(features, everyone)]
-        else:
-            regularized = own
-        losses = []
-        for (name, layer), raw, maps in zip(
-            self.trainer.layers.items(), own, regularized, strict=True
-        ):
-            mask = raw.sigmoid()
-            if self.recipe.mask == "image":
-                logits = self.model(mask_image(images, mask, self.trainer.normalization))
-            else:
-                forward = self.replays.get(name, self.model)
-                logits = classify_masked_features(forward, layer, images, mask)
-            losses.append(
-                lcam_loss(
-                    class_scores(logits).float(),
-                    classes,
-                    maps.sigmoid(),
-                    self.recipe.loss,
-                    batch_size=len(images),
-                )
-            )
-        return {name: torch.stack([loss[name] for loss in losses]).mean() for name in TERMS}
+        return features, scores
 
     @torch.no_grad()
     def _validate(self, loader: Iterable[Any]) -> dict[str, float]:
@@ -202,13 +166,12 @@ class TrainingRun:
         before, after = [], []
         for batch in self._batches(loader):
             images = self._images_of(batch)
-            features, _ = self._clean_pass(images, None)
-            scores = class_scores(self.model(images)).float().softmax(1)
-            p, classes = scores.max(1)
+            features, scores = self.clean_pass(images)
+            p, classes = scores.float().softmax(1).max(1)
             maps = saliency(self.plain(features, classes), images.shape[2:])
-            q = masked_confidence(
-                self.model, images, maps, classes, self.trainer.normalization, (1.0,)
-            )[1.0]
+            q = masked_confidence(self.model, images, maps, classes, self.normalization, (1.0,))[
+                1.0
+            ]
             gathered = self.accelerator.gather_for_metrics((p, q))
             before.append(gathered[0].cpu())
             after.append(gathered[1].cpu())
@@ -226,7 +189,7 @@ class TrainingRun:
         images = sums.get("images", 0.0)
         row: dict[str, float] = {"epoch": epoch, "images": images}
         row["seconds"] = round(time.perf_counter() - began, 3)
-        row |= {name: sums[name] / images for name in TERMS if images}
+        row |= {name: sums[name] / images for name in self.step.terms if images}
         if val_loader is not None:
             row |= self._validate(val_loader)
             state.judge(row["val_average_drop"], self.plain)
@@ -259,6 +222,12 @@ class TrainingRun:
         return attention
 
     # Batches
+
+    def seed_of_step(self) -> int:
+        """Another for every step, the same in a training that was interrupted before it."""
+        rank = self.accelerator.process_index
+        numbers = (self.trainer.seed, self.state.epoch, self.state.step, rank)
+        return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
     def _seed_epoch(self, epoch: int) -> None:
         from accelerate.utils import set_seed

@@ -1,0 +1,172 @@
+"""An attention mechanism shared by all classes: the class enters through the head's own weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .mechanism import AttentionMechanism
+
+
+def _unit(maps: Tensor) -> Tensor:
+    """Feature maps (N, ...) with a root mean square of 1 an image, so that layers compare."""
+    return maps / (maps.flatten(1).square().mean(1).sqrt().view(-1, 1, 1, 1) + 1e-4)
+
+
+def _standard(maps: Tensor) -> Tensor:
+    """Maps (N, M, h, w), each with mean 0 and standard deviation 1."""
+    centred = maps - maps.mean((2, 3), keepdim=True)
+    return centred / (centred.square().mean((2, 3), keepdim=True).sqrt() + 1e-3)
+
+
+class ConditionedAttention(AttentionMechanism):
+    """One mechanism for all classes, conditioned on the classifier head's weights of the class.
+
+    With the head's weight v_y (K, C) of class y, the last layer's feature maps A give evidence for
+    the class, v_y . A, and for it against what else the classifier sees, g_y . A, where
+
+        g_y = v_y - sum_k p_k v_k           p: the classifier's probabilities
+
+    is the gradient of log p_y with respect to the pooled features. Both, the feature maps of all
+    layers, and A * g_y channel by channel, go through 1x1 convolutions to a common width, are
+    resized to the finest layer's grid and summed; two 3x3 convolutions make one map of them. What
+    is trained is the same for every class: it explains classes that it never saw in training,
+    and its size does not depend on how many there are. It starts as g_y . A, classic CAM against
+    the competing classes.
+
+    The fusion of layers is TAME's (Ntrougkas, Gkalelis, Mezaris, ISM 2022) in spirit: 1x1
+    convolutions, a common grid. There, the last convolution has a row a class.
+
+    Args:
+        channels: layer name -> C; the last one is what the head reads.
+        num_classes: K.
+        width: channels after the 1x1 convolutions.
+        head: name of the linear layer of the classifier whose weight gives the v_y; None if they
+            are saved with the attention, as for a head of another shape (see `calibrate`).
+
+    >>> attention = ConditionedAttention({"layer3": 4, "layer4": 8}, num_classes=10)
+    >>> features = {"layer3": torch.rand(2, 4, 14, 14), "layer4": torch.rand(2, 8, 7, 7)}
+    >>> attention.read_head(torch.rand(10, 8), torch.zeros(10))
+    >>> [tuple(m.shape) for m in attention(features, torch.tensor([3, 9]))]
+    [(2, 14, 14)]
+    """
+
+    fuses = True
+    vectors: Tensor
+    offsets: Tensor
+
+    def __init__(
+        self,
+        channels: Mapping[str, int],
+        num_classes: int,
+        width: int = 64,
+        head: str | None = None,
+    ) -> None:
+        super().__init__(channels, num_classes)
+        self.width, self.head, self._head_read = width, head, head is None
+        last = list(channels.values())[-1]
+        saved = head is None
+        self.register_buffer("vectors", torch.zeros(num_classes, last), persistent=saved)
+        self.register_buffer("offsets", torch.zeros(num_classes), persistent=saved)
+        self.layers = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels.values())
+        self.products = nn.Conv2d(last, width, 1, bias=False)
+        self.evidence = nn.Conv2d(4, width, 1, bias=False)
+        self.mix = nn.Conv2d(width, width, 3, padding=1)
+        self.out = nn.Conv2d(width, 1, 3, padding=1)
+        self.start = nn.Parameter(torch.tensor(2.0))
+        with torch.no_grad():
+            self.out.weight.mul_(0.5)
+            nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def settings(self) -> dict[str, Any]:
+        return {"width": self.width, "head": self.head}
+
+    def read_head(self, vectors: Tensor, offsets: Tensor | None) -> None:
+        """Take the class vectors (K, C) and offsets (K,) that the classes are known by."""
+        if vectors.shape != self.vectors.shape:
+            raise ValueError(
+                f"the head's weight is {tuple(vectors.shape)}, the attention was made for "
+                f"{tuple(self.vectors.shape)}: {self.num_classes} classes"
+            )
+        self._head_read = True
+        self.vectors = vectors.detach()
+        self.offsets = torch.zeros_like(self.offsets) if offsets is None else offsets.detach()
+
+    def attach(self, model: nn.Module, layers: Sequence[str]) -> None:
+        """Check the model and read its head.
+
+        Raises:
+            CheckpointError: see `check_model`.
+        """
+        super().attach(model, layers)
+        if self.head is not None:
+            linear = model.get_submodule(self.head)
+            self.read_head(linear.weight, linear.bias)  # type: ignore[arg-type]
+
+    def _hidden(self, features: Mapping[str, Tensor], classes: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, width, H, W) before the last convolution, and what is added after it, (N, H, W)."""
+        missing = [name for name in self.channels if name not in features]
+        if missing:
+            raise ValueError(f"the attention needs the feature maps of {missing} too")
+        maps = {}
+        for name in self.channels:
+            self.check_features(name, features[name])
+            if features[name].ndim != 4:
+                raise ValueError(
+                    f"layer '{name}' gives {tuple(features[name].shape)}; this attention is for "
+                    "feature maps (N, C, h, w). Use recipe='l-cam-img' for volumes."
+                )
+            maps[name] = features[name].to(self.out.weight.dtype)
+        if not self._head_read:
+            raise ValueError(
+                "this attention reads the classifier's head, which it has not seen yet: call "
+                "attention.attach(model, layers), as LearnableCAM and the trainer do"
+            )
+        size = max((m.shape[2:] for m in maps.values()), key=lambda s: s[0] * s[1])
+        last = list(maps.values())[-1]
+        vectors = self.vectors.to(last)
+        probabilities = F.linear(last.mean((2, 3)), vectors, self.offsets.to(last)).softmax(1)
+        own = vectors[classes.to(last.device)]
+        against = own - probabilities @ vectors
+        unit = against / against.norm(dim=1, keepdim=True).clamp(min=1e-3)
+        of_class = torch.einsum("nchw,nc->nhw", last, own)
+        contrast = torch.einsum("nchw,nc->nhw", last, unit)
+        strength = torch.einsum("nchw,nc->nhw", last, against)
+        relative = _standard(torch.stack([of_class, contrast], 1))
+        # absolute values too: relative ones cannot tell a class that fills the image
+        absolute = torch.stack([of_class - 2, strength], 1) / 10
+        hidden = self.products(_unit(last * unit[:, :, None, None]))
+        hidden = hidden + self.evidence(torch.cat([relative, absolute], 1))
+        parts = [conv(_unit(m)) for conv, m in zip(self.layers, maps.values(), strict=True)]
+        parts[-1] = parts[-1] + hidden
+        total = torch.stack([_to_grid(part, size) for part in parts]).sum(0)
+        return F.relu(self.mix(F.relu(total))), self.start * _to_grid(relative[:, 1:], size)[:, 0]
+
+    def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
+        """One map (N, H, W) in (-1, 1), at the finest layer's grid.
+
+        The last step, x / (1 + |x|), lets a map be nearly flat where the class is and where it is
+        not, at any distance from each other, without losing the order of its pixels.
+
+        Args:
+            features: layer name -> (N, C, h, w), of all layers.
+            classes: (N,), integers in [0, K).
+        """
+        hidden, start = self._hidden(features, classes)
+        return [F.softsign(self.out(hidden)[:, 0] + start)]
+
+    def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
+        """What the last convolution sums over its input channels, (N, width, H, W)."""
+        hidden, _ = self._hidden(features, classes)
+        weight = self.out.weight.transpose(0, 1)
+        return [F.conv2d(hidden, weight, padding=1, groups=self.width)]
+
+
+def _to_grid(maps: Tensor, size: Sequence[int]) -> Tensor:
+    if tuple(maps.shape[2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
