@@ -17,6 +17,40 @@ from .masking import Normalization
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
+def read_photo(path: str | os.PathLike[str]) -> Image.Image:
+    """An image file, in RGB.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no image, naming it.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no photograph at {path}")
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable image: {error}") from error
+
+
+def photo_transform(
+    normalization: Normalization, size: int = 224, train: bool = False
+) -> v2.Compose:
+    """RGB image -> normalised tensor (3, size, size); see `PhotoFolder`."""
+    crop: list[nn.Module] = [v2.CenterCrop(size)]
+    if train:
+        crop = [v2.RandomCrop(size), v2.RandomHorizontalFlip()]
+    return v2.Compose(
+        [
+            v2.ToImage(),
+            v2.Resize(round(size * 256 / 224), antialias=True),
+            *crop,
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(normalization.mean), list(normalization.std)),
+        ]
+    )
+
+
 class PhotoFolder(Dataset[Tensor]):
     """The photographs under a folder, at any depth, as normalised tensors (3, size, size).
 
@@ -44,30 +78,13 @@ class PhotoFolder(Dataset[Tensor]):
         self.files = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS)
         if not self.files:
             raise FileNotFoundError(f"no photograph ({', '.join(sorted(EXTENSIONS))}) under {root}")
-        crop: list[nn.Module] = [v2.CenterCrop(size)]
-        if train:
-            crop = [v2.RandomCrop(size), v2.RandomHorizontalFlip()]
-        self.transform = v2.Compose(
-            [
-                v2.ToImage(),
-                v2.Resize(round(size * 256 / 224), antialias=True),
-                *crop,
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(list(normalization.mean), list(normalization.std)),
-            ]
-        )
+        self.transform = photo_transform(normalization, size, train)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:
-        path = self.files[index]
-        try:
-            with Image.open(path) as image:
-                rgb = image.convert("RGB")
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{path} is not a readable image: {error}") from error
-        return self.transform(rgb)
+        return self.transform(read_photo(self.files[index]))
 
 
 def efficientnet_lite0() -> tuple[nn.Sequential, Normalization]:

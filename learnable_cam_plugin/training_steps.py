@@ -115,7 +115,7 @@ class ThresholdStep:
         classes = scores.argmax(1) if labels is None else labels
         # its own, so that a training resumed in mid-epoch draws what an uninterrupted one does
         generator = torch.Generator().manual_seed(run.seed_of_step())
-        tiles, tile_classes, cells = self._mosaics(images, classes, generator)
+        tiles, tile_classes, cells, clear = self._mosaics(images, scores, classes, generator)
         alone = len(images) - len(tiles)
         if len(tiles):
             tile_features, tile_scores = run.clean_pass(tiles)
@@ -137,9 +137,10 @@ class ThresholdStep:
         removed = removed[:, 0, 0]
         each = torch.where(removed, necessity_loss(after), sufficiency_loss(clean, after))
         wrong = maps.new_zeros(())
-        if len(tiles):
-            wrong = misplaced(maps[alone:], cell_regions(cells, size).to(maps.device)).mean()
-        share = len(tiles) / len(images)
+        if bool(clear.any()):
+            inside = cell_regions(cells, size).to(maps.device)
+            wrong = misplaced(maps[alone:][clear], inside[clear]).mean()
+        share = int(clear.sum()) / len(images)
         return {
             "loss": each.mean() + recipe.misplaced * share * wrong,
             "sufficiency": _mean(each[~removed]),
@@ -149,16 +150,20 @@ class ThresholdStep:
         }
 
     def _mosaics(
-        self, images: Tensor, classes: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mosaics of the batch's images, the class to explain in each, and its cell."""
+        self, images: Tensor, scores: Tensor, classes: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mosaics of the batch's images, the class to explain in each, its cell, and whether the
+        other three images are clear of that class, to the classifier's eye."""
         count = round(self.recipe.mosaics * len(images))
         if count == 0 or len(classes.unique()) < 4:
-            return images[:0], classes[:0], classes[:0]
+            return images[:0], classes[:0], classes[:0], classes[:0].bool()
         seed = int(torch.randint(2**31, (), generator=generator))
         tiles, members, _ = mosaics(images, classes, count, seed)
         cells = torch.randint(4, (count,), generator=generator).to(images.device)
-        return tiles, classes[members.gather(1, cells[:, None])[:, 0]], cells
+        explained = classes[members.gather(1, cells[:, None])[:, 0]]
+        present = scores.softmax(1)[members].gather(2, explained[:, None, None].expand(-1, 4, 1))
+        others = present[:, :, 0].scatter(1, cells[:, None], 0.0)
+        return tiles, explained, cells, (others < 0.05).all(1)
 
 
 def _mean(values: Tensor) -> Tensor:

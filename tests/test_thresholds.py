@@ -59,7 +59,8 @@ def test_the_gradient_exchanges_pixels_and_does_not_lift_them_all():
     maps = bumps().requires_grad_()
     gain = torch.rand(maps.shape, generator=generator(1))
     (gain * soft_top(maps, torch.full((3,), 0.3))).sum().backward()
-    assert torch.allclose(maps.grad.sum((1, 2)), torch.zeros(3), atol=1e-2 * float(maps.grad.abs().sum((1, 2)).max()))  # fmt: skip
+    net, gross = maps.grad.sum((1, 2)).abs(), maps.grad.abs().sum((1, 2))
+    assert (net < 1e-2 * gross).all()
     near = maps.grad.abs() > 0.01 * maps.grad.abs().amax((1, 2), keepdim=True)
     assert 0.02 < float(near.float().mean()) < 0.35  # only those about the threshold
     # a step along it does gain

@@ -190,6 +190,9 @@ class Stops:
     def sampler(self):
         return self.loader.sampler
 
+    def __len__(self):
+        return len(self.loader)
+
     def __iter__(self):
         self.left -= 1
         for i, batch in enumerate(self.loader):

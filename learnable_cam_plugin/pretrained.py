@@ -1,0 +1,110 @@
+"""An attention that comes with the package: explain a photograph without training anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_grad_cam import GradCAM
+from torch import Tensor, nn
+from torchvision.models import EfficientNet_B0_Weights
+
+from .attention import load_attention
+from .cam import LearnableCAM
+from .checkpoint import atomic_path
+from .comparison import explain, picture
+from .features import class_scores
+from .masking import Normalization
+from .mechanism import AttentionMechanism
+from .photos import efficientnet_lite0, photo_transform, read_photo
+
+EFFICIENTNET_LITE0 = "efficientnet-lite0.safetensors"
+# The photographs that packages ship; each is named by the package, the folder and the file.
+_SHIPPED = (
+    ("skimage", "data", "chelsea.png"),
+    ("skimage", "data", "coffee.png"),
+    ("skimage", "data", "rocket.jpg"),
+    ("sklearn", "datasets/images", "china.jpg"),
+    ("sklearn", "datasets/images", "flower.jpg"),
+)
+
+
+def pretrained() -> tuple[nn.Sequential, Normalization, AttentionMechanism]:
+    """EfficientNet-Lite0, its normalisation, and an attention for all of its 1,000 classes.
+
+    The attention is a file of this package; its model card, with the data it was trained on, its
+    figures and limits, lies beside it (`pretrained_files/README.md`). Nothing is downloaded.
+
+    Raises:
+        ModuleNotFoundError: the extra `photos` is not installed.
+    """
+    model, normalization = efficientnet_lite0()
+    source = files("learnable_cam_plugin") / "pretrained_files" / EFFICIENTNET_LITE0
+    attention = load_attention(str(source))
+    attention.attach(model, ["features"])
+    return model, normalization, attention
+
+
+def shipped_photos() -> list[Path]:
+    """Photographs that scikit-learn and, if it is installed, scikit-image carry."""
+    found = []
+    for package, folder, name in _SHIPPED:
+        spec = find_spec(package)
+        if spec is not None and spec.submodule_search_locations:
+            path = Path(spec.submodule_search_locations[0]) / folder / name
+            found += [path] if path.is_file() else []
+    return found
+
+
+def explain_photos(
+    photos: Sequence[Path], out: Path, top: int = 1, compare: bool = True
+) -> list[dict[str, Any]]:
+    """Explain the classifier's top classes of photographs: a picture, and a JSON file.
+
+    Args:
+        photos: image files; those that packages ship, if there is none.
+        out: folder for explanations.png and explanations.json.
+        top: how many classes to explain of each, the most probable ones.
+        compare: show Grad-CAM's map beside it.
+
+    Returns:
+        a row an explanation: "photo", "class" (index), "name", "probability".
+
+    Raises:
+        FileNotFoundError, ValueError: a file that is missing, or is no image.
+    """
+    model, normalization, attention = pretrained()
+    names = EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]
+    photos = photos or shipped_photos()
+    transform = photo_transform(normalization)
+    images = torch.stack([transform(read_photo(path)) for path in photos])
+    with torch.no_grad():
+        probabilities = class_scores(model(images)).softmax(1)
+    p, classes = (found.flatten() for found in probabilities.topk(top, 1))
+    images = images.repeat_interleave(top, 0)
+    layers = [model.get_submodule("features")]
+    cam = LearnableCAM(model, layers, attention=attention)
+    maps: dict[str, Tensor] = {"LearnableCAM": explain(cam, images, classes)}
+    if compare:
+        with GradCAM(model, layers) as other:
+            maps["Grad-CAM"] = explain(other, images, classes)
+    paths = [path for path in photos for _ in range(top)]
+    rows = [
+        {
+            "photo": str(path),
+            "class": int(c),
+            "name": names[int(c)],
+            "probability": round(float(q), 4),
+        }
+        for path, c, q in zip(paths, classes, p, strict=True)
+    ]
+    titles = [f"{row['name']}\np = {row['probability']:.2f}" for row in rows]
+    picture(out / "explanations.png", images, titles, maps, normalization)
+    with atomic_path(out / "explanations.json") as path:
+        path.write_text(json.dumps(rows, indent=1))
+    return rows
