@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from learnable_cam_plugin import LearnableCAMTrainer
+from learnable_cam_plugin import LearnableCAMTrainer, calibrate
+from learnable_cam_plugin.features import layer_names
 from learnable_cam_plugin.mechanism import AttentionMechanism
 from learnable_cam_plugin.photos import PhotoFolder
 from learnable_cam_plugin.recipes import find_recipe
 from learnable_cam_plugin.shapes import draw_images
 
 from .methods import LEARNED, Method
+from .peers import tame_start
 from .workbench import Workbench
+
+
+def _start(start: str, model: nn.Module, layers: Sequence[str], images: Tensor, seed: int) -> Any:
+    if start == "rows":
+        return calibrate(model, layers, images)
+    if start == "tame":
+        torch.manual_seed(seed)
+        return tame_start(model, layer_names(model, layers), images)
+    return start
 
 
 def train(
@@ -42,19 +57,23 @@ def train(
     settings = bench.protocol.training
     trained = {}
     for name in wanted:
-        recipe_name, start = LEARNED[name]
-        recipe = find_recipe(recipe_name)
+        how = LEARNED[name]
+        recipe = find_recipe(how.recipe)
         if settings.learning_rate is not None:
             recipe = dataclasses.replace(recipe, learning_rate=settings.learning_rate)
+        layers = bench.network.stages[-how.stages :] if how.stages else [bench.network.layer]
+        first = bench.images[:8].to(next(bench.model.parameters()).device)
+        seed = bench.protocol.seed + how.seed
         trainer = LearnableCAMTrainer(
             bench.model,
-            [bench.layer],
+            layers,
             recipe=recipe,
-            start=start,  # type: ignore[arg-type]
+            start=_start(how.start, bench.model, layers, first, seed),
             normalization=bench.normalization,
             epochs=settings.epochs,
-            seed=bench.protocol.seed,
-            output_dir=folder / f"{recipe_name}-{start}",
+            seed=seed,
+            output_dir=folder
+            / "-".join([how.recipe, how.start, *([f"seed-{how.seed}"] if how.seed else [])]),
             device="cpu" if next(bench.model.parameters()).device.type == "cpu" else None,
         )
         size = min(settings.batch_size, len(images))

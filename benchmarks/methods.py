@@ -108,10 +108,32 @@ def _learned(name: str) -> Callable[[Workbench], Any]:
     return build
 
 
-LEARNED = {  # name -> recipe, start
-    "LearnableCAM": ("l-cam-img", "head"),
-    "L-CAM-Img": ("l-cam-img", "random"),
-    "L-CAM-Fm": ("l-cam-fm", "random"),
+@dataclass(frozen=True)
+class Learned:
+    """How a learned method is trained.
+
+    Attributes:
+        recipe: of the trainer, by name.
+        start: "head" or "random", the trainer's; "rows", a row a class from the head; "tame".
+        stages: it reads the last layers of that many convolutional blocks; 0 for the target layer.
+        seed: of the training.
+    """
+
+    recipe: str
+    start: str
+    stages: int = 0
+    seed: int = 0
+
+
+LEARNED = {
+    "LearnableCAM": Learned("every-threshold", "head", stages=2),
+    "LearnableCAM (seed 1)": Learned("every-threshold", "head", stages=2, seed=1),
+    "LearnableCAM (seed 2)": Learned("every-threshold", "head", stages=2, seed=2),
+    "a row a class": Learned("every-threshold", "rows"),
+    "L-CAM-Img (head start)": Learned("l-cam-img", "head"),
+    "L-CAM-Img": Learned("l-cam-img", "random"),
+    "L-CAM-Fm": Learned("l-cam-fm", "random"),
+    "TAME": Learned("l-cam-img", "tame", stages=2),
 }
 PAPER = (
     "the paper's loss and random start; Adam instead of its SGD, fewer epochs, and the "
@@ -124,12 +146,48 @@ METHODS = [
     Method(
         "LearnableCAM",
         "learned",
-        f"this package; {LCAM}",
+        "this package",
         _learned("LearnableCAM"),
-        note="the trainer's default recipe: the paper's loss, started from the classifier's head",
+        note="the trainer's default recipe: every-threshold, a mechanism shared by all classes, at "
+        "the ends of the last two stages",
+    ),
+    Method(
+        "LearnableCAM (seed 1)",
+        "learned",
+        "this package",
+        _learned("LearnableCAM (seed 1)"),
+        note="the same, trained a second time",
+    ),
+    Method(
+        "LearnableCAM (seed 2)",
+        "learned",
+        "this package",
+        _learned("LearnableCAM (seed 2)"),
+        note="the same, trained a third time",
+    ),
+    Method(
+        "a row a class",
+        "learned",
+        "this package",
+        _learned("a row a class"),
+        note="the every-threshold recipe on L-CAM's mechanism, from the head",
+    ),
+    Method(
+        "L-CAM-Img (head start)",
+        "learned",
+        LCAM,
+        _learned("L-CAM-Img (head start)"),
+        note="the paper's loss, started from the classifier's head",
     ),
     Method("L-CAM-Img", "learned", LCAM, _learned("L-CAM-Img"), note=PAPER),
     Method("L-CAM-Fm", "learned", LCAM, _learned("L-CAM-Fm"), note=PAPER),
+    Method(
+        "TAME",
+        "learned",
+        "Ntrougkas et al., ISM 2022",
+        _learned("TAME"),
+        note="its mechanism at the last two stages, with the loss of L-CAM-Img",
+    ),
     Method(
         "classic CAM",
         "gradient-free",

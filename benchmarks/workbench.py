@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from learnable_cam_plugin import Normalization, checkpoint, random_attention
+from learnable_cam_plugin import Normalization, checkpoint, condition
 from learnable_cam_plugin.comparison import predict
 from learnable_cam_plugin.mechanism import AttentionMechanism
 from learnable_cam_plugin.metrics import mosaics
@@ -209,7 +209,7 @@ def prepare(
 
 
 def blank(network: str, device: str = "cpu", images: int = 16) -> Workbench:
-    """A workbench of noise images, seeded weights and random attentions, to time methods on.
+    """A workbench of noise images, seeded weights and an untrained attention, to time methods on.
 
     Args:
         network: of any protocol, by name.
@@ -246,6 +246,6 @@ def blank(network: str, device: str = "cpu", images: int = 16) -> Workbench:
         scorer=model,
         judge=model,
     )
-    attention = random_attention(model, [bench.layer], bench.images[:1].to(device))
+    attention = condition(model, bench.network.stages[-2:], bench.images[:1].to(device))
     bench.attentions = {"LearnableCAM": attention}
     return bench

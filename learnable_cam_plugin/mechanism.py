@@ -150,10 +150,13 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
     def attach(self, model: nn.Module, layers: Sequence[str]) -> None:
         """Make ready to explain `model` at `layers`, after checking that it was made for them.
 
+        Sets the mechanism to eval mode.
+
         Raises:
             CheckpointError: see `check_model`.
         """
         self.check_model(model, layers)
+        self.eval()
 
     def check_model(self, model: nn.Module, layers: Sequence[str]) -> None:
         """Refuse a model or layers that this attention was not made for.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .features import check_images, class_scores, forward_with_features
+from .features import check_images, class_scores, evaluating, forward_with_features
 from .initialization import calibrate, condition, random_attention
 from .mechanism import AttentionMechanism, Origin
 from .metrics import average_drop, increase_in_confidence, masked_confidence
@@ -43,7 +43,7 @@ class TrainingRun:
         first = self._images_of(self._first_batch())
         trainer.normalization.check(first)
         self.input_size = tuple(first.shape[1:])
-        self.plain = self._start(first)
+        self.plain = self._start(first).train()
         self.step: SigmoidStep | ThresholdStep = (
             SigmoidStep(self, self.recipe, first)
             if isinstance(self.recipe, Recipe)
@@ -143,6 +143,8 @@ class TrainingRun:
             )
         self.prepared.zero_grad()
         self.accelerator.backward(terms["loss"])
+        if self.step.max_norm is not None:
+            self.accelerator.clip_grad_norm_(self.attention.parameters(), self.step.max_norm)
         self.prepared.step()
         return values
 
@@ -168,7 +170,8 @@ class TrainingRun:
             images = self._images_of(batch)
             features, scores = self.clean_pass(images)
             p, classes = scores.float().softmax(1).max(1)
-            maps = saliency(self.plain(features, classes), images.shape[2:])
+            with evaluating(self.plain):
+                maps = saliency(self.plain(features, classes), images.shape[2:])
             q = masked_confidence(self.model, images, maps, classes, self.normalization, (1.0,))[
                 1.0
             ]
@@ -210,7 +213,7 @@ class TrainingRun:
     def result(self) -> AttentionMechanism:
         """The best epoch's attention where patience chose one, else the last."""
         trainer = self.trainer
-        attention = copy.deepcopy(self.plain).cpu()
+        attention = copy.deepcopy(self.plain).cpu().eval()
         if trainer.patience is not None and self.state.best:
             attention.load_state_dict(self.state.best)
         attention.origin = Origin.of(

@@ -40,6 +40,7 @@ class SigmoidStep:
     """
 
     terms = ("loss", "cross_entropy", "average_variation", "total_variation")
+    max_norm = None
 
     def __init__(self, run: TrainingRun, recipe: Recipe, images: Tensor) -> None:
         self.run, self.recipe = run, recipe
@@ -104,6 +105,8 @@ class ThresholdStep:
     """
 
     terms = ("loss", "sufficiency", "necessity", "misplaced", "area")
+    # where a map is nearly flat about the threshold, its gradient is steep
+    max_norm = 1.0
 
     def __init__(self, run: TrainingRun, recipe: EveryThreshold) -> None:
         self.run, self.recipe = run, recipe

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.methods import METHODS, find_methods, opened
+from benchmarks.methods import LEARNED, METHODS, find_methods, opened
 from benchmarks.passes import counted
 from benchmarks.protocol import NetworkSettings, Protocol, Training
 from benchmarks.workbench import Workbench
@@ -39,7 +39,7 @@ def bench(images):
         nothing,
         scorer=model,
         judge=model,
-        attentions=dict.fromkeys(("LearnableCAM", "L-CAM-Img", "L-CAM-Fm"), attention),
+        attentions=dict.fromkeys(LEARNED, attention),
     )
 
 

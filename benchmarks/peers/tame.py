@@ -1,0 +1,68 @@
+"""TAME's attention mechanism, as published, for comparison: several layers fused, a row a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from learnable_cam_plugin.features import forward_with_features
+from learnable_cam_plugin.mechanism import AttentionMechanism, Origin
+
+
+class TAMEAttention(AttentionMechanism):
+    """TAME (Ntrougkas, Gkalelis, Mezaris, ISM 2022), figure 2: a branch a layer, then one fusion.
+
+    Branch: 1x1 convolution (C to C), batch norm, plus the feature maps, ReLU, resized bilinearly to
+    the largest of the maps. Fusion: concatenation, 1x1 convolution to K. The paper's random start.
+
+    Args:
+        channels: layer name -> C.
+        num_classes: K.
+
+    >>> attention = TAMEAttention({"a": 4, "b": 8}, num_classes=3)
+    >>> features = {"a": torch.rand(2, 4, 14, 14), "b": torch.rand(2, 8, 7, 7)}
+    >>> [tuple(m.shape) for m in attention(features, torch.tensor([0, 2]))]
+    [(2, 14, 14)]
+    """
+
+    fuses = True
+
+    def __init__(self, channels: Mapping[str, int], num_classes: int) -> None:
+        super().__init__(channels, num_classes)
+        self.branches = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, c, 1), nn.BatchNorm2d(c)) for c in channels.values()
+        )
+        fusion = nn.Conv2d(sum(channels.values()), num_classes, 1)
+        self.weight = nn.Parameter(fusion.weight.detach().flatten(1))
+        self.bias = nn.Parameter(fusion.bias.detach())  # type: ignore[union-attr]
+
+    def _fused(self, features: Mapping[str, Tensor]) -> Tensor:
+        size = max((f.shape[2:] for f in features.values()), key=lambda s: s[0] * s[1])
+        fused = []
+        for name, branch in zip(self.channels, self.branches, strict=True):
+            self.check_features(name, features[name])
+            maps = features[name].to(self.weight.dtype)
+            maps = F.relu(branch(maps) + maps)
+            fused.append(F.interpolate(maps, size, mode="bilinear", align_corners=False))
+        return torch.cat(fused, 1)
+
+    def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
+        fused = self._fused(features)
+        weight, bias = self.weight[classes], self.bias[classes]
+        return [torch.einsum("nchw,nc->nhw", fused, weight) + bias[:, None, None]]
+
+    def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
+        return [self._fused(features) * self.weight[classes][:, :, None, None]]
+
+
+def tame_start(model: nn.Module, layers: Mapping[str, nn.Module], images: Tensor) -> TAMEAttention:
+    """TAME with random weights (seeded by torch.manual_seed) for these layers of the classifier."""
+    with torch.no_grad():
+        scores, features = forward_with_features(model, layers, images)
+    channels = {name: maps.shape[1] for name, maps in features.items()}
+    attention = TAMEAttention(channels, scores.shape[1]).to(images.device)
+    attention.origin = Origin.of(model, recipe={"name": "tame", "start": "random"})
+    return attention
