@@ -33,10 +33,15 @@ class ConditionedAttention(AttentionMechanism):
 
     is the gradient of log p_y with respect to the pooled features. Both, the feature maps of all
     layers, and A * g_y channel by channel, go through 1x1 convolutions to a common width, are
-    resized to the finest layer's grid and summed; two 3x3 convolutions make one map of them. What
-    is trained is the same for every class: it explains classes that it never saw in training,
-    and its size does not depend on how many there are. It starts as g_y . A, classic CAM against
-    the competing classes.
+    resized to the finest layer's grid and summed; two 3x3 convolutions make one map c of them,
+    which starts as g_y . A, classic CAM against the competing classes. The raw map is
+
+        sigmoid(s * z + b)      z: c with mean 0 and standard deviation 1 over the image
+
+    with a steepness s and a brightness b of the image, from the pooled features: the order of the
+    pixels and how much of the map is bright are learned apart, and neither spoils the other. What
+    is trained is the same for every class: it explains classes that it never saw in training, and
+    its size does not depend on how many there are.
 
     The fusion of layers is TAME's (Ntrougkas, Gkalelis, Mezaris, ISM 2022) in spirit: 1x1
     convolutions, a common grid. There, the last convolution has a row a class.
@@ -77,10 +82,11 @@ class ConditionedAttention(AttentionMechanism):
         self.evidence = nn.Conv2d(4, width, 1, bias=False)
         self.mix = nn.Conv2d(width, width, 3, padding=1)
         self.out = nn.Conv2d(width, 1, 3, padding=1)
-        self.start = nn.Parameter(torch.tensor(2.0))
+        self.shape = nn.Linear(2 * width + 1, 2)
         with torch.no_grad():
             self.out.weight.mul_(0.5)
-            nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+            for zero in (self.out.bias, self.shape.weight, self.shape.bias):
+                nn.init.zeros_(zero)  # type: ignore[arg-type]
 
     def settings(self) -> dict[str, Any]:
         return {"width": self.width, "head": self.head}
@@ -107,12 +113,16 @@ class ConditionedAttention(AttentionMechanism):
             linear = model.get_submodule(self.head)
             self.read_head(linear.weight, linear.bias)  # type: ignore[arg-type]
 
-    def _hidden(self, features: Mapping[str, Tensor], classes: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, width, H, W) before the last convolution, and what is added after it, (N, H, W)."""
+    def _maps(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The feature maps of all layers, checked, in the mechanism's precision."""
         missing = [name for name in self.channels if name not in features]
         if missing:
             raise ValueError(f"the attention needs the feature maps of {missing} too")
-        maps = {}
+        if not self._head_read:
+            raise ValueError(
+                "this attention reads the classifier's head, which it has not seen yet: call "
+                "attention.attach(model, layers), as LearnableCAM and the trainer do"
+            )
         for name in self.channels:
             self.check_features(name, features[name])
             if features[name].ndim != 4:
@@ -120,17 +130,18 @@ class ConditionedAttention(AttentionMechanism):
                     f"layer '{name}' gives {tuple(features[name].shape)}; this attention is for "
                     "feature maps (N, C, h, w). Use recipe='l-cam-img' for volumes."
                 )
-            maps[name] = features[name].to(self.out.weight.dtype)
-        if not self._head_read:
-            raise ValueError(
-                "this attention reads the classifier's head, which it has not seen yet: call "
-                "attention.attach(model, layers), as LearnableCAM and the trainer do"
-            )
-        size = max((m.shape[2:] for m in maps.values()), key=lambda s: s[0] * s[1])
-        last = list(maps.values())[-1]
-        vectors = self.vectors.to(last)
+        return {name: features[name].to(self.out.weight.dtype) for name in self.channels}
+
+    def _hidden(
+        self, features: Mapping[str, Tensor], classes: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, width, H, W) before the last convolution, what is added after it (N, H, W), and the
+        probability (N, 1) of the classes."""
+        maps = list(self._maps(features).values())
+        last = maps[-1]
+        vectors, classes = self.vectors.to(last), classes.to(last.device)
         probabilities = F.linear(last.mean((2, 3)), vectors, self.offsets.to(last)).softmax(1)
-        own = vectors[classes.to(last.device)]
+        own = vectors[classes]
         against = own - probabilities @ vectors
         unit = against / against.norm(dim=1, keepdim=True).clamp(min=1e-3)
         of_class = torch.einsum("nchw,nc->nhw", last, own)
@@ -139,29 +150,36 @@ class ConditionedAttention(AttentionMechanism):
         relative = _standard(torch.stack([of_class, contrast], 1))
         # absolute values too: relative ones cannot tell a class that fills the image
         absolute = torch.stack([of_class - 2, strength], 1) / 10
-        hidden = self.products(_unit(last * unit[:, :, None, None]))
-        hidden = hidden + self.evidence(torch.cat([relative, absolute], 1))
-        parts = [conv(_unit(m)) for conv, m in zip(self.layers, maps.values(), strict=True)]
-        parts[-1] = parts[-1] + hidden
+        parts = [conv(_unit(part)) for conv, part in zip(self.layers, maps, strict=True)]
+        parts[-1] = parts[-1] + self.products(_unit(last * unit[:, :, None, None]))
+        parts[-1] = parts[-1] + self.evidence(torch.cat([relative, absolute], 1))
+        size = max((part.shape[2:] for part in maps), key=lambda s: s[0] * s[1])
         total = torch.stack([_to_grid(part, size) for part in parts]).sum(0)
-        return F.relu(self.mix(F.relu(total))), self.start * _to_grid(relative[:, 1:], size)[:, 0]
+        hidden = F.relu(self.mix(F.relu(total)))
+        start = _to_grid(relative[:, 1:], size)[:, 0]
+        return hidden, start, probabilities.gather(1, classes[:, None])
 
     def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
-        """One map (N, H, W) in (-1, 1), at the finest layer's grid.
-
-        The last step, x / (1 + |x|), lets a map be nearly flat where the class is and where it is
-        not, at any distance from each other, without losing the order of its pixels.
+        """One map (N, H, W) in (0, 1), at the finest layer's grid.
 
         Args:
             features: layer name -> (N, C, h, w), of all layers.
             classes: (N,), integers in [0, K).
         """
-        hidden, start = self._hidden(features, classes)
-        return [F.softsign(self.out(hidden)[:, 0] + start)]
+        hidden, start, probability = self._hidden(features, classes)
+        order = _standard((self.out(hidden)[:, 0] + start)[:, None])[:, 0]
+        pooled = torch.cat([hidden.mean((2, 3)), hidden.amax((2, 3)), probability], 1)
+        steepness, brightness = self.shape(pooled)[:, :, None, None].unbind(1)
+        # between 0.6 and 6.6, and between -5 and 5: the sigmoid keeps its order in float32
+        return [
+            torch.sigmoid(
+                2 * torch.exp(1.2 * torch.tanh(steepness)) * order + 5 * torch.tanh(brightness / 2)
+            )
+        ]
 
     def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
         """What the last convolution sums over its input channels, (N, width, H, W)."""
-        hidden, _ = self._hidden(features, classes)
+        hidden, _, _ = self._hidden(features, classes)
         weight = self.out.weight.transpose(0, 1)
         return [F.conv2d(hidden, weight, padding=1, groups=self.width)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from contextlib import ExitStack
@@ -17,7 +16,6 @@ from tqdm.auto import tqdm
 from .cam import LearnableCAM
 from .checkpoint import atomic_path
 from .comparison import compare, explain, markdown_table, open_methods, picture
-from .recipes import RECIPES
 from .shapes import (
     CLASSES,
     NORMALIZATION,
@@ -70,9 +68,7 @@ def quickstart(
     layers = [model.get_submodule("features")]
     trainer = LearnableCAMTrainer(
         model,
-        layers,
-        # A network this small bears ten times the recipe's learning rate: minutes are enough.
-        recipe=dataclasses.replace(RECIPES["l-cam-img"], learning_rate=1e-2),
+        ["features.1", "features"],  # a finer grid beside the one that the head reads
         normalization=NORMALIZATION,
         epochs=attention_epochs,
         seed=seed,

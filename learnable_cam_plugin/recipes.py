@@ -75,7 +75,7 @@ class EveryThreshold:
     misplaced: float = 4.0
     removed: float = 0.1
     mosaics: float = 0.25
-    black: float = 0.6
+    black: float = 0.75
     width: int = 64
     learning_rate: float = 2e-3
 

@@ -50,7 +50,7 @@ def soft_top(maps: Tensor, fraction: Tensor) -> Tensor:
     threshold = value_at(1 - fraction)
     spread = value_at(1 - fraction + _MARGIN) - value_at(1 - fraction - _MARGIN)
     scale = (ranked[:, -1:] - ranked[:, :1]).clamp(min=1e-12)
-    width = torch.maximum(spread / 2, 1e-3 * scale) / 2.2  # sigmoid(2.2) = 0.9
+    width = torch.maximum(spread / 2, 1e-5 * scale) / 2.2  # sigmoid(2.2) = 0.9
     distance = (flat - threshold) / width
     near = torch.sigmoid(distance.detach())
     near = near * (1 - near)
@@ -103,11 +103,11 @@ def sufficiency_loss(clean: Tensor, masked: Tensor) -> Tensor:
     confidence does not rise: the two figures of the protocol.
 
     Args:
-        clean: (N,), log odds of the class on the image; clamped to [-8, 8], beyond which the
+        clean: (N,), log odds of the class on the image; clamped to [-12, 12], beyond which the
             probability does not change.
         masked: (N,), on the masked image.
     """
-    return (F.softplus(-masked) + F.softplus(clean.clamp(-8, 8) - masked)) / 2
+    return (F.softplus(-masked) + F.softplus(clean.clamp(-12, 12) - masked)) / 2
 
 
 def necessity_loss(masked: Tensor) -> Tensor:
