@@ -82,7 +82,7 @@ class ConditionedAttention(AttentionMechanism):
         self.evidence = nn.Conv2d(4, width, 1, bias=False)
         self.mix = nn.Conv2d(width, width, 3, padding=1)
         self.out = nn.Conv2d(width, 1, 3, padding=1)
-        self.shape = nn.Linear(2 * width + 1, 2)
+        self.shape = nn.Linear(width + 1, 2)
         with torch.no_grad():
             self.out.weight.mul_(0.5)
             for zero in (self.out.bias, self.shape.weight, self.shape.bias):
@@ -168,7 +168,8 @@ class ConditionedAttention(AttentionMechanism):
         """
         hidden, start, probability = self._hidden(features, classes)
         order = _standard((self.out(hidden)[:, 0] + start)[:, None])[:, 0]
-        pooled = torch.cat([hidden.mean((2, 3)), hidden.amax((2, 3)), probability], 1)
+        pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
+        pooled = torch.cat([pooled, 10 * (probability - 0.5)], 1)
         steepness, brightness = self.shape(pooled)[:, :, None, None].unbind(1)
         # between 0.6 and 6.6, and between -5 and 5: the sigmoid keeps its order in float32
         return [

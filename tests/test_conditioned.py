@@ -28,7 +28,7 @@ def trained_like(model, images, seed=3):
     attention = condition(model, LAYERS, images, seed=seed)
     with torch.no_grad():
         attention.out.weight.mul_(20)
-        attention.shape.weight.normal_(generator=torch.Generator().manual_seed(seed))
+        attention.shape.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(seed))
     return attention
 
 
@@ -57,7 +57,9 @@ def independently(attention, model, images, classes):
             hidden = F.relu(attention.mix(F.relu(total)))
             c = attention.out(hidden)[0, 0] + relative[1]
             z = (c - c.mean()) / (c.std(unbiased=False) + 1e-3)
-            pooled = torch.cat([hidden[0].mean((1, 2)), hidden[0].amax((1, 2)), p[y : y + 1]])
+            pooled = hidden[0].mean((1, 2))
+            pooled = (pooled - pooled.mean()) / (pooled.var(unbiased=False) + 1e-5).sqrt()
+            pooled = torch.cat([pooled, 10 * p[y : y + 1] - 5])
             steepness, brightness = attention.shape(pooled)
             steepness = 2 * torch.exp(1.2 * torch.tanh(steepness))
             maps.append(torch.sigmoid(steepness * z + 5 * torch.tanh(brightness / 2)))
