@@ -260,7 +260,7 @@ class TrainingRun:
                 f"{type(batch).__name__}"
             )
         images = check_images(images).to(self.accelerator.device)
-        # a sixth faster for convolutions on a CPU, and what accelerators with tensor cores prefer
+        # as the weights are, see LearnableCAMTrainer.fit
         dense = torch.channels_last if images.ndim == 4 else torch.contiguous_format
         return images.contiguous(memory_format=dense)
 
