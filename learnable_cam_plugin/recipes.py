@@ -71,9 +71,9 @@ class EveryThreshold:
     """
 
     name: str = "every-threshold"
-    whole: float = 0.35
+    whole: float = 0.45
     misplaced: float = 4.0
-    removed: float = 0.1
+    removed: float = 0.15
     mosaics: float = 0.25
     black: float = 0.75
     width: int = 64

@@ -1,0 +1,180 @@
+"""Where LearnableCAM stands in results that benchmarks/run.py left: seeds, and paired differences.
+
+    python benchmarks/standing.py RESULTS_FOLDER
+    python benchmarks/standing.py RESULTS_FOLDER --data VAL --unseen TRAIN
+
+Every column is compared image by image with every peer of at most ten passes on all images that
+both explained, and with Score-CAM and RISE on theirs: the mean difference and its 95 % interval
+(bootstrap over the images), positive where LearnableCAM is better. It is "ahead" of, or "behind",
+a peer where the interval leaves out 0, else "level". --unseen leaves out the images whose class is
+the predicted one of any photograph that was trained on. Leaves standing.md in the folder, or
+standing-unseen.md.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run as a script: import the folder's modules as a package's
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import click
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from benchmarks.methods import BY_NAME
+from benchmarks.protocol import load_protocol
+from benchmarks.scoring import METRICS
+from benchmarks.workbench import prepare
+from learnable_cam_plugin.checkpoint import atomic_path
+from learnable_cam_plugin.comparison import markdown_table, predict
+from learnable_cam_plugin.metrics import bootstrap
+from learnable_cam_plugin.photos import PhotoFolder
+
+OURS = ("LearnableCAM", "LearnableCAM (seed 1)", "LearnableCAM (seed 2)")
+MASKED = ("AD 100%", "IC 100%", "AD 50%", "IC 50%", "AD 15%", "IC 15%")
+COLUMNS = (*MASKED, "grid pointing", "insertion", "deletion", "ROAD")
+LOWER = {metric.key for metric in METRICS if metric.better == "lower"}
+SLOW = ("Score-CAM", "RISE")
+FEW_PASSES = 10
+
+Found = dict[str, dict[str, Any]]
+
+
+def read(folder: Path) -> Found:
+    """Name -> what run.py left of each method that is still in the comparison."""
+    found = {}
+    for path in sorted((folder / "methods").glob("*.json")):
+        content = json.loads(path.read_text())
+        if content["method"] in BY_NAME:
+            found[content["method"]] = content
+    if "LearnableCAM" not in found:
+        raise click.ClickException(f"{folder} has no results of LearnableCAM: run run.py first")
+    return found
+
+
+def values(method: dict[str, Any], column: str, left_out: set[int]) -> dict[int, float]:
+    """Image or mosaic -> value; of mosaics none is left out."""
+    scores = method["scores"].get(column)
+    if scores is None:
+        return {}
+    skip = set() if column == "grid pointing" else left_out
+    pairs = zip(scores["index"], scores["values"], strict=True)
+    return {i: v for i, v in pairs if i not in skip}
+
+
+def difference(ours: dict[int, float], theirs: dict[int, float], column: str) -> Tensor:
+    """How much better we are on each image that both have."""
+    both = sorted(ours.keys() & theirs.keys())
+    sign = -1 if column in LOWER else 1
+    return torch.tensor([sign * (ours[i] - theirs[i]) for i in both], dtype=torch.double)
+
+
+def seeds(found: Found, left_out: set[int]) -> list[dict[str, Any]]:
+    """Mean and standard deviation of the trainings, a row a column."""
+    rows = []
+    for column in COLUMNS:
+        means = []
+        for name in OURS:
+            one = values(found[name], column, left_out) if name in found else {}
+            means += [statistics.mean(one.values())] if one else []
+        if means:
+            spread = statistics.stdev(means) if len(means) > 1 else 0.0
+            cells = {f"training {i + 1}": f"{mean:.1f}" for i, mean in enumerate(means)}
+            rows.append(
+                {"column": column, "mean": f"{statistics.mean(means):.1f} ± {spread:.1f}", **cells}
+            )
+    return rows
+
+
+def standing(found: Found, peers: list[str], left_out: set[int]) -> list[dict[str, Any]]:
+    """A row a column: the peer that comes closest or leads, and the verdict over all of them."""
+    rows = []
+    for column in COLUMNS:
+        ours = values(found["LearnableCAM"], column, left_out)
+        worst: dict[str, Any] | None = None
+        verdicts: dict[str, list[str]] = {"ahead": [], "level": [], "behind": []}
+        for name in peers:
+            better = difference(ours, values(found[name], column, left_out), column)
+            if not len(better):
+                continue
+            mean, low, high = bootstrap(better)
+            verdict = "ahead" if low > 0 else "behind" if high < 0 else "level"
+            verdicts[verdict].append(name)
+            if worst is None or mean < worst["mean"]:
+                common = ours.keys() & values(found[name], column, left_out).keys()
+                worst = {
+                    "mean": mean,
+                    "column": column,
+                    "LearnableCAM": f"{statistics.mean(ours[i] for i in common):.1f}",
+                    "closest peer": name,
+                    "better by": f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]",
+                    "n": len(better),
+                }
+        if worst is not None:
+            del worst["mean"]
+            worst["ahead of"] = f"{len(verdicts['ahead'])} of {sum(map(len, verdicts.values()))}"
+            worst["behind"] = ", ".join(verdicts["behind"]) or "none"
+            rows.append(worst)
+    return rows
+
+
+def classes_trained_on(model: torch.nn.Module, train: Path, normalization: Any) -> set[int]:
+    """The classes that the classifier predicts for the photographs trained on."""
+    batches = tqdm(DataLoader(PhotoFolder(train, normalization), 32), desc="classes trained on")
+    return {int(c) for x in batches for c in predict(model, x)[1]}
+
+
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+
+
+@click.command(help=__doc__)
+@click.argument("folder", type=_FOLDER)
+@click.option("--data", type=_FOLDER, help="the images of the results, for --unseen")
+@click.option("--unseen", type=_FOLDER, help="photographs trained on, whose classes to leave out")
+def main(folder: Path, data: Path | None, unseen: Path | None) -> None:
+    found, left_out, note = read(folder), set(), "All images."
+    if unseen is not None:
+        if data is None:
+            raise click.ClickException("--unseen needs --data, the images of the results")
+        bench = prepare(load_protocol("photos"), "efficientnet-lite0", folder, data)
+        trained = classes_trained_on(bench.model, unseen, bench.normalization)
+        left_out = {i for i, c in enumerate(bench.classes.tolist()) if c in trained}
+        note = (
+            f"Images of the {len(trained)} classes trained on are left out: "
+            f"{len(bench.classes) - len(left_out)} of {len(bench.classes)} stay."
+        )
+    peers = [
+        name
+        for name, content in found.items()
+        if name not in OURS
+        and name != "a row a class"
+        and BY_NAME[name].group != "floor"
+        and content["forward"] + content["backward"] <= FEW_PASSES
+    ]
+    command = " ".join(["python", "benchmarks/standing.py", *sys.argv[1:]])
+    text = "\n\n".join(
+        [
+            f"`{command}`",
+            note,
+            "**Trainings**, mean and standard deviation",
+            markdown_table(seeds(found, left_out)),
+            f"**Against the {len(peers)} peers of at most {FEW_PASSES} passes**",
+            markdown_table(standing(found, peers, left_out)),
+            "**Against Score-CAM and RISE**, where they were run",
+            markdown_table(standing(found, [n for n in SLOW if n in found], left_out)),
+        ]
+    )
+    with atomic_path(folder / f"standing{'-unseen' if unseen else ''}.md") as path:
+        path.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
