@@ -62,7 +62,8 @@ class EveryThreshold:
         name: of the recipe, recorded in the attention file.
         whole: the share of images masked by the whole map; the rest are masked by its highest 7 %
             to 90 % of pixels, drawn at random.
-        misplaced: weight of the share of a mosaic's map that lies outside the class's cell.
+        misplaced: weight of minus the logarithm of the share of a mosaic's map that lies in the
+            class's cell.
         removed: the share of images of which the highest pixels are removed instead of kept.
         mosaics: the share of each batch in which four images make one.
         black: the share of masks that turn to black; the others turn to the mean, or to a blur.
@@ -72,7 +73,7 @@ class EveryThreshold:
 
     name: str = "every-threshold"
     whole: float = 0.45
-    misplaced: float = 4.0
+    misplaced: float = 2.0
     removed: float = 0.15
     mosaics: float = 0.25
     black: float = 0.75

@@ -20,7 +20,7 @@ from .thresholds import (
     draw_fractions,
     fill_at_random,
     log_odds,
-    misplaced,
+    misplacement_loss,
     necessity_loss,
     soft_top,
     sufficiency_loss,
@@ -142,7 +142,7 @@ class ThresholdStep:
         wrong = maps.new_zeros(())
         if bool(clear.any()):
             inside = cell_regions(cells, size).to(maps.device)
-            wrong = misplaced(maps[alone:][clear], inside[clear]).mean()
+            wrong = misplacement_loss(maps[alone:][clear], inside[clear]).mean()
         share = int(clear.sum()) / len(images)
         return {
             "loss": each.mean() + recipe.misplaced * share * wrong,

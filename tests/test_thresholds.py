@@ -1,5 +1,7 @@
 """The objective of every threshold: what the mask keeps, and where the gradient goes."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from learnable_cam_plugin.thresholds import (
     draw_fractions,
     fill_at_random,
     log_odds,
-    misplaced,
+    misplacement_loss,
     necessity_loss,
     soft_top,
     sufficiency_loss,
@@ -115,10 +117,10 @@ def test_losses_point_the_right_way():
     assert necessity_loss(torch.tensor(3.0)) > necessity_loss(torch.tensor(-3.0))
 
 
-def test_misplaced_is_the_share_outside():
+def test_misplacement_is_minus_the_logarithm_of_the_share_inside():
     maps = torch.zeros(1, 4, 4)
     maps[:, :2], maps[:, 2:] = 0.6, 0.2
     inside = torch.zeros(1, 4, 4, dtype=torch.bool)
     inside[:, :2] = True
-    assert float(misplaced(maps, inside)) == pytest.approx(0.25)
-    assert float(misplaced(torch.zeros(1, 4, 4), inside)) == 0
+    assert float(misplacement_loss(maps, inside)) == pytest.approx(-math.log(0.75))
+    assert math.isfinite(float(misplacement_loss(torch.zeros(1, 4, 4), inside)))
