@@ -32,16 +32,18 @@ from learnable_cam_plugin.comparison import (
     predict,
 )
 from learnable_cam_plugin.photos import PhotoFolder, efficientnet_lite0
-from learnable_cam_plugin.recipes import find_recipe
+from learnable_cam_plugin.recipes import EveryThreshold, find_recipe
 
-NAMES = {"l-cam-img": "L-CAM-Img", "l-cam-fm": "L-CAM-Fm"}
+NAMES = {"every-threshold": "LearnableCAM", "l-cam-img": "L-CAM-Img", "l-cam-fm": "L-CAM-Fm"}
+# The last one is what the head reads; every-threshold takes a finer grid beside it.
+LAYERS = ["features.blocks.10", "features"]
 
 
 @click.command(help=__doc__)
 @click.argument("train_folder", type=click.Path(path_type=Path))
 @click.option("--val", "val_folder", type=click.Path(path_type=Path), required=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("photos-output"))
-@click.option("--recipe", "recipes", multiple=True, default=["l-cam-img"], show_default=True)
+@click.option("--recipe", "recipes", multiple=True, default=["every-threshold"], show_default=True)
 @click.option("--start", "starts", multiple=True, default=["head"], show_default=True)
 @click.option("--learning-rate", type=float, help="instead of the recipe's")
 @click.option("--epochs", default=6, show_default=True)
@@ -72,7 +74,7 @@ def main(
             chosen = dataclasses.replace(chosen, learning_rate=learning_rate)
         trainer = LearnableCAMTrainer(
             model,
-            layers,
+            LAYERS if isinstance(chosen, EveryThreshold) else LAYERS[-1:],
             recipe=chosen,
             start=start,  # type: ignore[arg-type]
             normalization=normalization,

@@ -22,19 +22,24 @@ from .training_run import TrainingRun
 
 
 class LearnableCAMTrainer:
-    """Trains L-CAM's attention mechanism; the classifier stays bit for bit what it was.
+    """Trains an attention mechanism; the classifier stays bit for bit what it was.
 
-    Each step takes a clean pass (its feature maps and, by default, its predicted class as label)
-    and a second pass in which the sigmoid of the class's raw map masks the image or the features.
+    Each step takes a clean pass (the feature maps and, by default, the predicted class as label) and
+    a second pass on a masked image. With the default recipe the mask is what inference shows and
+    scores: the map min-max normalised, whole or cut to its highest pixels (`EveryThreshold`). With
+    the paper's it is the sigmoid of the map, on the image or the features (`Recipe`).
 
     Args:
         model: the classifier, giving class scores (N, K), K > 1.
-        target_layers: its layers whose feature maps the attention reads, as modules or names;
-            several layers are trained side by side, each with its own masked pass.
-        recipe: "l-cam-img", "l-cam-fm", or a `Recipe` of your own.
+        target_layers: its layers whose feature maps the attention reads, as modules or names. With
+            the default recipe they are fused into one map at the finest grid; the one that the head
+            reads comes last. With the paper's, several layers are trained side by side, each with
+            its own masked pass.
+        recipe: "every-threshold", "l-cam-img", "l-cam-fm", or a recipe of your own.
         normalization: what the loader's images went through; needed to mask in [0, 1] pixel space.
         start: "head" (the classifier's own head, calibrated on the first batch where it is not
-            global average pooling and a linear layer), "random" (the paper), or an attention.
+            global average pooling and a linear layer), "random" (the paper; not with the default
+            recipe), or an attention of any mechanism.
         labels: "predicted" explains the classifier's own choice (the paper), "dataset" takes the
             loader's labels.
         reshape_transform: as in pytorch-grad-cam, for layers of tokens.
