@@ -24,10 +24,10 @@ from .training_run import TrainingRun
 class LearnableCAMTrainer:
     """Trains an attention mechanism; the classifier stays bit for bit what it was.
 
-    Each step takes a clean pass (the feature maps and, by default, the predicted class as label) and
-    a second pass on a masked image. With the default recipe the mask is what inference shows and
-    scores: the map min-max normalised, whole or cut to its highest pixels (`EveryThreshold`). With
-    the paper's it is the sigmoid of the map, on the image or the features (`Recipe`).
+    Each step takes a clean pass (the feature maps and, by default, the predicted class as label)
+    and a second pass on a masked image. With the default recipe the mask is what inference shows
+    and scores: the map min-max normalised, whole or cut to its highest pixels (`EveryThreshold`).
+    With the paper's it is the sigmoid of the map, on the image or the features (`Recipe`).
 
     Args:
         model: the classifier, giving class scores (N, K), K > 1.
