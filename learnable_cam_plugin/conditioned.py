@@ -87,6 +87,9 @@ class ConditionedAttention(AttentionMechanism):
             self.out.weight.mul_(0.5)
             for zero in (self.out.bias, self.shape.weight, self.shape.bias):
                 nn.init.zeros_(zero)  # type: ignore[arg-type]
+            # Bright where the classifier is sure of the class, dark where it sees others too: from
+            # an even start, some trainings stay bright everywhere.
+            self.shape.weight[1, -1] = 0.3
 
     def settings(self) -> dict[str, Any]:
         return {"width": self.width, "head": self.head}

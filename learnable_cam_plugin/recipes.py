@@ -73,7 +73,7 @@ class EveryThreshold:
 
     name: str = "every-threshold"
     whole: float = 0.45
-    misplaced: float = 1.0
+    misplaced: float = 1.5
     removed: float = 0.15
     mosaics: float = 0.25
     black: float = 0.75
