@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,8 @@ from .masking import Normalization
 from .mechanism import AttentionMechanism
 from .photos import efficientnet_lite0, photo_transform, read_photo
 
-EFFICIENTNET_LITE0 = "efficientnet-lite0.safetensors"
+FILES = Path(__file__).parent / "pretrained_files"
+EFFICIENTNET_LITE0 = FILES / "efficientnet-lite0.safetensors"
 # The photographs that packages ship; each is named by the package, the folder and the file.
 _SHIPPED = (
     ("skimage", "data", "chelsea.png"),
@@ -44,8 +44,7 @@ def pretrained() -> tuple[nn.Sequential, Normalization, AttentionMechanism]:
         ModuleNotFoundError: the extra `photos` is not installed.
     """
     model, normalization = efficientnet_lite0()
-    source = files("learnable_cam_plugin") / "pretrained_files" / EFFICIENTNET_LITE0
-    attention = load_attention(str(source))
+    attention = load_attention(EFFICIENTNET_LITE0)
     attention.attach(model, ["features"])
     return model, normalization, attention
 
