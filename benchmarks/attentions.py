@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from learnable_cam_plugin import LearnableCAMTrainer, calibrate
+from learnable_cam_plugin import LearnableCAMTrainer
 from learnable_cam_plugin.features import layer_names
 from learnable_cam_plugin.mechanism import AttentionMechanism
 from learnable_cam_plugin.photos import PhotoFolder
@@ -25,8 +25,6 @@ from .workbench import Workbench
 
 def start_of(start: str, model: nn.Module, layers: Sequence[str], images: Tensor, seed: int) -> Any:
     """What the trainer takes as `start`, for a `Learned.start`."""
-    if start == "rows":
-        return calibrate(model, layers, images)
     if start == "tame":
         torch.manual_seed(seed)
         return tame_start(model, layer_names(model, layers), images)

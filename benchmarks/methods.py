@@ -114,7 +114,7 @@ class Learned:
 
     Attributes:
         recipe: of the trainer, by name.
-        start: "head" or "random", the trainer's; "rows", a row a class from the head; "tame".
+        start: "head" or "random", the trainer's; "tame", for TAME's mechanism.
         stages: it reads the last layers of that many convolutional blocks; 0 for the target layer.
         seed: of the training.
     """
@@ -129,7 +129,6 @@ LEARNED = {
     "LearnableCAM": Learned("every-threshold", "head", stages=2),
     "LearnableCAM (seed 1)": Learned("every-threshold", "head", stages=2, seed=1),
     "LearnableCAM (seed 2)": Learned("every-threshold", "head", stages=2, seed=2),
-    "a row a class": Learned("every-threshold", "rows"),
     "L-CAM-Img (head start)": Learned("l-cam-img", "head"),
     "L-CAM-Img": Learned("l-cam-img", "random"),
     "L-CAM-Fm": Learned("l-cam-fm", "random"),
@@ -164,13 +163,6 @@ METHODS = [
         "this package",
         _learned("LearnableCAM (seed 2)"),
         note="the same, trained a third time",
-    ),
-    Method(
-        "a row a class",
-        "learned",
-        "this package",
-        _learned("a row a class"),
-        note="the every-threshold recipe on L-CAM's mechanism, from the head",
     ),
     Method(
         "L-CAM-Img (head start)",

@@ -154,7 +154,6 @@ def main(folder: Path, data: Path | None, unseen: Path | None) -> None:
         name
         for name, content in found.items()
         if name not in OURS
-        and name != "a row a class"
         and BY_NAME[name].group != "floor"
         and content["forward"] + content["backward"] <= FEW_PASSES
     ]

@@ -1,12 +1,14 @@
-"""What training costs, and what its settings cost: two studies on EfficientNet-Lite0.
+"""What training costs, and what its settings cost: two studies.
 
     python benchmarks/study.py efficiency --train TRAIN --val VAL --out DIR
     python benchmarks/study.py dials --train TRAIN --val VAL --val OTHER --out DIR
+    python benchmarks/study.py dials --out DIR     # on drawn shapes, nothing to have at hand
 
 `efficiency` trains the paper's recipe to its end and this package's for one epoch, side by side,
 scored after every epoch. `dials` trains variants of both recipes, one setting changed at a time,
-and scores them on every folder of --val: do settings found on one set carry over? Both go on after
-an interruption, and leave a table (.md, .json) in --out.
+and scores them on every set: do settings found on one carry over? Photographs are explained on
+EfficientNet-Lite0, drawn shapes on a small network. Both studies go on after an interruption, and
+leave a table (.md, .json) in --out.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +25,19 @@ if __package__ in (None, ""):  # run as a script: import the folder's modules as
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import click
-import torch
-from torch.utils.data import DataLoader
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from benchmarks.attentions import start_of
 from benchmarks.protocol import load_protocol
-from learnable_cam_plugin import RECIPES, LearnableCAM, LearnableCAMTrainer
+from benchmarks.workbench import shapes_classifier
+from learnable_cam_plugin import RECIPES, LearnableCAM, LearnableCAMTrainer, Normalization
 from learnable_cam_plugin.checkpoint import atomic_path
 from learnable_cam_plugin.comparison import compare, markdown_table
+from learnable_cam_plugin.mechanism import AttentionMechanism
 from learnable_cam_plugin.photos import PhotoFolder, efficientnet_lite0
 from learnable_cam_plugin.recipes import AnyRecipe, EveryThreshold, Recipe
+from learnable_cam_plugin.shapes import NORMALIZATION, draw_images
 
-NETWORK = load_protocol("photos").networks["efficientnet-lite0"]
 PAPER, OURS = RECIPES["l-cam-img"], RECIPES["every-threshold"]
 
 
@@ -62,35 +66,59 @@ def variants() -> dict[str, tuple[AnyRecipe, str]]:
     return found
 
 
+@dataclass
 class Study:
-    """EfficientNet-Lite0, the photographs to train on, and where the results go."""
+    """A classifier, the images to train on, the sets to score on, and where the results go.
 
-    def __init__(self, train: Path, out: Path, seed: int) -> None:
-        self.model, self.normalization = efficientnet_lite0()
-        self.photos = PhotoFolder(train, self.normalization, train=True)
-        self.out, self.seed = out, seed
+    Attributes:
+        layers: two, the one that the head reads last.
+        scored: name -> batches, as `compare` takes them.
+    """
+
+    model: nn.Module
+    normalization: Normalization
+    layers: tuple[str, ...]
+    images: Dataset
+    batch_size: int
+    scored: Mapping[str, Iterable[Any]]
+    out: Path
+    seed: int
 
     def train(
-        self, name: str, recipe: AnyRecipe, start: str, epochs: int, val: Path | None = None
-    ) -> LearnableCAMTrainer:
-        """A training, gone on with where it was; its attention is in `self.attention`."""
+        self,
+        name: str,
+        recipe: AnyRecipe,
+        start: str,
+        epochs: int,
+        val: Iterable[Any] | None = None,
+    ) -> tuple[AttentionMechanism, list[dict[str, float]]]:
+        """The attention and the history of a training, gone on with where it was."""
         fused = isinstance(recipe, EveryThreshold)
-        layers = NETWORK.stages[-2:] if fused else (NETWORK.layer,)
-        first = torch.stack([self.photos[0]])
         trainer = LearnableCAMTrainer(
             self.model,
-            layers,
+            self.layers if fused else self.layers[-1:],
             recipe=recipe,
-            start=start_of(start, self.model, layers, first, self.seed),
+            start=start,  # type: ignore[arg-type]
             normalization=self.normalization,
             epochs=epochs,
             seed=self.seed,
             output_dir=self.out / "trainings" / name.replace(", ", "-").replace(" ", "-"),
+            device="cpu",
         )
-        loader = DataLoader(self.photos, 16, shuffle=True, drop_last=True)
-        watched = None if val is None else DataLoader(PhotoFolder(val, self.normalization), 16)
-        self.attention = trainer.fit(loader, watched, resume=True)
-        return trainer
+        loader = DataLoader(self.images, self.batch_size, shuffle=True, drop_last=True)
+        return trainer.fit(loader, val, resume=True), trainer.history
+
+    def scores(self, attention: AttentionMechanism) -> list[dict[str, Any]]:
+        """The table's columns on every set."""
+        cam = LearnableCAM(
+            self.model, [self.model.get_submodule(self.layers[-1])], attention=attention
+        )
+        rows = []
+        for name, batches in self.scored.items():
+            (row,) = compare(self.model, {"": cam}, batches, self.normalization)
+            del row["method"], row["ms"]
+            rows.append({"scored on": name, **row})
+        return rows
 
     def write(self, name: str, rows: list[dict[str, Any]], note: str) -> None:
         """The rows as name.json and name.md, with the command."""
@@ -113,6 +141,27 @@ def main() -> None:
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
+def photographs(train: Path, vals: Iterable[Path], out: Path, seed: int) -> Study:
+    """Folders of photographs, and EfficientNet-Lite0."""
+    model, normalization = efficientnet_lite0()
+    stages = load_protocol("photos").networks["efficientnet-lite0"].stages
+    scored = {
+        f"{val.parent.name}/{val.name}": DataLoader(PhotoFolder(val, normalization), 16)
+        for val in vals
+    }
+    images = PhotoFolder(train, normalization, train=True)
+    return Study(model, normalization, stages[-2:], images, 16, scored, out, seed)
+
+
+def drawn_shapes(out: Path, seed: int) -> Study:
+    """Drawn shapes, and the small network of the quick start."""
+    model = shapes_classifier(out / "classifier.safetensors", seed)
+    stages = load_protocol("synthetic").networks["small-network"].stages
+    images = TensorDataset(draw_images(2000, seed).images)
+    test = {"drawn shapes": list(draw_images(300, seed + 10_000).batches())}
+    return Study(model, NORMALIZATION, stages[-2:], images, 32, test, out, seed)
+
+
 @main.command()
 @click.option("--train", type=_FOLDER, required=True)
 @click.option("--val", type=_FOLDER, required=True)
@@ -121,19 +170,19 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--seed", default=0, show_default=True)
 def efficiency(train: Path, val: Path, out: Path, epochs: int, seed: int) -> None:
     """The images that each recipe sees until it reaches the paper recipe's final score."""
-    study, rows = Study(train, out, seed), []
+    study, rows = photographs(train, [val], out, seed), []
+    (watched,) = study.scored.values()
     for name, recipe, start, length in (
         ("l-cam-img, random start", PAPER, "random", epochs),
         ("every-threshold", OURS, "head", 1),
     ):
-        history = study.train(name, recipe, start, length, val).history
         seen = 0
-        for row in history:
+        for row in study.train(name, recipe, start, length, watched)[1]:
             seen += int(row["images"])
             rows.append(
                 {
                     "training": name,
-                    "epoch": row["epoch"],
+                    "epoch": int(row["epoch"]),
                     "images seen": seen,
                     "AD 100%": row["val_average_drop"],
                     "IC 100%": row["val_increase_in_confidence"],
@@ -143,37 +192,28 @@ def efficiency(train: Path, val: Path, out: Path, epochs: int, seed: int) -> Non
 
 
 @main.command()
-@click.option("--train", type=_FOLDER, required=True)
-@click.option("--val", "vals", type=_FOLDER, required=True, multiple=True)
+@click.option("--train", type=_FOLDER, help="of photographs; drawn shapes unless given")
+@click.option("--val", "vals", type=_FOLDER, multiple=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--epochs", default=2, show_default=True)
 @click.option("--only", help="variants whose name starts so")
 @click.option("--seed", default=0, show_default=True)
 def dials(
-    train: Path, vals: tuple[Path, ...], out: Path, epochs: int, only: str | None, seed: int
+    train: Path | None, vals: tuple[Path, ...], out: Path, epochs: int, only: str | None, seed: int
 ) -> None:
     """Scores of variants, one setting changed at a time, on every folder of --val."""
-    study = Study(train, out, seed)
-    rows: list[Mapping[str, Any]] = []
+    study = drawn_shapes(out, seed) if train is None else photographs(train, vals, out, seed)
+    rows: list[dict[str, Any]] = []
     for name, (recipe, start) in variants().items():
         if only and not name.startswith(only):
             continue
         kept = out / "scores" / f"{name}.json"
         if not kept.exists():
-            study.train(name, recipe, start, epochs)
-            scores = [_scores(study, val) for val in vals]
+            attention, _ = study.train(name, recipe, start, epochs)
             with atomic_path(kept) as path:
-                path.write_text(json.dumps([{"recipe": name, **row} for row in scores]))
-        rows += json.loads(kept.read_text())
-    study.write("dials", [dict(r) for r in rows], f"{epochs} epochs each, seed {seed}.")
-
-
-def _scores(study: Study, val: Path) -> dict[str, Any]:
-    cam = LearnableCAM(study.model, [study.model.features], attention=study.attention)  # type: ignore[list-item]
-    batches = DataLoader(PhotoFolder(val, study.normalization), 16)
-    (row,) = compare(study.model, {"": cam}, batches, study.normalization)
-    del row["method"], row["ms"]
-    return {"scored on": f"{val.parent.name}/{val.name}", **row}
+                path.write_text(json.dumps(study.scores(attention)))
+        rows += [{"recipe": name, **row} for row in json.loads(kept.read_text())]
+    study.write("dials", rows, f"{epochs} epochs each, seed {seed}.")
 
 
 if __name__ == "__main__":
