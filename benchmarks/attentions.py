@@ -15,7 +15,7 @@ from learnable_cam_plugin import LearnableCAMTrainer
 from learnable_cam_plugin.features import layer_names
 from learnable_cam_plugin.mechanism import AttentionMechanism
 from learnable_cam_plugin.photos import PhotoFolder
-from learnable_cam_plugin.recipes import find_recipe
+from learnable_cam_plugin.recipes import Recipe, find_recipe
 from learnable_cam_plugin.shapes import draw_images
 
 from .methods import LEARNED, Method
@@ -58,9 +58,9 @@ def train(
     for name in wanted:
         how = LEARNED[name]
         recipe = find_recipe(how.recipe)
-        if settings.learning_rate is not None:
+        if settings.learning_rate is not None and isinstance(recipe, Recipe):
             recipe = dataclasses.replace(recipe, learning_rate=settings.learning_rate)
-        layers = bench.network.stages[-how.stages :] if how.stages else [bench.network.layer]
+        layers = bench.network.two_layers if how.fused else (bench.network.layer,)
         first = bench.images[:8].to(next(bench.model.parameters()).device)
         seed = bench.protocol.seed + how.seed
         trainer = LearnableCAMTrainer(

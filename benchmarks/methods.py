@@ -115,24 +115,24 @@ class Learned:
     Attributes:
         recipe: of the trainer, by name.
         start: "head" or "random", the trainer's; "tame", for TAME's mechanism.
-        stages: it reads the last layers of that many convolutional blocks; 0 for the target layer.
+        fused: it reads the last stage but one too, see `NetworkSettings.two_layers`.
         seed: of the training.
     """
 
     recipe: str
     start: str
-    stages: int = 0
+    fused: bool = False
     seed: int = 0
 
 
 LEARNED = {
-    "LearnableCAM": Learned("every-threshold", "head", stages=2),
-    "LearnableCAM (seed 1)": Learned("every-threshold", "head", stages=2, seed=1),
-    "LearnableCAM (seed 2)": Learned("every-threshold", "head", stages=2, seed=2),
+    "LearnableCAM": Learned("every-threshold", "head", fused=True),
+    "LearnableCAM (seed 1)": Learned("every-threshold", "head", fused=True, seed=1),
+    "LearnableCAM (seed 2)": Learned("every-threshold", "head", fused=True, seed=2),
     "L-CAM-Img (head start)": Learned("l-cam-img", "head"),
     "L-CAM-Img": Learned("l-cam-img", "random"),
     "L-CAM-Fm": Learned("l-cam-fm", "random"),
-    "TAME": Learned("l-cam-img", "tame", stages=2),
+    "TAME": Learned("l-cam-img", "tame", fused=True),
 }
 PAPER = (
     "the paper's loss and random start; Adam instead of its SGD, fewer epochs, and the "

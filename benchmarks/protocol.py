@@ -29,10 +29,15 @@ class NetworkSettings:
     stages: tuple[str, ...]
     rise_masks: int
 
+    @property
+    def two_layers(self) -> tuple[str, str]:
+        """The end of the last stage but one, of a finer grid, and the target layer."""
+        return self.stages[-2], self.layer
+
 
 @dataclass(frozen=True)
 class Training:
-    """How the learned methods are trained."""
+    """How the learned methods are trained; `learning_rate` is of the paper's recipes."""
 
     epochs: int
     batch_size: int

@@ -144,22 +144,22 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 def photographs(train: Path, vals: Iterable[Path], out: Path, seed: int) -> Study:
     """Folders of photographs, and EfficientNet-Lite0."""
     model, normalization = efficientnet_lite0()
-    stages = load_protocol("photos").networks["efficientnet-lite0"].stages
+    layers = load_protocol("photos").networks["efficientnet-lite0"].two_layers
     scored = {
         f"{val.parent.name}/{val.name}": DataLoader(PhotoFolder(val, normalization), 16)
         for val in vals
     }
     images = PhotoFolder(train, normalization, train=True)
-    return Study(model, normalization, stages[-2:], images, 16, scored, out, seed)
+    return Study(model, normalization, layers, images, 16, scored, out, seed)
 
 
 def drawn_shapes(out: Path, seed: int) -> Study:
     """Drawn shapes, and the small network of the quick start."""
     model = shapes_classifier(out / "classifier.safetensors", seed)
-    stages = load_protocol("synthetic").networks["small-network"].stages
+    layers = load_protocol("synthetic").networks["small-network"].two_layers
     images = TensorDataset(draw_images(2000, seed).images)
     test = {"drawn shapes": list(draw_images(300, seed + 10_000).batches())}
-    return Study(model, NORMALIZATION, stages[-2:], images, 32, test, out, seed)
+    return Study(model, NORMALIZATION, layers, images, 32, test, out, seed)
 
 
 @main.command()

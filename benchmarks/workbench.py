@@ -246,6 +246,6 @@ def blank(network: str, device: str = "cpu", images: int = 16) -> Workbench:
         scorer=model,
         judge=model,
     )
-    attention = condition(model, bench.network.stages[-2:], bench.images[:1].to(device))
+    attention = condition(model, bench.network.two_layers, bench.images[:1].to(device))
     bench.attentions = {"LearnableCAM": attention}
     return bench
