@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from learnable_cam_plugin import Normalization, checkpoint, condition
+from learnable_cam_plugin import ConditionedAttention, Normalization, checkpoint
 from learnable_cam_plugin.comparison import predict
+from learnable_cam_plugin.features import forward_with_features, layer_names
 from learnable_cam_plugin.mechanism import AttentionMechanism
 from learnable_cam_plugin.metrics import mosaics
 from learnable_cam_plugin.photos import PhotoFolder, efficientnet_lite0
@@ -246,6 +247,12 @@ def blank(network: str, device: str = "cpu", images: int = 16) -> Workbench:
         scorer=model,
         judge=model,
     )
-    attention = condition(model, bench.network.two_layers, bench.images[:1].to(device))
+    layers = layer_names(model, bench.network.two_layers)
+    with torch.no_grad():
+        scores, maps = forward_with_features(model, layers, bench.images[:1].to(device))
+    channels = {name: features.shape[1] for name, features in maps.items()}
+    attention = ConditionedAttention(channels, scores.shape[1]).to(device).eval()
+    # any head: a calibrated one of VGG-16 would cost a backward pass a class
+    attention.read_head(torch.rand_like(attention.vectors), None)
     bench.attentions = {"LearnableCAM": attention}
     return bench
