@@ -146,13 +146,13 @@ class ConditionedAttention(AttentionMechanism):
         probabilities = F.linear(last.mean((2, 3)), vectors, self.offsets.to(last)).softmax(1)
         own = vectors[classes]
         against = own - probabilities @ vectors
-        unit = against / against.norm(dim=1, keepdim=True).clamp(min=1e-3)
-        of_class = torch.einsum("nchw,nc->nhw", last, own)
-        contrast = torch.einsum("nchw,nc->nhw", last, unit)
-        strength = torch.einsum("nchw,nc->nhw", last, against)
-        relative = _standard(torch.stack([of_class, contrast], 1))
+        strength = against.norm(dim=1, keepdim=True).clamp(min=1e-3)
+        unit = against / strength
+        evidence = torch.einsum("nchw,nmc->nmhw", last, torch.stack([own, unit], 1))
+        of_class, contrast = evidence.unbind(1)
+        relative = _standard(evidence)
         # absolute values too: relative ones cannot tell a class that fills the image
-        absolute = torch.stack([of_class - 2, strength], 1) / 10
+        absolute = torch.stack([of_class - 2, contrast * strength[:, :, None]], 1) / 10
         parts = [conv(_unit(part)) for conv, part in zip(self.layers, maps, strict=True)]
         parts[-1] = parts[-1] + self.products(_unit(last * unit[:, :, None, None]))
         parts[-1] = parts[-1] + self.evidence(torch.cat([relative, absolute], 1))
