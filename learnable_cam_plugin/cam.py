@@ -98,7 +98,8 @@ class LearnableCAM(BaseCAM):
     Args:
         model: the classifier, giving class scores (N, K).
         target_layers: the layers whose feature maps the attention reads; several layers give the
-            mean of their maps, as in every pytorch-grad-cam method.
+            mean of their maps, as in every pytorch-grad-cam method. An attention that fuses its
+            layers (`ConditionedAttention`) makes one map of all of them, whichever are named here.
         reshape_transform: turns a layer's output into (N, C, h, w), for vision transformers.
         attention: a trained attention (module, file, folder or hub id). Without one, the head of
             the classifier is used if it is global average pooling and a linear layer: that is

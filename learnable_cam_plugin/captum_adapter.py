@@ -30,7 +30,8 @@ class LayerLearnableCam(LayerAttribution):
     Args:
         forward_func: the classifier, a DataParallel of it, or a function around it. A module is put
             in eval mode for the pass; with a function that is up to the caller, as in Captum.
-        layer: the layer whose output the attention reads.
+        layer: the layer whose output the attention reads; of an attention that fuses several, any
+            of them: the map has the finest one's resolution.
         attention: a trained attention: module, file, folder or hub id.
         device_ids: for a function around a DataParallel, as in Captum.
         reshape_transform: as in pytorch-grad-cam, for layers of tokens.
