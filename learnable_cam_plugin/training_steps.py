@@ -118,7 +118,7 @@ class ThresholdStep:
         classes = scores.argmax(1) if labels is None else labels
         # its own, so that a training resumed in mid-epoch draws what an uninterrupted one does
         generator = torch.Generator().manual_seed(run.seed_of_step())
-        tiles, tile_classes, cells, clear = self._mosaics(images, scores, classes, generator)
+        tiles, tile_classes, present = self._mosaics(images, scores, classes, generator)
         alone = len(images) - len(tiles)
         if len(tiles):
             tile_features, tile_scores = run.clean_pass(tiles)
@@ -140,10 +140,11 @@ class ThresholdStep:
         removed = removed[:, 0, 0]
         each = torch.where(removed, necessity_loss(after), sufficiency_loss(clean, after))
         wrong = maps.new_zeros(())
-        if bool(clear.any()):
-            inside = cell_regions(cells, size).to(maps.device)
-            wrong = misplacement_loss(maps[alone:][clear], inside[clear]).mean()
-        share = int(clear.sum()) / len(images)
+        if len(tiles):
+            every = cell_regions(torch.arange(4), size).to(maps.device)
+            inside = (present[:, :, None, None] & every).any(1)
+            wrong = misplacement_loss(maps[alone:], inside).mean()
+        share = len(tiles) / len(images)
         return {
             "loss": each.mean() + recipe.misplaced * share * wrong,
             "sufficiency": _mean(each[~removed]),
@@ -154,19 +155,18 @@ class ThresholdStep:
 
     def _mosaics(
         self, images: Tensor, scores: Tensor, classes: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mosaics of the batch's images, the class to explain in each, its cell, and whether the
-        other three images are clear of that class, to the classifier's eye."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mosaics of the batch's images, the class to explain in each, and the cells (N, 4), bool,
+        whose images show that class, to the classifier's eye: the explained one and maybe more."""
         count = round(self.recipe.mosaics * len(images))
         if count == 0 or len(classes.unique()) < 4:
-            return images[:0], classes[:0], classes[:0], classes[:0].bool()
+            return images[:0], classes[:0], classes[:0, None].expand(-1, 4).bool()
         seed = int(torch.randint(2**31, (), generator=generator))
         tiles, members, _ = mosaics(images, classes, count, seed)
-        cells = torch.randint(4, (count,), generator=generator).to(images.device)
-        explained = classes[members.gather(1, cells[:, None])[:, 0]]
-        present = scores.softmax(1)[members].gather(2, explained[:, None, None].expand(-1, 4, 1))
-        others = present[:, :, 0].scatter(1, cells[:, None], 0.0)
-        return tiles, explained, cells, (others < 0.05).all(1)
+        cells = torch.randint(4, (count, 1), generator=generator).to(images.device)
+        explained = classes[members.gather(1, cells)[:, 0]]
+        p = scores.softmax(1)[members].gather(2, explained[:, None, None].expand(-1, 4, 1))
+        return tiles, explained, (p[:, :, 0] > 0.05).scatter(1, cells, True)
 
 
 def _mean(values: Tensor) -> Tensor:

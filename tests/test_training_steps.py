@@ -115,7 +115,7 @@ class _Run:
     layers = normalization = None
 
 
-def test_mosaics_explain_a_member_and_know_whether_the_others_are_clear_of_it():
+def test_mosaics_explain_a_member_and_know_which_cells_show_its_class():
     model, images = decided(), pixels(64)
     with torch.no_grad():
         scores = model(images)
@@ -123,23 +123,27 @@ def test_mosaics_explain_a_member_and_know_whether_the_others_are_clear_of_it():
     assert len(classes.unique()) >= 4
     step = ThresholdStep(_Run(), EveryThreshold(mosaics=0.5))
     generator = torch.Generator().manual_seed(0)
-    tiles, explained, cells, clear = step._mosaics(images, scores, classes, generator)
+    tiles, explained, present = step._mosaics(images, scores, classes, generator)
     assert tiles.shape == (32, 3, 20, 24)
-    assert set(cells.tolist()) == {0, 1, 2, 3}
+    assert present.shape == (32, 4)
     p = scores.softmax(1)
-    for tile, y, cell, is_clear in zip(tiles, explained, cells, clear, strict=True):
-        rows, columns = divmod(int(cell), 2)
-        part = tile[:, rows * 10 : rows * 10 + 10, columns * 12 : columns * 12 + 12]
-        halved = torch.nn.functional.interpolate(
-            images, (10, 12), mode="bilinear", antialias=True, align_corners=False
-        )
-        match = (halved - part).flatten(1).abs().amax(1).argmin()
-        assert int(classes[match]) == int(y)
-        if not is_clear:
-            assert bool((p[classes != y][:, y] >= 0.05).any())
-    few = classes[:3].clone()
-    none = step._mosaics(images[:3], scores[:3], few, generator)
-    assert [len(part) for part in none] == [0, 0, 0, 0]
+    halved = torch.nn.functional.interpolate(
+        images, (10, 12), mode="bilinear", antialias=True, align_corners=False
+    )
+    explained_in = set()
+    for tile, y, shown in zip(tiles, explained, present, strict=True):
+        predicted = []
+        for cell in range(4):
+            rows, columns = divmod(cell, 2)
+            part = tile[:, rows * 10 : rows * 10 + 10, columns * 12 : columns * 12 + 12]
+            member = int((halved - part).flatten(1).abs().amax(1).argmin())
+            assert bool(shown[cell]) == (float(p[member, y]) > 0.05)
+            predicted.append(int(classes[member]))
+        assert len(set(predicted)) == 4
+        explained_in.add(predicted.index(int(y)))
+    assert explained_in == {0, 1, 2, 3}
+    none = step._mosaics(images[:3], scores[:3], classes[:3], generator)
+    assert [len(part) for part in none] == [0, 0, 0]
 
 
 def test_bad_settings_are_refused():
