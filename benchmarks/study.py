@@ -47,7 +47,8 @@ def variants() -> dict[str, tuple[AnyRecipe, str]]:
     assert isinstance(OURS, EveryThreshold)
     found: dict[str, tuple[AnyRecipe, str]] = {"every-threshold": (OURS, "head")}
     for setting, values in {
-        "misplaced": (0.0, OURS.misplaced / 2, OURS.misplaced * 2),
+        "misplaced": (0.0, OURS.misplaced * 2),
+        "area": (0.3, 1.0),
         "whole": (0.15, 0.6),
     }.items():
         for value in values:

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from .cam import LearnableCAM
 from .checkpoint import atomic_path
 from .comparison import compare, explain, markdown_table, open_methods, picture
+from .recipes import EveryThreshold
 from .shapes import (
     CLASSES,
     NORMALIZATION,
@@ -69,6 +70,8 @@ def quickstart(
     trainer = LearnableCAMTrainer(
         model,
         ["features.1", "features"],  # a finer grid beside the one that the head reads
+        # most of a drawn image is background, which should be dark
+        recipe=EveryThreshold(area=1.0),
         normalization=NORMALIZATION,
         epochs=attention_epochs,
         seed=seed,

@@ -55,8 +55,9 @@ class Recipe:
 class EveryThreshold:
     """Trains one mechanism for all classes through the masks that are shown and scored.
 
-    The two dials are `misplaced`, how dark a map must be where the class is not, against how bright
-    it may be where it is; and `whole`, how much the whole map counts against its highest pixels.
+    Three dials: `misplaced`, how dark a map must be where another class is, against how bright it
+    may be where its own is; `area`, how dark where there is neither; and `whole`, how much the
+    whole map counts against its highest pixels.
 
     Attributes:
         name: of the recipe, recorded in the attention file.
@@ -64,6 +65,8 @@ class EveryThreshold:
             to 90 % of pixels, drawn at random.
         misplaced: weight of minus the logarithm of the share of a mosaic's map that lies in the
             class's cell.
+        area: weight of the mean of the map. Without it, what changes nothing for the class stays
+            bright, which costs average drop nothing.
         removed: the share of images of which the highest pixels are removed instead of kept.
         mosaics: the share of each batch in which four images make one.
         black: the share of masks that turn to black; the others turn to the mean, or to a blur.
@@ -74,6 +77,7 @@ class EveryThreshold:
     name: str = "every-threshold"
     whole: float = 0.45
     misplaced: float = 1.5
+    area: float = 0.0
     removed: float = 0.15
     mosaics: float = 0.25
     black: float = 0.75
@@ -89,10 +93,10 @@ class EveryThreshold:
                 f"whole and removed are shares of the same images, got {self.whole} and "
                 f"{self.removed}: more than all"
             )
-        if not (self.misplaced >= 0 and self.learning_rate > 0 and self.width > 0):
+        if not (min(self.misplaced, self.area) >= 0 < min(self.learning_rate, self.width)):
             raise ValueError(
-                "misplaced must not be negative, learning_rate and width must be above 0, got "
-                f"{self.misplaced}, {self.learning_rate} and {self.width}"
+                "misplaced and area must not be negative, learning_rate and width must be above 0, "
+                f"got {self.misplaced}, {self.area}, {self.learning_rate} and {self.width}"
             )
 
 

@@ -146,7 +146,7 @@ class ThresholdStep:
             wrong = misplacement_loss(maps[alone:], inside).mean()
         share = len(tiles) / len(images)
         return {
-            "loss": each.mean() + recipe.misplaced * share * wrong,
+            "loss": each.mean() + recipe.misplaced * share * wrong + recipe.area * maps.mean(),
             "sufficiency": _mean(each[~removed]),
             "necessity": _mean(each[removed]),
             "misplaced": wrong,

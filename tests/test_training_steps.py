@@ -153,6 +153,7 @@ def test_bad_settings_are_refused():
         ({"whole": 1.5}, "whole is a share"),
         ({"whole": 0.8, "removed": 0.3}, "more than all"),
         ({"misplaced": -1.0}, "must not be negative"),
+        ({"area": -0.1}, "must not be negative"),
         ({"learning_rate": 0.0}, "above 0"),
     ):
         with pytest.raises(ValueError, match=message):
