@@ -128,7 +128,7 @@ class ThresholdStep:
             images = torch.cat([images[:alone], tiles])
         size = images.shape[2:]
         raw_maps = run.attention(features, classes)
-        maps = combine([resize(min_max(raw), size) for raw in raw_maps])
+        maps = combine([resize(min_max(raw.float()), size) for raw in raw_maps])
         kept = soft_top(maps, draw_fractions(len(maps), generator).to(maps.device))
         draw = torch.rand(len(maps), 1, 1, generator=generator).to(maps.device)
         mask = torch.where(draw < recipe.whole, maps, maps * kept)
