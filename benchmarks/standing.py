@@ -138,7 +138,8 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.argument("folder", type=_FOLDER)
 @click.option("--data", type=_FOLDER, help="the images of the results, for --unseen")
 @click.option("--unseen", type=_FOLDER, help="photographs trained on, whose classes to leave out")
-def main(folder: Path, data: Path | None, unseen: Path | None) -> None:
+@click.option("--ours", type=click.Choice(OURS), default=OURS[0], help="the training to compare")
+def main(folder: Path, data: Path | None, unseen: Path | None, ours: str) -> None:
     found, left_out, note = read(folder), set(), "All images."
     if unseen is not None:
         if data is None:
@@ -157,6 +158,7 @@ def main(folder: Path, data: Path | None, unseen: Path | None) -> None:
         and BY_NAME[name].group != "floor"
         and content["forward"] + content["backward"] <= FEW_PASSES
     ]
+    slow = [name for name in SLOW if name in found]
     command = " ".join(["python", "benchmarks/standing.py", *sys.argv[1:]])
     text = "\n\n".join(
         [
@@ -164,13 +166,14 @@ def main(folder: Path, data: Path | None, unseen: Path | None) -> None:
             note,
             "**Trainings**, mean and standard deviation",
             markdown_table(seeds(found, left_out)),
-            f"**Against the {len(peers)} peers of at most {FEW_PASSES} passes**",
-            markdown_table(standing(found, peers, left_out)),
+            f"**{ours} against the {len(peers)} peers of at most {FEW_PASSES} passes**",
+            markdown_table(standing({**found, OURS[0]: found[ours]}, peers, left_out)),
             "**Against Score-CAM and RISE**, where they were run",
-            markdown_table(standing(found, [n for n in SLOW if n in found], left_out)),
+            markdown_table(standing({**found, OURS[0]: found[ours]}, slow, left_out)),
         ]
     )
-    with atomic_path(folder / f"standing{'-unseen' if unseen else ''}.md") as path:
+    name = "-".join(["standing", *(["unseen"] if unseen else []), *ours.split()[1:]])
+    with atomic_path(folder / f"{name}.md") as path:
         path.write_text(text + "\n")
     print(text)
 

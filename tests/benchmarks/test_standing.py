@@ -62,7 +62,10 @@ def test_the_command_writes_what_it_prints(results):
     assert run.exit_code == 0, run.output
     text = (results / "standing.md").read_text()
     assert text.strip() in run.output
-    assert "Against the 2 peers of at most 10 passes" in text
+    assert "LearnableCAM against the 2 peers of at most 10 passes" in text
+    other = CliRunner().invoke(main, [str(results), "--ours", "LearnableCAM (seed 1)"])
+    assert "| AD 100% | 18.5 | LayerCAM | -3.5" in other.output
+    assert len(list(results.glob("standing*.md"))) == 2  # neither overwrites the other
     empty = CliRunner().invoke(main, [str(results / "methods")])
     assert empty.exit_code == 1
     assert "run run.py first" in empty.output
