@@ -81,12 +81,11 @@ def ranks(maps: Tensor) -> Tensor:
     return small.argsort(1).argsort(1).float()
 
 
-def class_sensitivity(bench: Workbench, explained: Explain) -> dict[str, float]:
+def class_sensitivity(bench: Workbench, explained: Explain, others: Tensor) -> dict[str, float]:
     """On the mosaics: the share of the map in the right cell; and the correlation of the maps of
-    the class explained and of the next cell's class."""
+    the class explained and of another one (`other_classes`)."""
     maps = in_parts(explained, bench.model, bench.mosaics, bench.mosaic_classes)
-    # the same mosaics are explained for another class: that of the mosaic's neighbour cell
-    other = in_parts(explained, bench.model, bench.mosaics, other_classes(bench))
+    other = in_parts(explained, bench.model, bench.mosaics, others)
     return {
         "grid pointing": 100 * float(grid_pointing(maps, bench.cells).mean()),
         "maps of two present classes, r": correlation(maps, other),
@@ -152,13 +151,14 @@ def main(data: Path, attention: Path, out: Path, limit: int | None) -> None:
     larger = F.interpolate(bench.images, (260, 260), mode="bilinear", antialias=True)
     pairs = zip(larger.split(32), bench.classes.split(32), strict=True)
     agrees = torch.cat([confidence(second, x, y) > 0.3 for x, y in pairs])
+    others = other_classes(bench)
     tables: dict[str, list[dict[str, Any]]] = {}
 
     def keep(title: str, name: str, found: dict[str, Any]) -> None:
         tables.setdefault(title, []).append({"method": name, **found})
 
     for name, explained in tqdm(methods(attention).items(), desc="methods"):
-        keep("class sensitivity", name, class_sensitivity(bench, explained))
+        keep("class sensitivity", name, class_sensitivity(bench, explained, others))
         keep("model-parameter randomisation", name, randomisation(bench, explained))
         maps = in_parts(explained, bench.model, bench.images, bench.classes)
         for filling, behind in fillings.items():

@@ -116,7 +116,7 @@ class ConditionedAttention(AttentionMechanism):
             linear = model.get_submodule(self.head)
             self.read_head(linear.weight, linear.bias)  # type: ignore[arg-type]
 
-    def _maps(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _maps(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """The feature maps of all layers, checked, in the mechanism's precision."""
         missing = [name for name in self.channels if name not in features]
         if missing:
@@ -133,14 +133,14 @@ class ConditionedAttention(AttentionMechanism):
                     f"layer '{name}' gives {tuple(features[name].shape)}; this attention is for "
                     "feature maps (N, C, h, w). Use recipe='l-cam-img' for volumes."
                 )
-        return {name: features[name].to(self.out.weight.dtype) for name in self.channels}
+        return [features[name].to(self.out.weight.dtype) for name in self.channels]
 
     def _hidden(
         self, features: Mapping[str, Tensor], classes: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(N, width, H, W) before the last convolution, what is added after it (N, H, W), and the
         probability (N, 1) of the classes."""
-        maps = list(self._maps(features).values())
+        maps = self._maps(features)
         last = maps[-1]
         vectors, classes = self.vectors.to(last), classes.to(last.device)
         probabilities = F.linear(last.mean((2, 3)), vectors, self.offsets.to(last)).softmax(1)

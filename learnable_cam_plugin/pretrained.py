@@ -60,16 +60,13 @@ def shipped_photos() -> list[Path]:
     return found
 
 
-def explain_photos(
-    photos: Sequence[Path], out: Path, top: int = 1, compare: bool = True
-) -> list[dict[str, Any]]:
-    """Explain the classifier's top classes of photographs: a picture, and a JSON file.
+def explain_photos(photos: Sequence[Path], out: Path, top: int = 1) -> list[dict[str, Any]]:
+    """Explain the classifier's top classes of photographs: a picture, beside Grad-CAM, and JSON.
 
     Args:
         photos: image files; those that packages ship, if there is none.
         out: folder for explanations.png and explanations.json.
         top: how many classes to explain of each, the most probable ones.
-        compare: show Grad-CAM's map beside it.
 
     Returns:
         a row an explanation: "photo", "class" (index), "name", "probability".
@@ -89,9 +86,8 @@ def explain_photos(
     layers = [model.get_submodule("features")]
     cam = LearnableCAM(model, layers, attention=attention)
     maps: dict[str, Tensor] = {"LearnableCAM": explain(cam, images, classes)}
-    if compare:
-        with GradCAM(model, layers) as other:
-            maps["Grad-CAM"] = explain(other, images, classes)
+    with GradCAM(model, layers) as other:
+        maps["Grad-CAM"] = explain(other, images, classes)
     paths = [path for path in photos for _ in range(top)]
     rows = [
         {

@@ -21,11 +21,7 @@ from learnable_cam_plugin.recipes import learning_rate_factor
 from learnable_cam_plugin.training_steps import ThresholdStep
 
 from .conftest import UNIT, tiny_network
-from .test_trainer import Stops, same
-
-
-def pixels(n=16, seed=0):
-    return torch.rand(n, 3, 20, 24, generator=torch.Generator().manual_seed(seed))
+from .test_trainer import Stops, pixels, same
 
 
 def loader(n=16):
