@@ -27,6 +27,7 @@ if __package__ in (None, ""):  # run as a script: import the folder's modules as
 import click
 import torch
 from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.base_cam import BaseCAM
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -40,32 +41,31 @@ from learnable_cam_plugin.metrics import KEEP, confidence, drops, grid_pointing,
 from learnable_cam_plugin.metrics.confidence import keep_top
 from learnable_cam_plugin.photos import efficientnet_lite
 
-Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
+MakeCAM = Callable[[nn.Module], BaseCAM]
 # From the head downwards; each step draws its part anew too, on top of those before.
 CASCADE = {"head": ["head"], "last stage": ["features.last"], "all": ["features"]}
 
 
-def methods(attention: Path) -> dict[str, Explain]:
-    """Name -> explain(model, images, classes), for any weights of the classifier."""
+def methods(attention: Path) -> dict[str, MakeCAM]:
+    """Name -> the method on the classifier, of any weights."""
 
-    def learned(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+    def learned(model: nn.Module) -> BaseCAM:
         found = load_attention(attention)
         found.origin = None  # a classifier of other weights is what is asked about
-        return explain(LearnableCAM(model, [model.features], attention=found), images, classes)  # type: ignore[list-item]
+        return LearnableCAM(model, [model.features], attention=found)  # type: ignore[list-item]
 
-    def classic(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-        return explain(LearnableCAM(model, [model.features]), images, classes)  # type: ignore[list-item]
-
-    def gradient(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-        with GradCAM(model, [model.features]) as cam:
-            return explain(cam, images, classes)
-
-    return {"LearnableCAM": learned, "classic CAM": classic, "Grad-CAM": gradient}
+    return {
+        "LearnableCAM": learned,
+        "classic CAM": lambda model: LearnableCAM(model, [model.features]),
+        "Grad-CAM": lambda model: GradCAM(model, [model.features]),
+    }
 
 
-def in_parts(explained: Explain, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+def explained(make: MakeCAM, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+    """The maps (N, H, W), some images at a time."""
     parts = zip(images.split(32), classes.split(32), strict=True)
-    return torch.cat([explained(model, x, y) for x, y in parts])
+    with make(model) as cam:
+        return torch.cat([explain(cam, x, y) for x, y in parts])
 
 
 def correlation(one: Tensor, other: Tensor) -> float:
@@ -81,11 +81,11 @@ def ranks(maps: Tensor) -> Tensor:
     return small.argsort(1).argsort(1).float()
 
 
-def class_sensitivity(bench: Workbench, explained: Explain, others: Tensor) -> dict[str, float]:
+def class_sensitivity(bench: Workbench, make: MakeCAM, others: Tensor) -> dict[str, float]:
     """On the mosaics: the share of the map in the right cell; and the correlation of the maps of
     the class explained and of another one (`other_classes`)."""
-    maps = in_parts(explained, bench.model, bench.mosaics, bench.mosaic_classes)
-    other = in_parts(explained, bench.model, bench.mosaics, others)
+    maps = explained(make, bench.model, bench.mosaics, bench.mosaic_classes)
+    other = explained(make, bench.model, bench.mosaics, others)
     return {
         "grid pointing": 100 * float(grid_pointing(maps, bench.cells).mean()),
         "maps of two present classes, r": correlation(maps, other),
@@ -99,20 +99,22 @@ def other_classes(bench: Workbench) -> Tensor:
     return scores.scatter(1, bench.mosaic_classes[:, None], -torch.inf).argmax(1)
 
 
-def randomisation(bench: Workbench, explained: Explain, seed: int = 0) -> dict[str, float]:
+def randomisation(bench: Workbench, make: MakeCAM, seed: int = 0) -> dict[str, float]:
     """Spearman's correlation of the maps before and after each step of the cascade."""
     images, classes = bench.images[bench.common], bench.classes[bench.common]
-    before = in_parts(explained, bench.model, images, classes)
-    model, found = copy.deepcopy(bench.model), {}
+    models, model = {}, copy.deepcopy(bench.model)
     torch.manual_seed(seed)
-    for step, names in CASCADE.items():
+    for step, names in CASCADE.items():  # all before any method draws: the same for each of them
         for name in names:
             for module in model.get_submodule(name).modules():
                 if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
                     module.reset_parameters()
-        after = in_parts(explained, model, images, classes)
-        found[f"{step} random, rho"] = correlation(ranks(before), ranks(after))
-    return found
+        models[step] = copy.deepcopy(model)
+    before = ranks(explained(make, bench.model, images, classes))
+    return {
+        f"{step} random, rho": correlation(before, ranks(explained(make, model, images, classes)))
+        for step, model in models.items()
+    }
 
 
 def masked_scores(
@@ -157,10 +159,10 @@ def main(data: Path, attention: Path, out: Path, limit: int | None) -> None:
     def keep(title: str, name: str, found: dict[str, Any]) -> None:
         tables.setdefault(title, []).append({"method": name, **found})
 
-    for name, explained in tqdm(methods(attention).items(), desc="methods"):
-        keep("class sensitivity", name, class_sensitivity(bench, explained, others))
-        keep("model-parameter randomisation", name, randomisation(bench, explained))
-        maps = in_parts(explained, bench.model, bench.images, bench.classes)
+    for name, make in tqdm(methods(attention).items(), desc="methods"):
+        keep("class sensitivity", name, class_sensitivity(bench, make, others))
+        keep("model-parameter randomisation", name, randomisation(bench, make))
+        maps = explained(make, bench.model, bench.images, bench.classes)
         for filling, behind in fillings.items():
             found = masked_scores(bench.model, bench.images, maps, bench.classes, behind)
             keep(f"filled with {filling}, {len(maps)} images", name, found)
