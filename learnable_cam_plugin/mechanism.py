@@ -209,7 +209,7 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote.
+        """Read what `save` wrote; in eval mode.
 
         Raises:
             FileNotFoundError: no such file.
@@ -232,7 +232,7 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
                 attention.origin = Origin(**record["origin"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path} contradicts its own record: {error}") from error
-        return attention
+        return attention.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory / WEIGHTS_FILE)

@@ -67,7 +67,8 @@ class EveryThreshold:
             class's cell.
         area: weight of the mean of the map. Without it, what changes nothing for the class stays
             bright, which costs average drop nothing.
-        removed: the share of images of which the highest pixels are removed instead of kept.
+        removed: the share of images of which the highest pixels, 2 % to 40 %, are removed instead
+            of kept.
         mosaics: the share of each batch in which four images make one.
         black: the share of masks that turn to black; the others turn to the mean, or to a blur.
         width: channels of the mechanism (`ConditionedAttention`).
@@ -75,10 +76,10 @@ class EveryThreshold:
     """
 
     name: str = "every-threshold"
-    whole: float = 0.45
+    whole: float = 0.25
     misplaced: float = 1.5
     area: float = 0.0
-    removed: float = 0.15
+    removed: float = 0.35
     mosaics: float = 0.25
     black: float = 0.75
     width: int = 64

@@ -14,18 +14,20 @@ from torch.nn import functional as F
 
 from .masking import Normalization, background
 
-# Of ranks on either side of the threshold: within it, a pixel is neither kept nor dropped.
-_MARGIN = 0.05
+# The shares of pixels that masks keep, and those that they remove: a class that is lost is lost
+# with the first of them.
+KEPT, REMOVED = (0.07, 0.9), (0.02, 0.4)
 
 
 def soft_top(maps: Tensor, fraction: Tensor) -> Tensor:
     """Near 1 on each map's highest `fraction` of pixels, near 0 on the rest; differentiable.
 
-    A sigmoid around the threshold whose width is the distance, in values, between the pixels 5 % of
-    all ranks above and below it. So the same share of pixels lies in between however flat the map
-    is: a map cannot pass half of everything by growing flat, as it can with a width of its own
-    (or one in proportion to its standard deviation). The threshold moves with the pixels near it,
-    so that the gradient exchanges pixels and does not lift them all.
+    A sigmoid around the threshold whose width is the distance, in values, between the pixels some
+    ranks above and below it: a fifth of those kept, or dropped if these are fewer. So the same
+    share of pixels lies in between however flat the map is: a map cannot pass half of everything
+    by growing flat, as it can with a width of its own (or one in proportion to its standard
+    deviation). The threshold moves with the pixels near it, so that the gradient exchanges pixels
+    and does not lift them all.
 
     Args:
         maps: (N, H, W), any scale.
@@ -48,7 +50,8 @@ def soft_top(maps: Tensor, fraction: Tensor) -> Tensor:
         return ranked.gather(1, (rank.clamp(0, 1) * last).round().long()[:, None])
 
     threshold = value_at(1 - fraction)
-    spread = value_at(1 - fraction + _MARGIN) - value_at(1 - fraction - _MARGIN)
+    margin = (torch.minimum(fraction, 1 - fraction) / 5).clamp(min=0.01)
+    spread = value_at(1 - fraction + margin) - value_at(1 - fraction - margin)
     scale = (ranked[:, -1:] - ranked[:, :1]).clamp(min=1e-12)
     width = torch.maximum(spread / 2, 1e-5 * scale) / 2.2  # sigmoid(2.2) = 0.9
     distance = (flat - threshold) / width
@@ -58,9 +61,9 @@ def soft_top(maps: Tensor, fraction: Tensor) -> Tensor:
     return torch.sigmoid(distance - (shift - shift.detach())).view_as(maps)
 
 
-def draw_fractions(count: int, generator: torch.Generator) -> Tensor:
-    """Fractions (N,) of pixels to keep, between 7 % and 90 %, uniform in their logarithm."""
-    low, high = math.log(0.07), math.log(0.9)
+def draw_fractions(count: int, between: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """Shares (N,) of pixels `between` two, such as `KEPT`, uniform in their logarithm."""
+    low, high = map(math.log, between)
     return torch.exp(low + (high - low) * torch.rand(count, generator=generator))
 
 

@@ -17,6 +17,8 @@ from .recipes import EveryThreshold, Recipe
 from .replay import Replay
 from .saliency import combine, min_max, resize
 from .thresholds import (
+    KEPT,
+    REMOVED,
     draw_fractions,
     fill_at_random,
     log_odds,
@@ -129,15 +131,15 @@ class ThresholdStep:
         size = images.shape[2:]
         raw_maps = run.attention(features, classes)
         maps = combine([resize(min_max(raw.float()), size) for raw in raw_maps])
-        kept = soft_top(maps, draw_fractions(len(maps), generator).to(maps.device))
-        draw = torch.rand(len(maps), 1, 1, generator=generator).to(maps.device)
-        mask = torch.where(draw < recipe.whole, maps, maps * kept)
+        draw = torch.rand(len(maps), generator=generator).to(maps.device)
         removed = draw > 1 - recipe.removed
-        mask = torch.where(removed, 1 - kept, mask)
+        shares = [draw_fractions(len(maps), r, generator).to(maps.device) for r in (KEPT, REMOVED)]
+        top = soft_top(maps, torch.where(removed, shares[1], shares[0]))
+        mask = torch.where((draw < recipe.whole)[:, None, None], maps, maps * top)
+        mask = torch.where(removed[:, None, None], 1 - top, mask)
         behind = fill_at_random(images, run.normalization, recipe.black, generator)
         masked = class_scores(run.model(torch.lerp(behind, images, mask[:, None]))).float()
         clean, after = log_odds(scores.float(), classes), log_odds(masked, classes)
-        removed = removed[:, 0, 0]
         each = torch.where(removed, necessity_loss(after), sufficiency_loss(clean, after))
         wrong = maps.new_zeros(())
         if len(tiles):
