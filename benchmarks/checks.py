@@ -15,7 +15,6 @@ Leaves checks.json and checks.md. Nothing is downloaded.
 from __future__ import annotations
 
 import copy
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,9 +32,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from benchmarks.protocol import load_protocol
+from benchmarks.results import leave
 from benchmarks.workbench import Workbench, prepare
 from learnable_cam_plugin import LearnableCAM, load_attention
-from learnable_cam_plugin.checkpoint import atomic_path
 from learnable_cam_plugin.comparison import explain, markdown_table
 from learnable_cam_plugin.metrics import KEEP, confidence, drops, grid_pointing, increases
 from learnable_cam_plugin.metrics.confidence import keep_top
@@ -171,8 +170,7 @@ def main(data: Path, attention: Path, out: Path, limit: int | None) -> None:
             second, larger[agrees], maps[agrees], bench.classes[agrees], black[agrees]
         )
         keep(f"EfficientNet-Lite2, {int(agrees.sum())} images", name, found)
-    command = " ".join(["python", "benchmarks/checks.py", *sys.argv[1:]])
-    parts = [f"`{command}`"]
+    parts = []
     for title, rows in tables.items():
         digits = 2 if "rho" in str(rows) or ", r" in str(rows) else 1
         rounded = [
@@ -180,11 +178,7 @@ def main(data: Path, attention: Path, out: Path, limit: int | None) -> None:
             for row in rows
         ]
         parts += [f"**{title}**", markdown_table(rounded)]
-    with atomic_path(out / "checks.md") as path:
-        path.write_text("\n\n".join(parts) + "\n")
-    with atomic_path(out / "checks.json") as path:
-        path.write_text(json.dumps({"command": command, "tables": tables}, indent=1))
-    print("\n\n".join(parts))
+    leave(out, "checks", parts, tables=tables)
 
 
 if __name__ == "__main__":

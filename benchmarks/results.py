@@ -6,7 +6,9 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import os
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -42,6 +44,28 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def command_line() -> str:
+    """The command that is running, to be written beside what it measured."""
+    return " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+
+
+def leave(folder: Path, name: str, parts: Sequence[str], **record: Any) -> None:
+    """Print the command and the parts of a report, and leave them as name.md.
+
+    Args:
+        folder: where.
+        name: of the files.
+        parts: paragraphs and tables, Markdown.
+        record: the same as data, left as name.json if there is any.
+    """
+    text = "\n\n".join([f"`{command_line()}`", *parts]) + "\n"
+    with atomic_path(folder / f"{name}.md") as path:
+        path.write_text(text)
+    if record:
+        write_json(folder / f"{name}.json", {"command": command_line(), **record})
+    print(text)
 
 
 def settings(bench: Workbench, run: Mapping[str, Any]) -> dict[str, Any]:

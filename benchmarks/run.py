@@ -10,7 +10,6 @@ method under way; methods that are done are not run again.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +32,7 @@ from benchmarks.protocol import load_protocol
 from benchmarks.report import markdown_table, results_csv, write_report
 from benchmarks.results import (
     claim,
+    command_line,
     draw_gallery,
     draw_maps,
     method_file,
@@ -188,7 +188,7 @@ def measure(bench: Workbench, method: Method, folder: Path) -> None:
     with torch.no_grad():
         scores = score(bench, found, method.name)
         gallery = draw_maps(folder, bench, method, found)
-    command = " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    command = command_line()
     save_method(folder, method, scores, (passes.forward, passes.backward), gallery, command)
 
 

@@ -29,9 +29,8 @@ from tqdm.auto import tqdm
 
 from benchmarks.memory import peak_memory
 from benchmarks.methods import Method, find_methods, opened
-from benchmarks.results import hardware, write_json
+from benchmarks.results import hardware, leave
 from benchmarks.workbench import Workbench, blank
-from learnable_cam_plugin.checkpoint import atomic_path
 from learnable_cam_plugin.comparison import markdown_table
 
 BARE = "bare forward pass"
@@ -67,15 +66,19 @@ def main(
         for row in tqdm(rows, desc="peak memory"):
             row["peak MiB"] = peak_memory(row["network"], row["method"], row["batch"], device)
     where = hardware(torch.device(device))
-    write_json(
-        out / "speed.json",
-        {"rows": rows, "rounds": rounds, "hardware": where, "torch": torch.__version__},
-    )
-    table = markdown_table([{**row, "batch": str(row["batch"])} for row in rows])
     where_text = ", ".join(f"{key} {value}" for key, value in where.items())
-    with atomic_path(out / "speed.md") as path:
-        path.write_text(f"{table}\n\n{where_text}, torch {torch.__version__}, {rounds} rounds\n")
-    print(table)
+    leave(
+        out,
+        "speed",
+        [
+            markdown_table([{**row, "batch": str(row["batch"])} for row in rows]),
+            f"{where_text}, torch {torch.__version__}, {rounds} rounds",
+        ],
+        rows=rows,
+        rounds=rounds,
+        hardware=where,
+        torch=torch.__version__,
+    )
 
 
 def time_methods(

@@ -30,9 +30,9 @@ from tqdm import tqdm
 
 from benchmarks.methods import BY_NAME
 from benchmarks.protocol import load_protocol
+from benchmarks.results import leave
 from benchmarks.scoring import METRICS
 from benchmarks.workbench import prepare
-from learnable_cam_plugin.checkpoint import atomic_path
 from learnable_cam_plugin.comparison import markdown_table, predict
 from learnable_cam_plugin.metrics import bootstrap
 from learnable_cam_plugin.photos import PhotoFolder
@@ -159,23 +159,20 @@ def main(folder: Path, data: Path | None, unseen: Path | None, ours: str) -> Non
         and content["forward"] + content["backward"] <= FEW_PASSES
     ]
     slow = [name for name in SLOW if name in found]
-    command = " ".join(["python", "benchmarks/standing.py", *sys.argv[1:]])
-    text = "\n\n".join(
+    ahead = {**found, OURS[0]: found[ours]}
+    leave(
+        folder,
+        "-".join(["standing", *(["unseen"] if unseen else []), *ours.split()[1:]]),
         [
-            f"`{command}`",
             note,
             "**Trainings**, mean and standard deviation",
             markdown_table(seeds(found, left_out)),
             f"**{ours} against the {len(peers)} peers of at most {FEW_PASSES} passes**",
-            markdown_table(standing({**found, OURS[0]: found[ours]}, peers, left_out)),
+            markdown_table(standing(ahead, peers, left_out)),
             "**Against Score-CAM and RISE**, where they were run",
-            markdown_table(standing({**found, OURS[0]: found[ours]}, slow, left_out)),
-        ]
+            markdown_table(standing(ahead, slow, left_out)),
+        ],
     )
-    name = "-".join(["standing", *(["unseen"] if unseen else []), *ours.split()[1:]])
-    with atomic_path(folder / f"{name}.md") as path:
-        path.write_text(text + "\n")
-    print(text)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from benchmarks.protocol import load_protocol
+from benchmarks.results import leave, write_json
 from benchmarks.workbench import shapes_classifier
 from learnable_cam_plugin import RECIPES, LearnableCAM, LearnableCAMTrainer, Normalization
-from learnable_cam_plugin.checkpoint import atomic_path
 from learnable_cam_plugin.comparison import compare, markdown_table
 from learnable_cam_plugin.mechanism import AttentionMechanism
 from learnable_cam_plugin.photos import PhotoFolder, efficientnet_lite0
@@ -41,11 +41,11 @@ from learnable_cam_plugin.shapes import NORMALIZATION, draw_images
 PAPER, OURS = RECIPES["l-cam-img"], RECIPES["every-threshold"]
 
 
-def variants() -> dict[str, tuple[AnyRecipe, str]]:
-    """Name -> recipe, start: each setting that a user may turn, one at a time."""
+def variants() -> dict[str, AnyRecipe]:
+    """Name -> recipe: each setting that a user may turn, one at a time."""
     assert isinstance(PAPER, Recipe)
     assert isinstance(OURS, EveryThreshold)
-    found: dict[str, tuple[AnyRecipe, str]] = {"every-threshold": (OURS, "head")}
+    found: dict[str, AnyRecipe] = {"every-threshold": OURS}
     for setting, values in {
         "misplaced": (0.0, OURS.misplaced * 2),
         "area": (0.3, 1.0),
@@ -53,8 +53,8 @@ def variants() -> dict[str, tuple[AnyRecipe, str]]:
     }.items():
         for value in values:
             changed = dataclasses.replace(OURS, **{setting: value})  # type: ignore[arg-type]
-            found[f"every-threshold, {setting} {value:g}"] = (changed, "head")
-    found["l-cam-img"] = (PAPER, "head")
+            found[f"every-threshold, {setting} {value:g}"] = changed
+    found["l-cam-img"] = PAPER
     for setting, values in {
         "average_variation": (1.0, 4.0),
         "total_variation": (0.0, 0.05),
@@ -62,8 +62,7 @@ def variants() -> dict[str, tuple[AnyRecipe, str]]:
     }.items():
         for value in values:
             loss = dataclasses.replace(PAPER.loss, **{setting: value})
-            changed_paper = dataclasses.replace(PAPER, loss=loss)
-            found[f"l-cam-img, {setting} {value:g}"] = (changed_paper, "head")
+            found[f"l-cam-img, {setting} {value:g}"] = dataclasses.replace(PAPER, loss=loss)
     return found
 
 
@@ -121,18 +120,6 @@ class Study:
             rows.append({"scored on": name, **row})
         return rows
 
-    def write(self, name: str, rows: list[dict[str, Any]], note: str) -> None:
-        """The rows as name.json and name.md, with the command."""
-        command = " ".join(["python", "benchmarks/study.py", *sys.argv[1:]])
-        text = f"`{command}`\n\n{note}\n\n{markdown_table(rows)}\n"
-        for suffix, content in {
-            "md": text,
-            "json": json.dumps({"command": command, "note": note, "rows": rows}, indent=1),
-        }.items():
-            with atomic_path(self.out / f"{name}.{suffix}") as path:
-                path.write_text(content)
-        print(text)
-
 
 @click.group(help=__doc__)
 def main() -> None:
@@ -189,7 +176,8 @@ def efficiency(train: Path, val: Path, out: Path, epochs: int, seed: int) -> Non
                     "IC 100%": row["val_increase_in_confidence"],
                 }
             )
-    study.write("efficiency", rows, f"Scored on {val.parent.name}/{val.name}, seed {seed}.")
+    note = f"Scored on {val.parent.name}/{val.name}, seed {seed}."
+    leave(out, "efficiency", [note, markdown_table(rows)], rows=rows)
 
 
 @main.command()
@@ -205,16 +193,16 @@ def dials(
     """Scores of variants, one setting changed at a time, on every folder of --val."""
     study = drawn_shapes(out, seed) if train is None else photographs(train, vals, out, seed)
     rows: list[dict[str, Any]] = []
-    for name, (recipe, start) in variants().items():
+    for name, recipe in variants().items():
         if only and not name.startswith(only):
             continue
         kept = out / "scores" / f"{name}.json"
         if not kept.exists():
-            attention, _ = study.train(name, recipe, start, epochs)
-            with atomic_path(kept) as path:
-                path.write_text(json.dumps(study.scores(attention)))
+            attention, _ = study.train(name, recipe, "head", epochs)
+            write_json(kept, study.scores(attention))
         rows += [{"recipe": name, **row} for row in json.loads(kept.read_text())]
-    study.write("dials", rows, f"{epochs} epochs each, seed {seed}.")
+    note = f"Epochs of each: {epochs}. Seed {seed}."
+    leave(out, "dials", [note, markdown_table(rows)], rows=rows)
 
 
 if __name__ == "__main__":
