@@ -18,6 +18,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -185,16 +186,21 @@ def efficiency(train: Path, val: Path, out: Path, epochs: int, seed: int) -> Non
 @click.option("--val", "vals", type=_FOLDER, multiple=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--epochs", default=2, show_default=True)
-@click.option("--only", help="variants whose name starts so")
+@click.option("--only", multiple=True, help='names or patterns of variants, as "l-cam-img*"')
 @click.option("--seed", default=0, show_default=True)
 def dials(
-    train: Path | None, vals: tuple[Path, ...], out: Path, epochs: int, only: str | None, seed: int
+    train: Path | None,
+    vals: tuple[Path, ...],
+    out: Path,
+    epochs: int,
+    only: tuple[str, ...],
+    seed: int,
 ) -> None:
     """Scores of variants, one setting changed at a time, on every folder of --val."""
     study = drawn_shapes(out, seed) if train is None else photographs(train, vals, out, seed)
     rows: list[dict[str, Any]] = []
     for name, recipe in variants().items():
-        if only and not name.startswith(only):
+        if only and not any(fnmatch(name, pattern) for pattern in only):
             continue
         kept = out / "scores" / f"{name}.json"
         if not kept.exists():
