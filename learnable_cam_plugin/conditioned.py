@@ -38,8 +38,8 @@ class ConditionedAttention(AttentionMechanism):
     is the gradient of log p_y with respect to the pooled features. Both, the feature maps of all
     layers, and A * g_y channel by channel, go through 1x1 convolutions to a common width, are
     resized to the finest layer's grid and summed; two 3x3 convolutions make one map of them, which
-    is added to g_y . A, classic CAM against the competing classes: c (in `eval` mode, half of the
-    learned map is). The raw map is
+    is added to g_y . A, classic CAM against the competing classes, and gives c. (In training it
+    counts in full, in `eval` mode half.) The raw map is
 
         sigmoid(s * z + b)      z: c with mean 0 and standard deviation 1 over the image
 
