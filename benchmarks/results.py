@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -48,7 +49,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def command_line() -> str:
     """The command that is running, to be written beside what it measured."""
-    return " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    return shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
 
 
 def leave(folder: Path, name: str, parts: Sequence[str], **record: Any) -> None:
