@@ -98,17 +98,24 @@ def other_classes(bench: Workbench) -> Tensor:
     return scores.scatter(1, bench.mosaic_classes[:, None], -torch.inf).argmax(1)
 
 
-def randomisation(bench: Workbench, make: MakeCAM, seed: int = 0) -> dict[str, float]:
-    """Spearman's correlation of the maps before and after each step of the cascade."""
-    images, classes = bench.images[bench.common], bench.classes[bench.common]
-    models, model = {}, copy.deepcopy(bench.model)
+def randomised(model: nn.Module, seed: int = 0) -> dict[str, nn.Module]:
+    """Step of the cascade -> a copy of the classifier with that much drawn anew."""
+    models, model = {}, copy.deepcopy(model)
     torch.manual_seed(seed)
-    for step, names in CASCADE.items():  # all before any method draws: the same for each of them
+    for step, names in CASCADE.items():
         for name in names:
             for module in model.get_submodule(name).modules():
                 if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
                     module.reset_parameters()
         models[step] = copy.deepcopy(model)
+    return models
+
+
+def randomisation(
+    bench: Workbench, make: MakeCAM, models: dict[str, nn.Module]
+) -> dict[str, float]:
+    """Spearman's correlation of the maps before and after each step of the cascade."""
+    images, classes = bench.images[bench.common], bench.classes[bench.common]
     before = ranks(explained(make, bench.model, images, classes))
     return {
         f"{step} random, rho": correlation(before, ranks(explained(make, model, images, classes)))
@@ -152,7 +159,7 @@ def main(data: Path, attention: Path, out: Path, limit: int | None) -> None:
     larger = F.interpolate(bench.images, (260, 260), mode="bilinear", antialias=True)
     pairs = zip(larger.split(32), bench.classes.split(32), strict=True)
     agrees = torch.cat([confidence(second, x, y) > 0.3 for x, y in pairs])
-    others = other_classes(bench)
+    others, models = other_classes(bench), randomised(bench.model)
     tables: dict[str, list[dict[str, Any]]] = {}
 
     def keep(title: str, name: str, found: dict[str, Any]) -> None:
@@ -160,7 +167,7 @@ def main(data: Path, attention: Path, out: Path, limit: int | None) -> None:
 
     for name, make in tqdm(methods(attention).items(), desc="methods"):
         keep("class sensitivity", name, class_sensitivity(bench, make, others))
-        keep("model-parameter randomisation", name, randomisation(bench, make))
+        keep("model-parameter randomisation", name, randomisation(bench, make, models))
         maps = explained(make, bench.model, bench.images, bench.classes)
         for filling, behind in fillings.items():
             found = masked_scores(bench.model, bench.images, maps, bench.classes, behind)
