@@ -1,0 +1,160 @@
+"""Tables of the site and the README, read from benchmarks/results when the site is built.
+
+    python docs/tools/tables.py        # writes the README's table anew
+
+A page asks for one in a comment of its own line, and gets it in the comment's place:
+
+    <!-- table: paired caltech-val/paired.md | Trainings -->
+
+The word after "table:" names a function of `KINDS`; what follows are its arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+
+MASKED = ("AD 100%", "IC 100%", "AD 50%", "IC 50%", "AD 15%", "IC 15%")
+CURVES = ("insertion", "deletion", "ROAD", "grid pointing")
+README_METHODS = (
+    "LearnableCAM",
+    "L-CAM-Img",
+    "L-CAM-Fm",
+    "TAME",
+    "classic CAM",
+    "Grad-CAM",
+    "FullGrad",
+    "ShapleyCAM",
+    "RISE",
+)
+README_START, README_END = "<!-- table: readme -->", "<!-- end of table -->"
+
+
+def _read(name: str) -> str:
+    path = RESULTS / name
+    if not path.is_file():
+        raise FileNotFoundError(f"the site shows {path.relative_to(ROOT)}, and there is no such file")
+    return path.read_text()
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column to the left, the others to the right.
+
+    >>> print(markdown(["method", "AD"], [["Grad-CAM", "22.3"]]))
+    | method | AD |
+    | --- | ---: |
+    | Grad-CAM | 22.3 |
+    """
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def readme() -> str:
+    """The README's table: the common images of caltech/val, without intervals."""
+    results = json.loads(_read("caltech-val/results.json"))
+    rows = {row["method"]: row for row in results["methods"]}
+    return markdown(
+        ["method", "passes", *MASKED, *CURVES],
+        [
+            [name, _passes(rows[name]), *[_value(rows[name], key) for key in (*MASKED, *CURVES)]]
+            for name in README_METHODS
+        ],
+    )
+
+
+def _passes(row: dict[str, Any]) -> str:
+    return f"{row['forward']:,.0f} + {row['backward']:,.0f}"
+
+
+def _value(row: dict[str, Any], key: str) -> str:
+    """The mean over the common images; of grid pointing, over all mosaics that there are."""
+    subset = "all" if key == "grid pointing" and key in row["all"] else "common"
+    found = row[subset][key]
+    few = f" ({found['n']})" if key == "grid pointing" and subset == "common" else ""
+    return f"{found['mean']:.1f}{few}"
+
+
+def results(name: str, subset: str, columns: str) -> str:
+    """Every method's means and 95 % intervals.
+
+    Args:
+        name: of a folder of benchmarks/results.
+        subset: "common", the images that every method explains, or "all" (fast methods only).
+        columns: "masked" or "curves".
+    """
+    content = json.loads(_read(f"{name}/results.json"))
+    keys = MASKED if columns == "masked" else (*CURVES, "coherency", "complexity", "ADCC")
+    rows = []
+    for row in content["methods"]:
+        if not row[subset]:
+            continue
+        cells = [row[subset].get(key) for key in keys]
+        rows.append([row["method"], _passes(row), *[_interval(cell) for cell in cells]])
+    return markdown(["method", "passes", *keys], rows)
+
+
+def _interval(cell: dict[str, float] | None) -> str:
+    return "" if cell is None else f"{cell['mean']:.1f} [{cell['low']:.1f}, {cell['high']:.1f}]"
+
+
+def section(name: str, title: str = "") -> str:
+    """A table of a Markdown file as it stands there: the first one after the bold `title`."""
+    text = _read(name)
+    if title and f"**{title}" not in text:
+        raise ValueError(f"benchmarks/results/{name} has no heading '**{title}'")
+    found = re.search(r"^\|.*?(?=^[^|]|\Z)", text[text.find(f"**{title}") :], re.M | re.S)
+    if found is None:
+        raise ValueError(f"benchmarks/results/{name} has no table after '{title}'")
+    return found.group().strip()
+
+
+def command(name: str) -> str:
+    """The command that made a Markdown file: its first line, in backticks."""
+    return _read(name).partition("\n")[0]
+
+
+def last_line(name: str) -> str:
+    """A Markdown file's last line: what it was measured on."""
+    return _read(name).strip().rpartition("\n")[2]
+
+
+KINDS: dict[str, Callable[..., str]] = {
+    "readme": readme,
+    "results": results,
+    "section": section,
+    "command": command,
+    "last-line": last_line,
+}
+
+
+def expand(text: str) -> str:
+    """A page's Markdown with every table that it asks for."""
+
+    def one(match: re.Match[str]) -> str:
+        kind, _, arguments = match.group(1).strip().partition(" ")
+        if kind not in KINDS:
+            raise ValueError(f"there is no table {kind!r}; there are {sorted(KINDS)}")
+        table = KINDS[kind](*[part.strip() for part in arguments.split("|") if part.strip()])
+        return table if "\n" not in table else f'<div class="figures" markdown>\n\n{table}\n\n</div>'
+
+    return re.sub(r"^<!-- table:(.*?)-->$", one, text, flags=re.M)
+
+
+def with_table(text: str) -> str:
+    """The README's text with its table as the results say."""
+    before, start, rest = text.partition(README_START)
+    _, end, after = rest.partition(README_END)
+    if not start or not end:
+        raise ValueError(f"README.md needs the lines {README_START} and {README_END}")
+    return f"{before}{start}\n{readme()}\n{end}{after}"
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(with_table(path.read_text()))
