@@ -3,32 +3,52 @@
 >>> from learnable_cam_plugin import LearnableCAM, LearnableCAMTrainer
 """
 
-from .attention import LCAMAttention, load_attention
+from .attention import (
+    AttentionMechanism,
+    ConditionedAttention,
+    LCAMAttention,
+    calibrate,
+    condition,
+    load_attention,
+    random_attention,
+)
 from .cam import LearnableCAM
 from .captum_adapter import InputLearnableCam, LayerLearnableCam
 from .checkpoint import CheckpointError
-from .conditioned import ConditionedAttention
-from .initialization import calibrate, condition, random_attention
+from .classifier import FrozenClassifier
 from .masking import Normalization
-from .objective import LossWeights
-from .recipes import RECIPES, EveryThreshold, Recipe
-from .trainer import LearnableCAMTrainer
+from .training import (
+    RECIPES,
+    EveryThreshold,
+    LCAMRecipe,
+    LearnableCAMTrainer,
+    LossWeights,
+    TrainingRecipe,
+    register_recipe,
+)
+
+Recipe = LCAMRecipe  # its name in code that exists
 
 __all__ = [
     "RECIPES",
+    "AttentionMechanism",
     "CheckpointError",
     "ConditionedAttention",
     "EveryThreshold",
+    "FrozenClassifier",
     "InputLearnableCam",
     "LCAMAttention",
+    "LCAMRecipe",
     "LayerLearnableCam",
     "LearnableCAM",
     "LearnableCAMTrainer",
     "LossWeights",
     "Normalization",
     "Recipe",
+    "TrainingRecipe",
     "calibrate",
     "condition",
     "load_attention",
     "random_attention",
+    "register_recipe",
 ]

@@ -13,17 +13,16 @@ from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import Tensor, nn
 
-from .attention import load_attention
-from .features import (
+from .attention import AttentionMechanism, head_start, load_attention
+from .classifier import (
+    FrozenClassifier,
+    HeadProbe,
     ReshapeTransform,
-    check_images,
+    check_class_range,
     class_scores,
     evaluating,
-    forward_with_features,
     layer_names,
 )
-from .initialization import HeadProbe, head_start
-from .mechanism import AttentionMechanism, check_classes
 from .saliency import combine, min_max, resize
 
 
@@ -53,13 +52,8 @@ class _Recorder:
     It hooks the layers for one call only, keeps the maps on their device, and makes no graph.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        layers: dict[str, nn.Module],
-        reshape_transform: ReshapeTransform | None,
-    ) -> None:
-        self._model, self._layers, self._reshape_transform = model, layers, reshape_transform
+    def __init__(self, classifier: FrozenClassifier) -> None:
+        self._classifier = classifier
         self.probe: HeadProbe | None = None
         self.gradients: list[Tensor] = []
         self.features: dict[str, Tensor] = {}
@@ -69,18 +63,11 @@ class _Recorder:
     def activations(self) -> list[Tensor]:
         return list(self.features.values())
 
-    @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         self.release()
-        probe = self.probe
-        forward = self._model if probe is None else (lambda x: probe(self._model, x))
-        with evaluating(self._model):
-            outputs, self.features = forward_with_features(
-                forward,
-                self._layers,
-                check_images(images),
-                reshape_transform=self._reshape_transform,
-            )
+        probe, model = self.probe, self._classifier.model
+        forward = None if probe is None else (lambda x: probe(model, x))
+        outputs, self.features = self._classifier.read(images, forward)
         self.scores = class_scores(outputs)
         return outputs
 
@@ -145,7 +132,9 @@ class LearnableCAM(BaseCAM):
                 tta_transforms=tta_transforms,
             )
         self.activations_and_grads.release()
-        self.activations_and_grads = _Recorder(model, self.layers, reshape_transform)
+        self.activations_and_grads = _Recorder(
+            FrozenClassifier(model, self.layers, reshape_transform=reshape_transform)
+        )
         if self.attention is None:
             self.activations_and_grads.probe = HeadProbe(model)
         else:
@@ -252,7 +241,7 @@ class LearnableCAM(BaseCAM):
             signs = torch.tensor([1.0 if c == 1 else -1.0 for c in categories]).to(self.device)
             return torch.zeros(count, dtype=torch.long, device=self.device), signs
         classes = torch.tensor(categories)
-        check_classes(classes, num_classes)
+        check_class_range(classes, num_classes)
         return classes.to(self.device), ones
 
     def __exit__(self, exc_type: Any, exc_value: Any, exc_tb: Any) -> None:

@@ -8,13 +8,17 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from captum._utils.common import _select_targets
 from captum.attr import Attribution, LayerActivation, LayerAttribution
 from torch import Tensor, nn
 
-from .attention import load_attention
-from .features import ReshapeTransform, as_feature_maps, check_images, evaluating
-from .mechanism import AttentionMechanism, check_classes
+from .attention import AttentionMechanism, load_attention
+from .classifier import (
+    ReshapeTransform,
+    as_feature_maps,
+    check_class_range,
+    check_images,
+    evaluating,
+)
 from .saliency import saliency
 
 Inputs = Tensor | tuple[Tensor, ...]
@@ -120,7 +124,7 @@ class LayerLearnableCam(LayerAttribution):
             for name, output in zip(self._layers, outputs, strict=True)
         }
         maps = next(reversed(features.values()))
-        classes = self._classes(target, len(maps)).to(maps.device)
+        classes = target_classes(target, len(maps), self.attention.num_classes).to(maps.device)
         self.attention.to(maps.device)
         if attr_dim_summation:
             result = self.attention(features, classes)[0][:, None]
@@ -128,19 +132,57 @@ class LayerLearnableCam(LayerAttribution):
             result = self.attention.weighted_features(features, classes)[0]
         return (result.relu() if relu_attributions else result).to(maps.dtype)
 
-    def _classes(self, target: Any, count: int) -> Tensor:
-        """The class of each sample, (N,), by Captum's own selection from a table of indices."""
-        num_classes = self.attention.num_classes
-        if target is None:
-            assert num_classes == 1, (
-                "Target not provided when necessary, cannot take gradient with respect to "
-                "multiple outputs."  # Captum's words
-            )
-            return torch.zeros(count, dtype=torch.long)
-        if isinstance(target, int):
-            check_classes(torch.tensor(target % num_classes if target < 0 else target), num_classes)
-        table = torch.arange(num_classes).expand(count, -1)
-        return _select_targets(table, target.cpu() if isinstance(target, Tensor) else target)
+
+def target_classes(target: Any, count: int, num_classes: int) -> Tensor:
+    """The class of each sample, (count,), that one of Captum's targets names.
+
+    Args:
+        target: an int, a tuple (class,) or a tensor with one for all; a list or tensor with one a
+            sample, a list of tuples (class,); None if there is a single class. A class below 0
+            counts from the last.
+        count: of samples.
+        num_classes: K.
+
+    Raises:
+        AssertionError: what Captum raises for a missing or malformed target, in its words.
+        IndexError: a class out of range.
+
+    >>> target_classes([(1,), (-1,)], 2, 5)
+    tensor([1, 4])
+    """
+    if target is None:
+        assert num_classes == 1, (
+            "Target not provided when necessary, cannot take gradient with respect to "
+            "multiple outputs."
+        )
+        return torch.zeros(count, dtype=torch.long)
+    if isinstance(target, Tensor):
+        whole = not (target.is_floating_point() or target.dtype == torch.bool)
+        one_each = target.ndim == 1 and len(target) == count
+        assert (target.numel() == 1 and whole) or one_each, (
+            f"Tensor target dimension {target.shape} is not valid. "
+            f"{torch.Size([count, num_classes])}"
+        )
+        found = target.detach().cpu().flatten().tolist()
+    elif isinstance(target, (int, tuple)):
+        found = [target]
+    else:
+        assert isinstance(target, list), f"Target type {type(target)} is not valid."
+        assert len(target) == count, "Target list length does not match output!"
+        found = target
+    found = [_index_of(one) for one in found]
+    classes = torch.tensor(found * count if len(found) < count else found, dtype=torch.long)
+    classes = torch.where(classes < 0, classes + num_classes, classes)
+    check_class_range(classes, num_classes)
+    return classes
+
+
+def _index_of(one: Any) -> int:
+    if isinstance(one, tuple):
+        assert len(one) == 1, "Cannot choose target column with output shape (N, K)."
+        (one,) = one
+    assert isinstance(one, int), f"Target element type {type(one)} in list is not valid."
+    return one
 
 
 class InputLearnableCam(Attribution):

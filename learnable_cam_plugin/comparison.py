@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .checkpoint import atomic_path
-from .features import class_scores, evaluating
+from .classifier import class_scores, evaluating, predict
 from .masking import Normalization
 from .metrics import (
     KEEP,
@@ -28,20 +28,12 @@ from .metrics import (
 )
 
 
-def explain(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:
+def class_maps(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:
     """A pytorch-grad-cam method's maps (N, H, W) of one class an image, on the CPU."""
     return torch.from_numpy(cam(images, [ClassifierOutputTarget(int(c)) for c in classes]))
 
 
-@torch.no_grad()
-def predict(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Probability and index of the top class, (N,) each."""
-    with evaluating(model):
-        probabilities, classes = class_scores(model(images)).float().softmax(1).max(1)
-    return probabilities, classes
-
-
-def compare(
+def compare_methods(
     model: nn.Module,
     methods: Mapping[str, BaseCAM],
     batches: Iterable[Any],
@@ -79,7 +71,7 @@ def compare(
         clean.append(p)
         for name, cam in methods.items():
             began = time.perf_counter()
-            maps = explain(cam, images, classes)
+            maps = class_maps(cam, images, classes)
             times[name].append((time.perf_counter() - began) / len(images) * 1e3)
             masked = masked_confidence(model, images, maps, classes, normalization)
             scores = {str(keep): q for keep, q in masked.items()}

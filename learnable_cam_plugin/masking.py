@@ -1,15 +1,14 @@
-"""How a map acts on the frozen classifier: on the image (L-CAM-Img) or the features (L-CAM-Fm)."""
+"""How a map acts on an image: pixels in [0, 1] times the map, in front of a filling."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from .features import forward_from_layer
 from .saliency import resize
 
 FILLINGS = ("black", "mean", "blur")
@@ -116,30 +115,3 @@ def mask_image(
     """
     behind = background(images, normalization, filling)
     return torch.lerp(behind, images, resize(mask, images.shape[2:])[:, None])
-
-
-def classify_masked_features(
-    forward: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor, mask: Tensor
-) -> Tensor:
-    """L-CAM-Fm: the classifier's logits when the feature maps of `layer` are `A * mask`.
-
-    Args:
-        forward: the classifier, or a `Replay` of it that computes only what follows the layer.
-        layer: the target layer.
-        images: (N, C, H, W), as the classifier expects them.
-        mask: (N, h, w), the size of the layer's feature maps.
-
-    Raises:
-        ValueError: the layer's output is not (N, C, h, w) of the mask's size, as with a layer of
-            tokens: their order is known to the reshape_transform only; use L-CAM-Img there.
-    """
-
-    def apply(output: Tensor) -> Tensor:
-        if output.ndim != mask.ndim + 1 or output.shape[2:] != mask.shape[1:]:
-            raise ValueError(
-                f"L-CAM-Fm multiplies the layer's own output, which is {tuple(output.shape)} and "
-                f"does not match maps of {tuple(mask.shape)}; use recipe='l-cam-img' here"
-            )
-        return output * mask[:, None].to(output.dtype)
-
-    return forward_from_layer(forward, layer, apply, images)

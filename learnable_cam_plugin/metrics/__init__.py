@@ -7,8 +7,10 @@
 | `localization` | does the map lie where the object is known to be? |
 | `adcc` | is the map small, stable and sufficient at once? |
 | `intervals` | how sure is a mean over images? |
+| `registry` | every metric as an entry, for benchmarks; where one of your own is added |
 """
 
+from ..data import cell_regions, mosaics
 from .adcc import adcc, coherency, complexity
 from .confidence import (
     KEEP,
@@ -22,12 +24,16 @@ from .confidence import (
     masked_confidence,
 )
 from .intervals import Interval, bootstrap
-from .localization import cell_regions, energy_inside, grid_pointing, mosaics, pointing_hit
+from .localization import energy_inside, grid_pointing, pointing_hit
 from .perturbation import deletion, insertion, road
+from .registry import METRICS, Explained, Metric, register_metric
 
 __all__ = [
     "KEEP",
+    "METRICS",
+    "Explained",
     "Interval",
+    "Metric",
     "adcc",
     "average_drop",
     "bootstrap",
@@ -47,5 +53,6 @@ __all__ = [
     "masked_confidence",
     "mosaics",
     "pointing_hit",
+    "register_metric",
     "road",
 ]

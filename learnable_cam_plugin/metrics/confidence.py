@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..features import check_images, class_scores, evaluating
+from ..classifier import check_one_class_each, class_scores, evaluating
 from ..masking import Normalization, background
 
 KEEP = (1.0, 0.5, 0.15)
@@ -45,17 +45,7 @@ def check_explained(images: Tensor, saliency: Tensor, classes: Tensor) -> None:
         raise ValueError(
             f"saliency {tuple(saliency.shape)} does not fit images {tuple(images.shape)}"
         )
-    check_classes(images, classes)
-
-
-def check_classes(images: Tensor, classes: Tensor) -> None:
-    """One class index an image; else a clear error."""
-    check_images(images)
-    if classes.shape != images.shape[:1] or classes.is_floating_point():
-        raise ValueError(
-            f"classes must be integers of shape ({len(images)},), one an image, got "
-            f"{classes.dtype} of {tuple(classes.shape)}"
-        )
+    check_one_class_each(images, classes)
 
 
 def _zero_lowest(flat: Tensor, order: Tensor, fraction: float) -> Tensor:
@@ -156,7 +146,7 @@ def confidence(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     Raises:
         ValueError: the images or the scores hold NaN, or a class is none of the model's.
     """
-    check_classes(images, classes)
+    check_one_class_each(images, classes)
     with evaluating(model):
         scores = class_scores(model(images))
     if not 0 <= int(classes.min()) <= int(classes.max()) < scores.shape[1]:
@@ -177,7 +167,7 @@ def masked_confidence(
     classes: Tensor,
     normalization: Normalization,
     keep: Sequence[float] = KEEP,
-    filling: str = "black",
+    filling: str | Tensor = "black",
 ) -> dict[float, Tensor]:
     """Fraction kept -> probability (N,) of `classes` on the images masked by `saliency`.
 
@@ -188,7 +178,8 @@ def masked_confidence(
         classes: (N,).
         normalization: what the images went through; the mask acts on [0, 1] pixels.
         keep: fractions of the pixels; the paper's 100 %, 50 % and 15 %.
-        filling: what shows where the mask is 0, one of `FILLINGS`; the paper's is black.
+        filling: what shows where the mask is 0, one of `FILLINGS`, or images of their own (N, C,
+            H, W), normalised; the paper's is black.
 
     A map of zeros leaves nothing but the filling; one of ones leaves the image at 100 %.
     """
@@ -197,7 +188,7 @@ def masked_confidence(
         _check_fraction(fraction)
     flat = saliency.flatten(1).to(images)
     order = flat.argsort(dim=1, stable=True)
-    behind = background(images, normalization, filling)
+    behind = filling if isinstance(filling, Tensor) else background(images, normalization, filling)
 
     def masked(fraction: float) -> Tensor:
         kept = _zero_lowest(flat, order, fraction).view_as(saliency)

@@ -9,7 +9,7 @@ from pytorch_grad_cam.metrics.road import ROADCombined
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
 from torch import Tensor, nn
 
-from ..features import evaluating
+from ..classifier import evaluating
 from ..masking import Normalization, background
 from .confidence import check_explained, confidence
 

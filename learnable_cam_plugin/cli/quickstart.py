@@ -1,4 +1,4 @@
-"""The main job from end to end, in minutes, without a data set: drawn shapes, a small network."""
+"""`learnable-cam quickstart`: the main job in minutes, on drawn shapes and a small network."""
 
 from __future__ import annotations
 
@@ -8,24 +8,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from pytorch_grad_cam.base_cam import BaseCAM
 from tqdm.auto import tqdm
 
-from .cam import LearnableCAM
-from .checkpoint import atomic_path
-from .comparison import compare, explain, markdown_table, open_methods, picture
-from .recipes import EveryThreshold
-from .shapes import (
-    CLASSES,
-    NORMALIZATION,
-    DrawnImages,
-    draw_images,
-    small_network,
-    train_classifier,
-)
-from .trainer import LearnableCAMTrainer
+from ..cam import LearnableCAM
+from ..checkpoint import CheckpointError, atomic_path
+from ..comparison import class_maps, compare_methods, markdown_table, open_methods, picture
+from ..data import CLASSES, NORMALIZATION, DrawnImages, draw_images
+from ..pretrained import small_network, train_classifier
+from ..training import EveryThreshold, LearnableCAMTrainer
 
 
 def quickstart(
@@ -49,7 +43,7 @@ def quickstart(
         classifier_epochs, attention_epochs: passes over the training images.
 
     Returns:
-        the table, a row a method (see `comparison.compare`).
+        the table, a row a method (see `comparison.compare_methods`).
     """
     began = time.perf_counter()
     print(f"1/4 drawing {train_images} + {test_images} images of {', '.join(CLASSES)}")
@@ -90,7 +84,7 @@ def quickstart(
     }
     with ExitStack() as stack:
         methods = open_methods(stack, methods)
-        rows = compare(model, methods, list(test.batches()), NORMALIZATION)
+        rows = compare_methods(model, methods, list(test.batches()), NORMALIZATION)
         _draw(out / "comparison.png", methods, test)
     table = markdown_table(rows)
     with atomic_path(out / "table.md") as path:
@@ -114,5 +108,25 @@ def _draw(path: Path, methods: dict[str, BaseCAM], drawn: DrawnImages) -> None:
     """Two images, each explained for both of its shapes."""
     images = drawn.images[[0, 2]].repeat_interleave(2, 0)
     classes = drawn.classes[[0, 2]].flatten()
-    maps = {name: explain(cam, images, classes) for name, cam in methods.items()}
+    maps = {name: class_maps(cam, images, classes) for name, cam in methods.items()}
     picture(path, images, [f"explain: {CLASSES[c]}" for c in classes], maps, NORMALIZATION)
+
+
+@click.command("quickstart")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("quickstart-output"),
+    show_default=True,
+    help="Folder for the table, the picture and the attention.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the images and both trainings.")
+def command(out: Path, seed: int) -> None:
+    """Draw images, train a classifier and its attention, compare with Grad-CAM; in minutes.
+
+    Run again after an interruption, it continues the attention's training.
+    """
+    try:
+        quickstart(out, seed)
+    except CheckpointError as error:
+        raise click.ClickException(f"{error}. Choose another --out, or remove {out}.") from error

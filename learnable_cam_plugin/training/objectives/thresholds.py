@@ -12,18 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .masking import Normalization, background
-
-# The shares of pixels that masks keep, and those that they remove: a class that is lost is lost
-# with the first of them.
-KEPT, REMOVED = (0.07, 0.9), (0.02, 0.4)
+from ...masking import Normalization, background
 
 
-def soft_top(maps: Tensor, fraction: Tensor) -> Tensor:
+def soft_top(maps: Tensor, fraction: Tensor, width: float = 0.2) -> Tensor:
     """Near 1 on each map's highest `fraction` of pixels, near 0 on the rest; differentiable.
 
     A sigmoid around the threshold whose width is the distance, in values, between the pixels some
-    ranks above and below it: a fifth of those kept, or dropped if these are fewer. So the same
+    ranks above and below it: a share of those kept, or dropped if these are fewer. So the same
     share of pixels lies in between however flat the map is: a map cannot pass half of everything
     by growing flat, as it can with a width of its own (or one in proportion to its standard
     deviation). The threshold moves with the pixels near it, so that the gradient exchanges pixels
@@ -32,6 +28,7 @@ def soft_top(maps: Tensor, fraction: Tensor) -> Tensor:
     Args:
         maps: (N, H, W), any scale.
         fraction: (N,) in (0, 1), of the pixels to keep.
+        width: that share of the pixels kept or dropped, on either side of the threshold.
 
     Returns:
         (N, H, W) in (0, 1).
@@ -50,11 +47,11 @@ def soft_top(maps: Tensor, fraction: Tensor) -> Tensor:
         return ranked.gather(1, (rank.clamp(0, 1) * last).round().long()[:, None])
 
     threshold = value_at(1 - fraction)
-    margin = (torch.minimum(fraction, 1 - fraction) / 5).clamp(min=0.01)
+    margin = (torch.minimum(fraction, 1 - fraction) / (1 / width)).clamp(min=0.01)
     spread = value_at(1 - fraction + margin) - value_at(1 - fraction - margin)
     scale = (ranked[:, -1:] - ranked[:, :1]).clamp(min=1e-12)
-    width = torch.maximum(spread / 2, 1e-5 * scale) / 2.2  # sigmoid(2.2) = 0.9
-    distance = (flat - threshold) / width
+    reach = torch.maximum(spread / 2, 1e-5 * scale) / 2.2  # sigmoid(2.2) = 0.9
+    distance = (flat - threshold) / reach
     near = torch.sigmoid(distance.detach())
     near = near * (1 - near)
     shift = (near * distance).sum(1, keepdim=True) / near.sum(1, keepdim=True).clamp(min=1e-6)
@@ -62,7 +59,7 @@ def soft_top(maps: Tensor, fraction: Tensor) -> Tensor:
 
 
 def draw_fractions(count: int, between: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Shares (N,) of pixels `between` two, such as `KEPT`, uniform in their logarithm."""
+    """Shares (N,) of pixels `between` two, uniform in their logarithm."""
     low, high = map(math.log, between)
     return torch.exp(low + (high - low) * torch.rand(count, generator=generator))
 
@@ -113,17 +110,23 @@ def sufficiency_loss(clean: Tensor, masked: Tensor) -> Tensor:
     return (F.softplus(-masked) + F.softplus(clean.clamp(-12, 12) - masked)) / 2
 
 
-def necessity_loss(masked: Tensor) -> Tensor:
-    """How much of the class is left without the highest pixels, (N,); `masked` as above."""
-    return F.softplus(masked + 2)
+def necessity_loss(masked: Tensor, offset: float = 2.0) -> Tensor:
+    """How much of the class is left without the highest pixels, (N,).
+
+    Args:
+        masked: (N,), log odds of the class without them.
+        offset: how far below even odds the class is to fall.
+    """
+    return F.softplus(masked + offset)
 
 
-def misplacement_loss(maps: Tensor, inside: Tensor) -> Tensor:
+def misplacement_loss(maps: Tensor, inside: Tensor, smallest: float = 0.02) -> Tensor:
     """-log of the share (N,) of each map (N, H, W) that lies in the true region `inside`, bool.
 
     The logarithm pulls hardest where the map is bright everywhere, a state that a loss of the share
-    itself leaves slowly or not at all.
+    itself leaves slowly or not at all. A map counts as no smaller than `smallest` of the image: an
+    empty one has no share.
     """
     flat = maps.flatten(1)
-    share = (flat * inside.flatten(1)).sum(1) / flat.sum(1).clamp(min=0.02 * flat.shape[1])
+    share = (flat * inside.flatten(1)).sum(1) / flat.sum(1).clamp(min=smallest * flat.shape[1])
     return -share.clamp(min=1e-3).log()

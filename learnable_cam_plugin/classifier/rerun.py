@@ -1,4 +1,4 @@
-"""Run a network a second time from a layer on, without its earlier part."""
+"""Run a network with the output of a layer replaced, or again from that layer on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def forward_from_layer(
+    forward: Callable[..., Any],
+    layer: nn.Module,
+    replace: Callable[[Any], Any],
+    *inputs: Any,
+) -> Any:
+    """One forward pass in which `layer` gives `replace(its output)` instead of its output."""
+    handle = layer.register_forward_hook(lambda _module, _args, output: replace(output))
+    try:
+        return forward(*inputs)
+    finally:
+        handle.remove()
 
 
 class Replay:
@@ -101,3 +115,30 @@ def _giving(module: nn.Module, outputs: list[Any]) -> Iterator[None]:
             module.forward = own
         else:
             del module.forward
+
+
+def classify_masked_features(
+    forward: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor, mask: Tensor
+) -> Tensor:
+    """L-CAM-Fm: the classifier's logits when the feature maps of `layer` are `A * mask`.
+
+    Args:
+        forward: the classifier, or a `Replay` of it that computes only what follows the layer.
+        layer: the target layer.
+        images: (N, C, H, W), as the classifier expects them.
+        mask: (N, h, w), the size of the layer's feature maps.
+
+    Raises:
+        ValueError: the layer's output is not (N, C, h, w) of the mask's size, as with a layer of
+            tokens: their order is known to the reshape_transform only; use L-CAM-Img there.
+    """
+
+    def apply(output: Tensor) -> Tensor:
+        if output.ndim != mask.ndim + 1 or output.shape[2:] != mask.shape[1:]:
+            raise ValueError(
+                f"L-CAM-Fm multiplies the layer's own output, which is {tuple(output.shape)} and "
+                f"does not match maps of {tuple(mask.shape)}; use recipe='l-cam-img' here"
+            )
+        return output * mask[:, None].to(output.dtype)
+
+    return forward_from_layer(forward, layer, apply, images)

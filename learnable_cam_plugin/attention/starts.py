@@ -2,72 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import trange
 
-from .attention import LCAMAttention
-from .conditioned import ConditionedAttention
-from .features import (
+from ..classifier import (
+    FrozenClassifier,
+    HeadProbe,
     ReshapeTransform,
     as_feature_maps,
     check_images,
     class_scores,
-    evaluating,
     forward_from_layer,
-    forward_with_features,
     frozen,
-    layer_names,
 )
-from .mechanism import Origin
-
-
-class HeadProbe:
-    """Sees, during a forward pass, the linear layer that produces the classifier's output.
-
-    Wrap the forward function with it; afterwards `head(outputs, features)` says whether the rest
-    of the network after a target layer is exactly global average pooling and that linear layer.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self._linears = [m for m in model.modules() if isinstance(m, nn.Linear)]
-        self._calls: list[tuple[nn.Linear, Tensor, Tensor]] = []
-
-    def __call__(self, forward: Callable[..., Any], *inputs: Any) -> Any:
-        def keep(module: nn.Module, args: Any, output: Any) -> None:
-            self._calls.append((module, args[0], output))  # type: ignore[arg-type]
-
-        with ExitStack() as stack:
-            for linear in self._linears:
-                stack.callback(linear.register_forward_hook(keep).remove)
-            return forward(*inputs)
-
-    def head(self, outputs: Tensor, features: Tensor) -> nn.Linear | None:
-        """The head after these feature maps if it is pooling + linear on this batch, else None."""
-        pooled = features.flatten(2).mean(2)
-        for linear, given in self._giving(outputs):
-            same = given.shape == pooled.shape
-            if same and torch.allclose(given.to(pooled), pooled, rtol=1e-3, atol=1e-4):
-                return linear
-        return None
-
-    def last(self, outputs: Tensor, channels: int) -> nn.Linear | None:
-        """The linear layer that gave these outputs from `channels` values an image, if one did."""
-        for linear, given in self._giving(outputs):
-            if given.ndim == 2 and given.shape[1] == channels:
-                return linear
-        return None
-
-    def _giving(self, outputs: Tensor) -> list[tuple[nn.Linear, Tensor]]:
-        return [
-            (linear, given)
-            for linear, given, gave in reversed(self._calls)
-            if gave.shape == outputs.shape and torch.equal(gave, outputs)
-        ]
+from .conditioned import ConditionedAttention
+from .lcam import LCAMAttention
+from .origin import Origin
 
 
 def head_start(
@@ -115,11 +68,8 @@ def random_attention(
         images: any batch that the model takes; one forward pass shows C and K.
         reshape_transform: as in pytorch-grad-cam, for layers of tokens.
     """
-    layers = layer_names(model, target_layers)
-    with evaluating(model), torch.no_grad():
-        outputs, features = forward_with_features(
-            model, layers, check_images(images), reshape_transform=reshape_transform
-        )
+    classifier = FrozenClassifier.of(model, target_layers, reshape_transform=reshape_transform)
+    outputs, features = classifier.read(images)
     attention = LCAMAttention(
         {name: maps.shape[1] for name, maps in features.items()}, class_scores(outputs).shape[1]
     )
@@ -135,6 +85,7 @@ def condition(
     width: int = 64,
     seed: int = 0,
     progress: bool = False,
+    **constants: float,
 ) -> ConditionedAttention:
     """The start of an attention that all classes share, conditioned on the classifier's head.
 
@@ -147,17 +98,15 @@ def condition(
         width: channels of the mechanism.
         seed: of its weights.
         progress: show a bar where the head has to be calibrated.
+        constants: of the mechanism, see `MapSettings`.
 
     Returns:
         an attention that is ready to explain `model`: before training, about as classic CAM does.
     """
-    layers = layer_names(model, target_layers)
+    classifier = FrozenClassifier.of(model, target_layers, reshape_transform=reshape_transform)
     probe = HeadProbe(model)
-    with evaluating(model), torch.no_grad():
-        outputs, features = forward_with_features(
-            lambda x: probe(model, x), layers, images, reshape_transform=reshape_transform
-        )
-    scores, last = class_scores(outputs), list(layers)[-1]
+    outputs, features = classifier.read(images, lambda x: probe(model, x))
+    scores, last = class_scores(outputs), list(features)[-1]
     linear = probe.last(scores, features[last].shape[1])
     names = {id(module): name for name, module in model.named_modules()}
     with torch.random.fork_rng():
@@ -167,11 +116,12 @@ def condition(
             scores.shape[1],
             width,
             head=None if linear is None else names[id(linear)],
+            **constants,
         ).to(images.device)
     if linear is None:
         rows = calibrate(model, [last], images, reshape_transform, progress)
         attention.read_head(rows.weights[0], rows.biases[0])
-    attention.attach(model, list(layers))
+    attention.attach(model, list(features))
     attention.origin = Origin.of(model, recipe={"name": "conditioned", "start": "head"})
     return attention
 
@@ -199,14 +149,11 @@ def calibrate(
     Returns:
         an attention with the head's K classes, on the images' device.
     """
-    layers = layer_names(model, target_layers)
+    classifier = FrozenClassifier.of(model, target_layers, reshape_transform=reshape_transform)
     probe = HeadProbe(model)
     with torch.inference_mode(False), frozen(model):
         images = check_images(images).detach().clone()
-        with torch.no_grad():
-            outputs, features = forward_with_features(
-                lambda x: probe(model, x), layers, images, reshape_transform=reshape_transform
-            )
+        outputs, features = classifier.read(images, lambda x: probe(model, x))
         scores = class_scores(outputs)
         heads = {name: probe.head(scores, maps) for name, maps in features.items()}
         if all(head is not None for head in heads.values()):
@@ -215,7 +162,7 @@ def calibrate(
             {name: maps.shape[1] for name, maps in features.items()}, scores.shape[1]
         ).to(images.device)
         for (name, layer), weight, bias in zip(
-            layers.items(), attention.weights, attention.biases, strict=True
+            classifier.layers.items(), attention.weights, attention.biases, strict=True
         ):
             gradient = _mean_gradient(model, name, layer, images, reshape_transform, progress)
             with torch.no_grad():

@@ -5,17 +5,15 @@ Made in memory from a seed, so that the quick start, the tests and the benchmark
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from .masking import Normalization, mask_image
-from .saliency import resize
+from ..masking import Normalization
 
 CLASSES = ("circle", "square", "triangle", "cross", "ring", "star")
 SIZE = 96
@@ -37,7 +35,8 @@ class DrawnImages:
     regions: Tensor
 
     def batches(self, size: int = 32) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """(images, classes, regions) of the first shape of each image, as `compare` takes them."""
+        """(images, classes, regions) of the first shape of each image, as `compare_methods` takes
+        them."""
         for i in range(0, len(self.images), size):
             part = slice(i, i + size)
             yield self.images[part], self.classes[part, 0], self.regions[part, 0]
@@ -120,74 +119,3 @@ def _two_places(rng: np.random.Generator) -> np.ndarray:
         places = rng.uniform(22, SIZE - 22, (2, 2))
         if np.linalg.norm(places[0] - places[1]) > 44:
             return places
-
-
-def small_network() -> nn.Sequential:
-    """A small convolutional classifier of drawn images: maps 12x12, pooling, one linear layer."""
-
-    def block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-        )
-
-    model = nn.Sequential()
-    model.add_module(
-        "features",
-        nn.Sequential(
-            block(3, 24, 2), block(24, 48, 2), block(48, 96, 2), block(96, 96, 1), block(96, 96, 1)
-        ),
-    )
-    model.add_module("pool", nn.AdaptiveAvgPool2d(1))
-    model.add_module("flatten", nn.Flatten())
-    model.add_module("head", nn.Linear(96, len(CLASSES)))
-    return model
-
-
-def train_classifier(
-    model: nn.Module,
-    drawn: DrawnImages,
-    epochs: int,
-    seed: int,
-    report: Callable[[int, float], None] | None = None,
-) -> None:
-    """Train a classifier to share its probability between an image's two shapes.
-
-    Half of the images are seen through a random soft mask, and a shape's share of the probability
-    is its share of what is left visible: masked images, on which explanations are scored, are then
-    nothing foreign to the classifier.
-
-    Args:
-        model: gives a score for each of `CLASSES`.
-        drawn: what to train on.
-        epochs: passes over it, in batches of 32.
-        seed: of the order and the masks.
-        report: called after each epoch with its number, from 0, and the last loss.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-3)
-    steps = len(drawn.images) // 32
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * steps)
-    model.train()
-    for epoch in range(epochs):
-        order = torch.randperm(len(drawn.images), generator=generator)
-        for part in order[: 32 * steps].split(32):
-            masks = resize(torch.rand(32, 4, 4, generator=generator), (SIZE, SIZE)) * 1.6
-            masks = masks.clamp(max=1.0)
-            masks[::2] = 1.0
-            visible = (drawn.regions[part] * masks[:, None]).sum((2, 3))
-            visible = visible / drawn.regions[part].sum((2, 3))
-            goal = torch.zeros(32, len(CLASSES)).scatter_(
-                1, drawn.classes[part], visible / visible.sum(1, keepdim=True)
-            )
-            loss = F.cross_entropy(
-                model(mask_image(drawn.images[part], masks, NORMALIZATION)), goal
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-        if report:
-            report(epoch, float(loss.detach()))
-    model.eval()

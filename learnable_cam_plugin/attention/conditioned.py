@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .mechanism import AttentionMechanism
+from .base import AttentionMechanism
 
-# What is learned of the order is noisier than the class's evidence that it starts from: in use, it
-# counts half of what it does in training (benchmarks/EXPERIMENTS.md, part 3).
-_TRUST = 0.5
+
+@dataclass(frozen=True)
+class MapSettings:
+    """The numbers of `ConditionedAttention` that are set, not trained; saved in its file.
+
+    Attributes:
+        trust: what the learned part of the order counts in use, against 1 in training: it is
+            noisier than the class's evidence that it starts from (docs/experiments.md, part 3).
+        steepness: of the sigmoid, before it is learned.
+        steepness_range: the learned steepness lies within exp(+-this) of it.
+        brightness: the learned brightness lies between minus and plus this.
+        certainty: by what the class's probability, less a half, enters the brightness.
+        evidence_offset, evidence_scale: the class's evidence enters as (v_y . A - offset) / scale.
+        start_order: by what the random weights of the last convolution are multiplied.
+        start_brightness: the weight of the class's probability before training. Bright where the
+            classifier is sure of the class, dark where it sees others too: from an even start, some
+            trainings stay bright everywhere.
+    """
+
+    trust: float = 0.5
+    steepness: float = 2.0
+    steepness_range: float = 1.2
+    brightness: float = 5.0
+    certainty: float = 10.0
+    evidence_offset: float = 2.0
+    evidence_scale: float = 10.0
+    start_order: float = 0.5
+    start_brightness: float = 0.3
 
 
 def _unit(maps: Tensor) -> Tensor:
@@ -39,7 +65,7 @@ class ConditionedAttention(AttentionMechanism):
     layers, and A * g_y channel by channel, go through 1x1 convolutions to a common width, are
     resized to the finest layer's grid and summed; two 3x3 convolutions make one map of them, which
     is added to g_y . A, classic CAM against the competing classes, and gives c. (In training it
-    counts in full, in `eval` mode half.) The raw map is
+    counts in full, in `eval` mode `trust`.) The raw map is
 
         sigmoid(s * z + b)      z: c with mean 0 and standard deviation 1 over the image
 
@@ -57,6 +83,7 @@ class ConditionedAttention(AttentionMechanism):
         width: channels after the 1x1 convolutions.
         head: name of the linear layer of the classifier whose weight gives the v_y; None if they
             are saved with the attention, as for a head of another shape (see `calibrate`).
+        constants: of `MapSettings`.
 
     >>> attention = ConditionedAttention({"layer3": 4, "layer4": 8}, num_classes=10)
     >>> features = {"layer3": torch.rand(2, 4, 14, 14), "layer4": torch.rand(2, 8, 7, 7)}
@@ -75,8 +102,10 @@ class ConditionedAttention(AttentionMechanism):
         num_classes: int,
         width: int = 64,
         head: str | None = None,
+        **constants: float,
     ) -> None:
         super().__init__(channels, num_classes)
+        self.constants = MapSettings(**constants)
         self.width, self.head, self._head_read = width, head, head is None
         last = list(channels.values())[-1]
         saved = head is None
@@ -89,15 +118,13 @@ class ConditionedAttention(AttentionMechanism):
         self.out = nn.Conv2d(width, 1, 3, padding=1)
         self.shape = nn.Linear(width + 1, 2)
         with torch.no_grad():
-            self.out.weight.mul_(0.5)
+            self.out.weight.mul_(self.constants.start_order)
             for zero in (self.out.bias, self.shape.weight, self.shape.bias):
                 nn.init.zeros_(zero)  # type: ignore[arg-type]
-            # Bright where the classifier is sure of the class, dark where it sees others too: from
-            # an even start, some trainings stay bright everywhere.
-            self.shape.weight[1, -1] = 0.3
+            self.shape.weight[1, -1] = self.constants.start_brightness
 
     def settings(self) -> dict[str, Any]:
-        return {"width": self.width, "head": self.head}
+        return {"width": self.width, "head": self.head, **asdict(self.constants)}
 
     def read_head(self, vectors: Tensor, offsets: Tensor | None) -> None:
         """Take the class vectors (K, C) and offsets (K,) that the classes are known by."""
@@ -157,7 +184,11 @@ class ConditionedAttention(AttentionMechanism):
         of_class, contrast = evidence.unbind(1)
         relative = _standard(evidence)
         # absolute values too: relative ones cannot tell a class that fills the image
-        absolute = torch.stack([of_class - 2, contrast * strength[:, :, None]], 1) / 10
+        known = self.constants
+        absolute = torch.stack(
+            [of_class - known.evidence_offset, contrast * strength[:, :, None]], 1
+        )
+        absolute = absolute / known.evidence_scale
         parts = [conv(_unit(part)) for conv, part in zip(self.layers, maps, strict=True)]
         parts[-1] = parts[-1] + self.products(_unit(last * unit[:, :, None, None]))
         parts[-1] = parts[-1] + self.evidence(torch.cat([relative, absolute], 1))
@@ -168,7 +199,7 @@ class ConditionedAttention(AttentionMechanism):
         return hidden, start, probabilities.gather(1, classes[:, None])
 
     def _trust(self) -> float:
-        return 1.0 if self.training else _TRUST
+        return 1.0 if self.training else self.constants.trust
 
     def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
         """One map (N, H, W) in (0, 1), at the finest layer's grid.
@@ -180,14 +211,13 @@ class ConditionedAttention(AttentionMechanism):
         hidden, start, probability = self._hidden(features, classes)
         order = _standard((self._trust() * self.out(hidden)[:, 0] + start)[:, None])[:, 0]
         pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
-        pooled = torch.cat([pooled, 10 * (probability - 0.5)], 1)
+        known = self.constants
+        pooled = torch.cat([pooled, known.certainty * (probability - 0.5)], 1)
         steepness, brightness = self.shape(pooled)[:, :, None, None].unbind(1)
-        # between 0.6 and 6.6, and between -5 and 5: the sigmoid keeps its order in float32
-        return [
-            torch.sigmoid(
-                2 * torch.exp(1.2 * torch.tanh(steepness)) * order + 5 * torch.tanh(brightness / 2)
-            )
-        ]
+        # With the default settings between 0.6 and 6.6, and between -5 and 5: the sigmoid keeps
+        # its order in float32.
+        steepness = known.steepness * torch.exp(known.steepness_range * torch.tanh(steepness))
+        return [torch.sigmoid(steepness * order + known.brightness * torch.tanh(brightness / 2))]
 
     def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
         """What the last convolution sums over its input channels, (N, width, H, W)."""

@@ -1,4 +1,4 @@
-"""An attention that comes with the package: explain a photograph without training anything."""
+"""`learnable-cam explain`: photographs, with the attention that comes with the package."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from pytorch_grad_cam import GradCAM
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models import EfficientNet_B0_Weights
 
-from .attention import load_attention
-from .cam import LearnableCAM
-from .checkpoint import atomic_path
-from .comparison import explain, picture
-from .features import class_scores
-from .masking import Normalization
-from .mechanism import AttentionMechanism
-from .photos import efficientnet_lite0, photo_transform, read_photo
+from ..cam import LearnableCAM
+from ..checkpoint import atomic_path
+from ..classifier import class_scores
+from ..comparison import class_maps, picture
+from ..data import photo_transform, read_photo
+from ..pretrained import pretrained
 
-FILES = Path(__file__).parent / "pretrained_files"
-EFFICIENTNET_LITE0 = FILES / "efficientnet-lite0.safetensors"
 # The photographs that packages ship; each is named by the package, the folder and the file.
 _SHIPPED = (
     ("skimage", "data", "chelsea.png"),
@@ -32,21 +29,6 @@ _SHIPPED = (
     ("sklearn", "datasets/images", "china.jpg"),
     ("sklearn", "datasets/images", "flower.jpg"),
 )
-
-
-def pretrained() -> tuple[nn.Sequential, Normalization, AttentionMechanism]:
-    """EfficientNet-Lite0, its normalisation, and an attention for all of its 1,000 classes.
-
-    The attention is a file of this package; its model card, with the data it was trained on, its
-    figures and limits, lies beside it (`pretrained_files/README.md`). Nothing is downloaded.
-
-    Raises:
-        ModuleNotFoundError: the extra `photos` is not installed.
-    """
-    model, normalization = efficientnet_lite0()
-    attention = load_attention(EFFICIENTNET_LITE0)
-    attention.attach(model, ["features"])
-    return model, normalization, attention
 
 
 def shipped_photos() -> list[Path]:
@@ -85,9 +67,9 @@ def explain_photos(photos: Sequence[Path], out: Path, top: int = 1) -> list[dict
     images = images.repeat_interleave(top, 0)
     layers = [model.get_submodule("features")]
     cam = LearnableCAM(model, layers, attention=attention)
-    maps: dict[str, Tensor] = {"LearnableCAM": explain(cam, images, classes)}
+    maps: dict[str, Tensor] = {"LearnableCAM": class_maps(cam, images, classes)}
     with GradCAM(model, layers) as other:
-        maps["Grad-CAM"] = explain(other, images, classes)
+        maps["Grad-CAM"] = class_maps(other, images, classes)
     paths = [path for path in photos for _ in range(top)]
     rows = [
         {
@@ -103,3 +85,28 @@ def explain_photos(photos: Sequence[Path], out: Path, top: int = 1) -> list[dict
     with atomic_path(out / "explanations.json") as path:
         path.write_text(json.dumps(rows, indent=1))
     return rows
+
+
+@click.command("explain")
+@click.argument("photos", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("explanations"),
+    show_default=True,
+    help="Folder for the picture and the JSON file.",
+)
+@click.option("--top", default=1, show_default=True, help="How many classes of each to explain.")
+def command(photos: tuple[Path, ...], out: Path, top: int) -> None:
+    """Explain what EfficientNet-Lite0 sees in PHOTOS, with the attention that comes with this.
+
+    Without PHOTOS it takes those that scikit-learn and scikit-image carry. Nothing is trained,
+    nothing is downloaded.
+    """
+    try:
+        rows = explain_photos(photos, out, top)
+    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    for row in rows:
+        click.echo(f"{Path(row['photo']).name}: {row['name']}, p = {row['probability']:.2f}")
+    click.echo(f"see {out / 'explanations.png'}")

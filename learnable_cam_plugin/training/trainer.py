@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import random
 from collections.abc import Iterable, Iterator
@@ -14,11 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from .features import ReshapeTransform, frozen, layer_names
-from .masking import Normalization
-from .mechanism import AttentionMechanism, Origin
-from .recipes import AnyRecipe, EveryThreshold, find_recipe
-from .training_run import TrainingRun
+from ..attention import AttentionMechanism
+from ..classifier import FrozenClassifier, ReshapeTransform
+from ..masking import Normalization
+from .loop import Plan, TrainingRun
+from .recipes import TrainingRecipe, find_recipe
 
 
 class LearnableCAMTrainer:
@@ -27,7 +26,7 @@ class LearnableCAMTrainer:
     Each step takes a clean pass (the feature maps and, by default, the predicted class as label)
     and a second pass on a masked image. With the default recipe the mask is what inference shows
     and scores: the map min-max normalised, whole or cut to its highest pixels (`EveryThreshold`).
-    With the paper's it is the sigmoid of the map, on the image or the features (`Recipe`).
+    With the paper's it is the sigmoid of the map, on the image or the features (`LCAMRecipe`).
 
     Args:
         model: the classifier, giving class scores (N, K), K > 1.
@@ -35,11 +34,13 @@ class LearnableCAMTrainer:
             the default recipe they are fused into one map at the finest grid; the one that the head
             reads comes last. With the paper's, several layers are trained side by side, each with
             its own masked pass.
-        recipe: "every-threshold", "l-cam-img", "l-cam-fm", or a recipe of your own.
+        recipe: "every-threshold", "l-cam-img", "l-cam-fm", or a recipe of your own: any object with
+            the members of `TrainingRecipe`.
         normalization: what the loader's images went through; needed to mask in [0, 1] pixel space.
         start: "head" (the classifier's own head, calibrated on the first batch where it is not
             global average pooling and a linear layer), "random" (the paper; not with the default
-            recipe), or an attention of any mechanism.
+            recipe), another start of the recipe's own, or an attention of any mechanism; unless
+            given, the recipe's first.
         labels: "predicted" explains the classifier's own choice (the paper), "dataset" takes the
             loader's labels.
         reshape_transform: as in pytorch-grad-cam, for layers of tokens.
@@ -71,9 +72,9 @@ class LearnableCAMTrainer:
         model: nn.Module,
         target_layers: Iterable[nn.Module | str],
         *,
-        recipe: str | AnyRecipe = "every-threshold",
+        recipe: str | TrainingRecipe = "every-threshold",
         normalization: Normalization | None = None,
-        start: AttentionMechanism | Literal["head", "random"] = "head",
+        start: AttentionMechanism | str | None = None,
         labels: Literal["predicted", "dataset"] = "predicted",
         reshape_transform: ReshapeTransform | None = None,
         epochs: int = 8,
@@ -85,8 +86,6 @@ class LearnableCAMTrainer:
         mixed_precision: Literal["no", "bf16", "fp16"] = "no",
         progress: bool = True,
     ) -> None:
-        self.model = model
-        self.layers = layer_names(model, target_layers)
         self.recipe = find_recipe(recipe)
         if not isinstance(normalization, Normalization):
             raise ValueError(
@@ -95,23 +94,37 @@ class LearnableCAMTrainer:
                 "[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]), or Normalization([0], [1]) "
                 f"for images left in [0, 1]; got {normalization!r}"
             )
-        self.normalization = normalization
-        if not isinstance(start, AttentionMechanism) and start not in ("head", "random"):
-            raise ValueError(f"start must be 'head', 'random' or an attention, got {start!r}")
-        if start == "random" and isinstance(self.recipe, EveryThreshold):
+        self.classifier = FrozenClassifier.of(
+            model, target_layers, normalization, reshape_transform
+        )
+        starts = list(self.recipe.starts)
+        start = starts[0] if start is None else start
+        given = None if isinstance(start, str) else start
+        if isinstance(start, str) and start not in starts:
             raise ValueError(
-                f"the recipe {self.recipe.name!r} reads the classifier's head, there is no random "
-                "start: leave start='head', or take recipe='l-cam-img'"
+                f"the recipe {self.recipe.name!r} has no {start} start: pass start= one of "
+                f"{starts}, or an attention, or take another recipe"
             )
+        if given is not None and not hasattr(given, "attach"):
+            raise ValueError(f"start must be one of {starts} or an attention, got {start!r}")
         if labels not in ("predicted", "dataset"):
             raise ValueError(f"labels must be 'predicted' or 'dataset', got {labels!r}")
         if epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {epochs}")
-        self.start, self.labels, self.reshape_transform = start, labels, reshape_transform
-        self.epochs, self.patience, self.seed = epochs, patience, seed
         self.output_dir = None if output_dir is None else Path(output_dir)
-        self.checkpoint_every, self.device = checkpoint_every, device
-        self.mixed_precision, self.progress = mixed_precision, progress
+        self.plan = Plan(
+            self.recipe,
+            start if isinstance(start, str) else "attention",
+            given,
+            labels,
+            epochs,
+            patience,
+            seed,
+            self.output_dir,
+            checkpoint_every,
+            progress,
+        )
+        self.device, self.mixed_precision = device, mixed_precision
         self.history: list[dict[str, float]] = []
 
     def fit(
@@ -138,7 +151,7 @@ class LearnableCAMTrainer:
         """
         from accelerate import Accelerator  # the extra `train`: explaining does without it
 
-        if self.patience is not None and val_loader is None:
+        if self.plan.patience is not None and val_loader is None:
             raise ValueError("patience needs a val_loader to watch")
         state_path = self.output_dir and self.output_dir / "training.safetensors"
         if state_path and state_path.exists() and not resume:
@@ -147,64 +160,16 @@ class LearnableCAMTrainer:
                 "choose another output_dir"
             )
         accelerator = Accelerator(cpu=self.device == "cpu", mixed_precision=self.mixed_precision)
-        with (
-            _random_state_kept(),
-            _on_device(self.model, accelerator.device),
-            _channels_last(self.model),
-            frozen(self.model),
-        ):
-            run = TrainingRun(self, accelerator, train_loader)
+        with _random_state_kept(), self.classifier.held(accelerator.device):
+            run = TrainingRun(self.classifier, self.plan, accelerator, train_loader)
             if state_path and state_path.exists():
-                run.state.load(state_path, run.plain, run.optimizer, self.settings())
+                run.resume(state_path)
             self.history = run.state.history
             run.train(val_loader, state_path)
             attention = run.result()
         if self.output_dir and accelerator.is_main_process:
             attention.save_pretrained(self.output_dir / "attention")
         return attention
-
-    def settings(self) -> dict[str, Any]:
-        """What must be the same for a resumed training to end as an uninterrupted one."""
-        start = "attention" if isinstance(self.start, AttentionMechanism) else self.start
-        classifier = Origin.of(self.model)
-        return {
-            **dataclasses.asdict(self.recipe),
-            "start": start,
-            "labels": self.labels,
-            "seed": self.seed,
-            "layers": list(self.layers),
-            "normalization": dataclasses.asdict(self.normalization),
-            # its learning rate falls to 0 at the end, which has to be known
-            **({"epochs": self.epochs} if isinstance(self.recipe, EveryThreshold) else {}),
-            "classifier": [classifier.architecture, classifier.shapes, classifier.weights],
-        }
-
-
-@contextmanager
-def _on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
-    before = next(model.parameters()).device
-    if before == device:
-        yield
-        return
-    model.to(device)
-    try:
-        yield
-    finally:
-        model.to(before)
-
-
-@contextmanager
-def _channels_last(model: nn.Module) -> Iterator[None]:
-    """The weights of 2-D convolutions as CPUs and tensor cores like them: a quarter less time a
-    step on a CPU. Afterwards the model has the very tensors that it had."""
-    kept = [(p, p.data) for p in model.parameters() if p.ndim == 4]
-    try:
-        for parameter, data in kept:
-            parameter.data = data.contiguous(memory_format=torch.channels_last)
-        yield
-    finally:
-        for parameter, data in kept:
-            parameter.data = data
 
 
 @contextmanager

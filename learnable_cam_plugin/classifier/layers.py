@@ -1,15 +1,14 @@
 """The feature maps of named layers of a classifier, in one forward pass.
 
-Nothing here changes the classifier: hooks live for the length of one call, and modes are restored.
+Nothing here changes the classifier: hooks live for the length of one call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 ReshapeTransform = Callable[[Any], Tensor]
@@ -50,33 +49,6 @@ def layer_names(model: nn.Module, target_layers: Iterable[nn.Module | str]) -> d
     return found
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode for the length of the block; each module's own flag afterwards."""
-    training = [module for module in model.modules() if module.training]
-    try:
-        for module in training:
-            module.training = False
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Eval mode, and no parameter collects a gradient, for the length of the block."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    with evaluating(model):
-        try:
-            for parameter in trainable:
-                parameter.requires_grad_(False)
-            yield
-        finally:
-            for parameter in trainable:
-                parameter.requires_grad_(True)
-
-
 def as_feature_maps(name: str, output: Any, reshape_transform: ReshapeTransform | None) -> Tensor:
     """A layer's output as feature maps (N, C, h, w) or (N, C, d, h, w); else a clear error."""
     maps = output if reshape_transform is None else reshape_transform(output)
@@ -104,6 +76,7 @@ def forward_with_features(
     The maps are copies on the same device, without a graph: a ReLU that works in place after the
     layer does not reach them. A layer that runs several times counts with its last run.
 
+    >>> import torch
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten())
     >>> outputs, maps = forward_with_features(net, {"0": net[0]}, torch.zeros(2, 3, 5, 6))
     >>> tuple(maps["0"].shape)
@@ -125,51 +98,3 @@ def forward_with_features(
     if missing:
         raise ValueError(f"target layers {missing} did not run in the forward pass")
     return outputs, {name: features[name] for name in layers}
-
-
-def forward_from_layer(
-    forward: Callable[..., Any],
-    layer: nn.Module,
-    replace: Callable[[Any], Any],
-    *inputs: Any,
-) -> Any:
-    """One forward pass in which `layer` gives `replace(its output)` instead of its output."""
-    handle = layer.register_forward_hook(lambda _module, _args, output: replace(output))
-    try:
-        return forward(*inputs)
-    finally:
-        handle.remove()
-
-
-def class_scores(outputs: Any) -> Tensor:
-    """The classifier's output as class scores (N, K); else a clear error."""
-    if not isinstance(outputs, Tensor):
-        raise TypeError(
-            f"the model returns a {type(outputs).__name__}; a tensor of class scores (N, K) is "
-            "needed. Wrap the model in a module that returns its logits."
-        )
-    if outputs.ndim == 1:
-        outputs = outputs[:, None]
-    if outputs.ndim != 2:
-        raise ValueError(
-            f"the model returns {tuple(outputs.shape)}; class scores (N, K) are needed"
-        )
-    return outputs
-
-
-def check_images(images: Any) -> Tensor:
-    """A batch of images (N, C, H, W) or (N, C, D, H, W) without NaN or infinity; else an error."""
-    if not isinstance(images, Tensor):
-        raise TypeError(f"images must be a torch.Tensor, got {type(images).__name__}")
-    if images.ndim not in (4, 5) or 0 in images.shape:
-        raise ValueError(
-            f"images have shape {tuple(images.shape)}; (N, C, H, W) or (N, C, D, H, W) with no "
-            "empty dimension is needed. Use image[None] for a single image."
-        )
-    if not bool(torch.isfinite(images.sum(dtype=torch.float32))):
-        bad = torch.nonzero(~torch.isfinite(images).flatten(1).all(1)).flatten().tolist()
-        raise ValueError(
-            f"images {bad} of the batch hold NaN or infinite pixels: check the files and the "
-            "normalisation they went through"
-        )
-    return images

@@ -1,88 +1,31 @@
-"""What every attention mechanism has: its layers, its origin, its file."""
+"""What every attention mechanism has: its layers, its origin, its file; and the way from a file."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from torch import Tensor, nn
-from typing_extensions import Self
 
-from . import checkpoint
-from .checkpoint import CheckpointError
+from .. import checkpoint
+from ..checkpoint import CheckpointError
+from .origin import Origin
 
 WEIGHTS_FILE = "model.safetensors"
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """What an attention mechanism was made for; saved with it, checked when it is used.
-
-    Attributes:
-        architecture: qualified class name of the classifier.
-        shapes: digest of the classifier's parameter and buffer names and shapes.
-        weights: up to 64 values of the classifier's last weight matrix, evenly spaced.
-        recipe: how it was trained (variant, loss weights, optimiser, epochs, start, seed, ...).
-        normalization: {"mean": [...], "std": [...]} of the images, if declared.
-        input_size: (C, H, W) of the images, if known.
-        versions: of the libraries.
-    """
-
-    architecture: str
-    shapes: str
-    weights: Sequence[float]
-    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    normalization: Mapping[str, Any] | None = None
-    input_size: Sequence[int] | None = None
-    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def of(cls, model: nn.Module, **details: Any) -> Origin:
-        """The origin that describes `model`."""
-        state = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
-        shapes = ";".join(f"{name}:{tuple(value.shape)}" for name, value in state.items())
-        matrices = [p for p in model.parameters() if p.ndim > 1]
-        values = matrices[-1].detach().flatten() if matrices else torch.zeros(0)
-        sample = values[:: max(1, len(values) // 64)][:64].float().cpu()
-        return cls(
-            architecture=f"{type(model).__module__}.{type(model).__qualname__}",
-            shapes=hashlib.sha256(shapes.encode()).hexdigest()[:16],
-            weights=sample.tolist(),
-            versions=_versions(),
-            **details,
-        )
-
-
-def _versions() -> dict[str, str]:
-    def one(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return "not installed as a package"
-
-    packages = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum")
-    return {package: one(package) for package in packages}
-
-
-def check_classes(classes: Tensor, num_classes: int) -> None:
-    """Raise IndexError unless every class index lies in [0, num_classes)."""
-    outside = classes[(classes < 0) | (classes >= num_classes)]
-    if outside.numel():
-        raise IndexError(
-            f"class index {outside.flatten()[0].item()} is out of range: the classes are 0 to "
-            f"{num_classes - 1}"
-        )
+Kind = TypeVar("Kind", bound="AttentionMechanism")
 
 
 class AttentionMechanism(nn.Module, ModelHubMixin):
     """Feature maps -> raw class activation maps. Only this is trained.
+
+    A mechanism of your own is a subclass, which a file's record names: defining it is enough for
+    `load_attention` to find it. Its constructor takes `channels`, `num_classes`, and what
+    `settings` returns.
 
     Args:
         channels: layer name -> C, its number of channels.
@@ -170,29 +113,8 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
                 f"the target layers are {list(layers)}, the attention was made for the layers "
                 f"{list(self.channels)}: no map for {missing}"
             )
-        if self.origin is None:
-            return
-        here = Origin.of(model)
-        if here.architecture != self.origin.architecture:
-            raise CheckpointError(
-                f"the model is a {here.architecture}, the attention was made for a "
-                f"{self.origin.architecture}"
-            )
-        if here.shapes != self.origin.shapes:
-            raise CheckpointError(
-                f"the model is a {here.architecture} of other shapes (digest {here.shapes}) than "
-                f"the one that the attention was made for ({self.origin.shapes}, "
-                f"{self.num_classes} classes): another depth, width or number of classes"
-            )
-        then, now = torch.tensor(self.origin.weights), torch.tensor(here.weights)
-        change = float((now - then).norm() / then.norm().clamp(min=1e-12))
-        if not change < 0.01:  # half precision changes them by less
-            raise CheckpointError(
-                f"the model is a {here.architecture} with other weights than the one that the "
-                f"attention was made for (its last layer differs by {change:.0%}). An attention "
-                "explains the classifier beside which it was trained: train it again, or set "
-                "attention.origin = None to use it all the same"
-            )
+        if self.origin is not None:
+            self.origin.check(model, self.num_classes)
 
     # Files: one self-describing safetensors file, alone or in a folder or hub repository.
 
@@ -208,20 +130,22 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         checkpoint.save(path, self.state_dict(), record)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls: type[Kind], path: str | os.PathLike[str]) -> Kind:
         """Read what `save` wrote; in eval mode.
 
         Raises:
             FileNotFoundError: no such file.
-            CheckpointError: a damaged, altered or foreign file.
+            CheckpointError: a damaged, altered or foreign file, or one of a mechanism that is not
+                defined here.
         """
         tensors, record = checkpoint.load(path)
-        kinds = {kind.__name__: kind for kind in (cls, *cls.__subclasses__())}
-        kind = kinds.get(record.get("mechanism", ""))
-        if kind is None or kind is AttentionMechanism:
+        name = record.get("mechanism")
+        kind = mechanisms(cls).get(str(name))
+        if kind is None:
+            known = "" if name is None else f"; of this kind there are {sorted(mechanisms(cls))}"
             raise CheckpointError(
-                f"{path} holds a {record.get('mechanism') or 'training state'}, not a "
-                f"{cls.__name__}"
+                f"{path} holds a {name or 'training state'}, not a {cls.__name__}{known}. A "
+                "mechanism of your own has to be defined, or imported, before its file is loaded"
             )
         try:
             attention = kind(
@@ -238,10 +162,51 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         self.save(save_directory / WEIGHTS_FILE)
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **download: Any) -> Self:
+    def _from_pretrained(cls: type[Kind], *, model_id: str, **download: Any) -> Kind:
         """The mixin's hook: a local folder, else a hub repository."""
         if Path(model_id).is_dir():
             return cls.load(Path(model_id) / WEIGHTS_FILE)
         options = ("revision", "cache_dir", "force_download", "local_files_only", "token")
         known = {key: download[key] for key in options if key in download}
         return cls.load(hf_hub_download(model_id, WEIGHTS_FILE, **known))
+
+
+def mechanisms(base: type[Kind]) -> dict[str, type[Kind]]:
+    """Name -> class of `base` and of all that derive from it; of one name the last defined.
+
+    >>> sorted(name for name in mechanisms(AttentionMechanism) if "Attention" in name)[:2]
+    ['ConditionedAttention', 'LCAMAttention']
+    """
+    found = {} if base is AttentionMechanism else {base.__name__: base}
+    for kind in base.__subclasses__():
+        found |= mechanisms(kind)
+    return found
+
+
+def load_attention(source: AttentionMechanism | str | os.PathLike[str]) -> AttentionMechanism:
+    """An attention from a module (returned as it is), a file, a folder or a hub id.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder, and it is no hub repository.
+        CheckpointError: a damaged, altered or foreign file.
+        TypeError: `source` is something else.
+    """
+    if isinstance(source, AttentionMechanism):
+        return source
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            "attention must be an attention module, a path or a hub id, got "
+            f"{type(source).__name__}"
+        )
+    path = Path(source)
+    if path.is_file():
+        return AttentionMechanism.load(path)
+    if path.is_dir():
+        return AttentionMechanism.load(path / WEIGHTS_FILE)
+    try:
+        return AttentionMechanism.load(hf_hub_download(str(source), WEIGHTS_FILE))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise FileNotFoundError(
+            f"no attention at '{source}': it is no file, no folder, and not to be had as a hub "
+            f"repository ({type(error).__name__})"
+        ) from error

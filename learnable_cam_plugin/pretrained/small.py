@@ -1,0 +1,84 @@
+"""A small classifier of drawn shapes, and its training: for the quick start and the benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..data import CLASSES, NORMALIZATION, SIZE, DrawnImages
+from ..masking import mask_image
+from ..saliency import resize
+
+
+def small_network() -> nn.Sequential:
+    """A small convolutional classifier of drawn images: maps 12x12, pooling, one linear layer."""
+
+    def block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        )
+
+    model = nn.Sequential()
+    model.add_module(
+        "features",
+        nn.Sequential(
+            block(3, 24, 2), block(24, 48, 2), block(48, 96, 2), block(96, 96, 1), block(96, 96, 1)
+        ),
+    )
+    model.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    model.add_module("flatten", nn.Flatten())
+    model.add_module("head", nn.Linear(96, len(CLASSES)))
+    return model
+
+
+def train_classifier(
+    model: nn.Module,
+    drawn: DrawnImages,
+    epochs: int,
+    seed: int,
+    report: Callable[[int, float], None] | None = None,
+) -> None:
+    """Train a classifier to share its probability between an image's two shapes.
+
+    Half of the images are seen through a random soft mask, and a shape's share of the probability
+    is its share of what is left visible: masked images, on which explanations are scored, are then
+    nothing foreign to the classifier.
+
+    Args:
+        model: gives a score for each of `CLASSES`.
+        drawn: what to train on.
+        epochs: passes over it, in batches of 32.
+        seed: of the order and the masks.
+        report: called after each epoch with its number, from 0, and the last loss.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-3)
+    steps = len(drawn.images) // 32
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * steps)
+    model.train()
+    for epoch in range(epochs):
+        order = torch.randperm(len(drawn.images), generator=generator)
+        for part in order[: 32 * steps].split(32):
+            masks = resize(torch.rand(32, 4, 4, generator=generator), (SIZE, SIZE)) * 1.6
+            masks = masks.clamp(max=1.0)
+            masks[::2] = 1.0
+            visible = (drawn.regions[part] * masks[:, None]).sum((2, 3))
+            visible = visible / drawn.regions[part].sum((2, 3))
+            goal = torch.zeros(32, len(CLASSES)).scatter_(
+                1, drawn.classes[part], visible / visible.sum(1, keepdim=True)
+            )
+            loss = F.cross_entropy(
+                model(mask_image(drawn.images[part], masks, NORMALIZATION)), goal
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        if report:
+            report(epoch, float(loss.detach()))
+    model.eval()

@@ -1,0 +1,26 @@
+"""Named ways to train: this package's own, and the paper's.
+
+| module | what |
+| --- | --- |
+| `base` | the protocol that the trainer knows; recipes by name |
+| `every_threshold` | through the masks that are shown and scored |
+| `lcam` | L-CAM-Img and L-CAM-Fm |
+"""
+
+from .base import RECIPES, Step, TrainingRecipe, find_recipe, register_recipe
+from .every_threshold import EveryThreshold
+from .lcam import LCAMRecipe
+
+__all__ = [
+    "RECIPES",
+    "EveryThreshold",
+    "LCAMRecipe",
+    "Step",
+    "TrainingRecipe",
+    "find_recipe",
+    "register_recipe",
+]
+
+register_recipe(EveryThreshold())
+register_recipe(LCAMRecipe("l-cam-img", mask="image"))
+register_recipe(LCAMRecipe("l-cam-fm", mask="features"))
