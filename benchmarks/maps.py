@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +16,18 @@ from learnable_cam_plugin.checkpoint import atomic_path
 from learnable_cam_plugin.masking import mask_image
 from learnable_cam_plugin.metrics import check_saliency
 
-from .methods import Method, opened
-from .workbench import Workbench
+from .methods import Explain, Method
+from .testbed import Testbed
 
 SAVE_EVERY = 30.0  # seconds
 
 
 @dataclass(frozen=True)
-class Explanations:
+class Maps:
     """A method's maps.
 
     Attributes:
-        index, maps: (n,), (n, H, W): which images of the workbench, and their maps.
+        index, maps: (n,), (n, H, W): which pictures of the testbed, and their maps.
         again_index, again: (k,), (k, H, W): the maps of the images masked by their own maps.
         mosaic_index, mosaics: (m,), (m, H, W): of the mosaics.
     """
@@ -40,43 +39,47 @@ class Explanations:
     mosaic_index: Tensor
     mosaics: Tensor
 
-    def of(self, wanted: Tensor) -> Tensor:
-        """The maps of these images of the workbench (k,), each of which was explained."""
-        places = torch.full((int(self.index.max()) + 1,), -1)
-        places[self.index] = torch.arange(len(self.index))
-        return self.maps[places[wanted]]
+
+def places(index: Tensor, wanted: Tensor) -> Tensor:
+    """Where in `index` (n,) these numbers (k,) are, each of which is in it.
+
+    >>> places(torch.tensor([7, 2, 5]), torch.tensor([5, 7]))
+    tensor([2, 0])
+    """
+    found = torch.full((int(index.max()) + 1,), -1)
+    found[index] = torch.arange(len(index))
+    return found[wanted]
 
 
-def explain(method: Method, bench: Workbench, folder: Path) -> Explanations:
-    """All maps of a method; a slow one goes on where it was interrupted.
+def make_maps(explain: Explain, method: Method, bed: Testbed, folder: Path) -> Maps:
+    """All maps of an opened method; a slow one goes on where it was interrupted.
 
     Args:
-        method, bench: what explains, and what.
+        explain: the method, opened.
+        method, bed: which it is, and what it explains.
         folder: where the maps of slow methods are kept, an array a part.
     """
-    index = bench.common if method.slow else torch.arange(len(bench.images))
-    again_index, mosaic_index = bench.few(method.slow)
-    with opened(method, bench) as cam:
+    pictures, mosaics = bed.pictures, bed.mosaics
+    index = bed.common if method.slow else torch.arange(len(pictures.images))
+    again_index, mosaic_index = bed.few(method.slow)
 
-        def run(name: str, images: Tensor, classes: Tensor) -> Tensor:
-            keep = folder / f"{name}.npy" if method.slow else None
-            batch = 1 if method.slow else 16
-            return in_batches(cam, images, classes, batch, f"{method.name}, {name}", keep)
+    def run(name: str, images: Tensor, classes: Tensor) -> Tensor:
+        keep = folder / f"{name}.npy" if method.slow else None
+        batch = 1 if method.slow else 16
+        return in_batches(explain, images, classes, batch, f"{method.name}, {name}", keep)
 
-        maps = run("images", bench.images[index], bench.classes[index])
-        found = Explanations(index, maps, again_index, maps, mosaic_index, maps)
-        own = found.of(again_index)
-        masked = mask_image(bench.images[again_index], own, bench.normalization)
-        again = run("masked images", masked, bench.classes[again_index])
-        mosaics = maps[:0]
-        if len(mosaic_index):
-            tiles, classes = bench.mosaics[mosaic_index], bench.mosaic_classes[mosaic_index]
-            mosaics = run("mosaics", tiles, classes)
-    return Explanations(index, maps, again_index, again, mosaic_index, mosaics)
+    maps = run("images", pictures.images[index], pictures.classes[index])
+    own = maps[places(index, again_index)]
+    masked = mask_image(pictures.images[again_index], own, bed.normalization)
+    again = run("masked images", masked, pictures.classes[again_index])
+    tiles = maps[:0]
+    if len(mosaic_index):
+        tiles = run("mosaics", mosaics.images[mosaic_index], mosaics.classes[mosaic_index])
+    return Maps(index, maps, again_index, again, mosaic_index, tiles)
 
 
 def in_batches(
-    cam: Callable[[Tensor, Tensor], Tensor],
+    explain: Explain,
     images: Tensor,
     classes: Tensor,
     batch: int,
@@ -92,7 +95,7 @@ def in_batches(
     with tqdm(total=len(images), initial=done, desc=title, leave=False) as bar:
         while done < len(images):
             part = slice(done, done + batch)
-            maps = cam(images[part], classes[part]).float().cpu()
+            maps = explain(images[part], classes[part]).float().cpu()
             parts.append(check_saliency(maps.clamp(0, 1)))
             done += len(maps)
             bar.update(len(maps))

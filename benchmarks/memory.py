@@ -8,13 +8,16 @@ from pathlib import Path
 
 import torch
 
+from .methods import METHODS, opened, untrained
+from .testbed import blank
 
-def peak_memory(network: str, method: str, batch: int, device: str) -> float:
+
+def peak_memory(network: str, method: str | None, batch: int, device: str) -> float:
     """MiB that a call takes at its peak, beyond the classifier and the images.
 
     Args:
-        network: by name, as `workbench.blank` takes it.
-        method: by name; any other name measures the bare forward pass.
+        network: by name, as `testbed.blank` takes it.
+        method: by name; None measures the bare forward pass.
         batch: images a call.
         device: "cpu" counts the process's resident memory (on Linux), "cuda" the allocator's.
     """
@@ -22,21 +25,21 @@ def peak_memory(network: str, method: str, batch: int, device: str) -> float:
         return pool.apply(_measure, (network, method, batch, device))
 
 
-def _measure(network: str, method: str, batch: int, device: str) -> float:
-    from benchmarks.methods import BY_NAME, opened
-    from benchmarks.workbench import blank
-
-    bench = blank(network, device, images=batch)
+def _measure(network: str, method: str | None, batch: int, device: str) -> float:
+    bed = blank(network, device, images=batch)
     # The masks' number changes the time, not the memory.
-    bench.network = dataclasses.replace(bench.network, rise_masks=64)
-    images, classes = bench.images.to(device), bench.classes
-    before = _now(device)
-    if method in BY_NAME:
-        with opened(BY_NAME[method], bench) as cam:
-            cam(images, classes)
-    else:
+    bed = dataclasses.replace(bed, network=dataclasses.replace(bed.network, rise_masks=64))
+    images, classes = bed.pictures.images.to(device), bed.pictures.classes
+    if method is None:
+        before = _now(device)
         with torch.no_grad():
-            bench.model(images)
+            bed.model(images)
+    else:
+        chosen = METHODS[method]
+        attention = untrained(bed, chosen.learned) if chosen.learned else None
+        before = _now(device)
+        with opened(chosen, bed, attention) as explain:
+            explain(images, classes)
     return round((_peak(device) - before) / 2**20, 1)
 
 

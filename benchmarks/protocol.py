@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -37,11 +37,16 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class Training:
-    """How the learned methods are trained; `learning_rate` is of the paper's recipes."""
+    """How the learned methods are trained.
+
+    Attributes:
+        epochs, batch_size: of each.
+        recipes: recipe name -> the settings that differ from its own.
+    """
 
     epochs: int
     batch_size: int
-    learning_rate: float | None = None
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,79 +1,88 @@
-"""What training costs, and what its settings cost: two studies.
+"""Ablations: what training costs, and what its settings cost.
 
-    python benchmarks/study.py efficiency --train TRAIN --val VAL --out DIR
-    python benchmarks/study.py dials --train TRAIN --val VAL --val OTHER --out DIR
-    python benchmarks/study.py dials --out DIR     # on drawn shapes, nothing to have at hand
+\b
+    python -m benchmarks ablations efficiency --train TRAIN --val VAL --out DIR
+    python -m benchmarks ablations settings --train TRAIN --val VAL --val OTHER --out DIR
+    python -m benchmarks ablations settings --out DIR     # on drawn shapes, nothing to have at hand
 
 `efficiency` trains the paper's recipe to its end and this package's for one epoch, side by side,
-scored after every epoch. `dials` trains variants of both recipes, one setting changed at a time,
-and scores them on every set: do settings found on one carry over? Photographs are explained on
-EfficientNet-Lite0, drawn shapes on a small network. Both studies go on after an interruption, and
-leave a table (.md, .json) in --out.
+scored after every epoch. `settings` trains variants of both recipes, one setting changed at a
+time, and scores them on every set: do settings found on one carry over? Photographs are explained
+on EfficientNet-Lite0, drawn shapes on a small network. Both go on after an interruption, and leave
+a table (.md, .json) in --out.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-if __package__ in (None, ""):  # run as a script: import the folder's modules as a package's
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import click
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from benchmarks.protocol import load_protocol
-from benchmarks.results import leave, write_json
-from benchmarks.workbench import shapes_classifier
-from learnable_cam_plugin import RECIPES, LearnableCAM, LearnableCAMTrainer, Normalization
-from learnable_cam_plugin.comparison import compare, markdown_table
-from learnable_cam_plugin.mechanism import AttentionMechanism
-from learnable_cam_plugin.photos import PhotoFolder, efficientnet_lite0
-from learnable_cam_plugin.recipes import AnyRecipe, EveryThreshold, Recipe
-from learnable_cam_plugin.shapes import NORMALIZATION, draw_images
+from learnable_cam_plugin import (
+    AttentionMechanism,
+    LCAMRecipe,
+    LearnableCAM,
+    LearnableCAMTrainer,
+    Normalization,
+    TrainingRecipe,
+)
+from learnable_cam_plugin.comparison import compare_methods, markdown_table
+from learnable_cam_plugin.data import NORMALIZATION, PhotoFolder, draw_images
+from learnable_cam_plugin.pretrained import efficientnet_lite0
+from learnable_cam_plugin.training import EveryThreshold
 
-PAPER, OURS = RECIPES["l-cam-img"], RECIPES["every-threshold"]
+from ..protocol import load_protocol
+from ..report.schema import leave, read_rows, write_rows
+from ..sources import shapes_classifier
+
+OURS, PAPER = EveryThreshold(), LCAMRecipe("l-cam-img", mask="image")
+# each setting that a user may turn, and the values that it is turned to
+OUR_SETTINGS = {"misplaced": (0.0, 3.0), "area": (0.3, 1.0), "whole": (0.15, 0.6)}
+PAPER_SETTINGS = {
+    "average_variation": (1.0, 4.0),
+    "total_variation": (0.0, 0.05),
+    "power": (0.15, 0.6),
+}
 
 
-def variants() -> dict[str, AnyRecipe]:
-    """Name -> recipe: each setting that a user may turn, one at a time."""
-    assert isinstance(PAPER, Recipe)
-    assert isinstance(OURS, EveryThreshold)
-    found: dict[str, AnyRecipe] = {"every-threshold": OURS}
-    for setting, values in {
-        "misplaced": (0.0, OURS.misplaced * 2),
-        "area": (0.3, 1.0),
-        "whole": (0.15, 0.6),
-    }.items():
+@dataclass(frozen=True)
+class Variant:
+    """A recipe, and whether its attention reads the last stage but one too."""
+
+    recipe: TrainingRecipe
+    fused: bool
+
+
+def variants() -> dict[str, Variant]:
+    """Name -> variant: both recipes, and each with one setting changed at a time."""
+    found = {"every-threshold": Variant(OURS, fused=True)}
+    for setting, values in OUR_SETTINGS.items():
         for value in values:
             changed = dataclasses.replace(OURS, **{setting: value})  # type: ignore[arg-type]
-            found[f"every-threshold, {setting} {value:g}"] = changed
-    found["l-cam-img"] = PAPER
-    for setting, values in {
-        "average_variation": (1.0, 4.0),
-        "total_variation": (0.0, 0.05),
-        "power": (0.15, 0.6),
-    }.items():
+            found[f"every-threshold, {setting} {value:g}"] = Variant(changed, fused=True)
+    found["l-cam-img"] = Variant(PAPER, fused=False)
+    for setting, values in PAPER_SETTINGS.items():
         for value in values:
             loss = dataclasses.replace(PAPER.loss, **{setting: value})
-            found[f"l-cam-img, {setting} {value:g}"] = dataclasses.replace(PAPER, loss=loss)
+            changed_loss = dataclasses.replace(PAPER, loss=loss)
+            found[f"l-cam-img, {setting} {value:g}"] = Variant(changed_loss, fused=False)
     return found
 
 
-@dataclass
-class Study:
+@dataclass(frozen=True)
+class Setup:
     """A classifier, the images to train on, the sets to score on, and where the results go.
 
     Attributes:
         layers: two, the one that the head reads last.
-        scored: name -> batches, as `compare` takes them.
+        scored: name -> batches, as `compare_methods` takes them.
     """
 
     model: nn.Module
@@ -88,18 +97,17 @@ class Study:
     def train(
         self,
         name: str,
-        recipe: AnyRecipe,
+        variant: Variant,
         start: str,
         epochs: int,
         val: Iterable[Any] | None = None,
     ) -> tuple[AttentionMechanism, list[dict[str, float]]]:
         """The attention and the history of a training, gone on with where it was."""
-        fused = isinstance(recipe, EveryThreshold)
         trainer = LearnableCAMTrainer(
             self.model,
-            self.layers if fused else self.layers[-1:],
-            recipe=recipe,
-            start=start,  # type: ignore[arg-type]
+            self.layers if variant.fused else self.layers[-1:],
+            recipe=variant.recipe,
+            start=start,
             normalization=self.normalization,
             epochs=epochs,
             seed=self.seed,
@@ -109,14 +117,14 @@ class Study:
         loader = DataLoader(self.images, self.batch_size, shuffle=True, drop_last=True)
         return trainer.fit(loader, val, resume=True), trainer.history
 
-    def scores(self, attention: AttentionMechanism) -> list[dict[str, Any]]:
+    def rows(self, attention: AttentionMechanism) -> list[dict[str, Any]]:
         """The table's columns on every set."""
         cam = LearnableCAM(
             self.model, [self.model.get_submodule(self.layers[-1])], attention=attention
         )
         rows = []
         for name, batches in self.scored.items():
-            (row,) = compare(self.model, {"": cam}, batches, self.normalization)
+            (row,) = compare_methods(self.model, {"": cam}, batches, self.normalization)
             del row["method"], row["ms"]
             rows.append({"scored on": name, **row})
         return rows
@@ -124,13 +132,13 @@ class Study:
 
 @click.group(help=__doc__)
 def main() -> None:
-    """Two studies."""
+    """Two ablations."""
 
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
-def photographs(train: Path, vals: Iterable[Path], out: Path, seed: int) -> Study:
+def photographs(train: Path, vals: Iterable[Path], out: Path, seed: int) -> Setup:
     """Folders of photographs, and EfficientNet-Lite0."""
     model, normalization = efficientnet_lite0()
     layers = load_protocol("photos").networks["efficientnet-lite0"].two_layers
@@ -139,16 +147,16 @@ def photographs(train: Path, vals: Iterable[Path], out: Path, seed: int) -> Stud
         for val in vals
     }
     images = PhotoFolder(train, normalization, train=True)
-    return Study(model, normalization, layers, images, 16, scored, out, seed)
+    return Setup(model, normalization, layers, images, 16, scored, out, seed)
 
 
-def drawn_shapes(out: Path, seed: int) -> Study:
+def drawn_shapes(out: Path, seed: int) -> Setup:
     """Drawn shapes, and the small network of the quick start."""
     model = shapes_classifier(out / "classifier.safetensors", seed)
     layers = load_protocol("synthetic").networks["small-network"].two_layers
     images = TensorDataset(draw_images(2000, seed).images)
     test = {"drawn shapes": list(draw_images(300, seed + 10_000).batches())}
-    return Study(model, NORMALIZATION, layers, images, 32, test, out, seed)
+    return Setup(model, NORMALIZATION, layers, images, 32, test, out, seed)
 
 
 @main.command()
@@ -159,14 +167,14 @@ def drawn_shapes(out: Path, seed: int) -> Study:
 @click.option("--seed", default=0, show_default=True)
 def efficiency(train: Path, val: Path, out: Path, epochs: int, seed: int) -> None:
     """The images that each recipe sees until it reaches the paper recipe's final score."""
-    study, rows = photographs(train, [val], out, seed), []
-    (watched,) = study.scored.values()
-    for name, recipe, start, length in (
-        ("l-cam-img, random start", PAPER, "random", epochs),
-        ("every-threshold", OURS, "head", 1),
+    setup, rows = photographs(train, [val], out, seed), []
+    (watched,) = setup.scored.values()
+    for name, variant, start, length in (
+        ("l-cam-img, random start", Variant(PAPER, fused=False), "random", epochs),
+        ("every-threshold", Variant(OURS, fused=True), "head", 1),
     ):
         seen = 0
-        for row in study.train(name, recipe, start, length, watched)[1]:
+        for row in setup.train(name, variant, start, length, watched)[1]:
             seen += int(row["images"])
             rows.append(
                 {
@@ -188,7 +196,7 @@ def efficiency(train: Path, val: Path, out: Path, epochs: int, seed: int) -> Non
 @click.option("--epochs", default=2, show_default=True)
 @click.option("--only", multiple=True, help='names or patterns of variants, as "l-cam-img*"')
 @click.option("--seed", default=0, show_default=True)
-def dials(
+def settings(
     train: Path | None,
     vals: tuple[Path, ...],
     out: Path,
@@ -197,19 +205,15 @@ def dials(
     seed: int,
 ) -> None:
     """Scores of variants, one setting changed at a time, on every folder of --val."""
-    study = drawn_shapes(out, seed) if train is None else photographs(train, vals, out, seed)
+    setup = drawn_shapes(out, seed) if train is None else photographs(train, vals, out, seed)
     rows: list[dict[str, Any]] = []
-    for name, recipe in variants().items():
+    for name, variant in variants().items():
         if only and not any(fnmatch(name, pattern) for pattern in only):
             continue
         kept = out / "scores" / f"{name}.json"
         if not kept.exists():
-            attention, _ = study.train(name, recipe, "head", epochs)
-            write_json(kept, study.scores(attention))
-        rows += [{"recipe": name, **row} for row in json.loads(kept.read_text())]
+            attention, _ = setup.train(name, variant, "head", epochs)
+            write_rows(kept, setup.rows(attention))
+        rows += [{"recipe": name, **row} for row in read_rows(kept)]
     note = f"Epochs of each: {epochs}. Seed {seed}."
-    leave(out, "dials", [note, markdown_table(rows)], rows=rows)
-
-
-if __name__ == "__main__":
-    main()
+    leave(out, "settings", [note, markdown_table(rows)], rows=rows)

@@ -1,26 +1,22 @@
-"""Where LearnableCAM stands in results that benchmarks/run.py left: seeds, and paired differences.
+"""Paired differences of LearnableCAM and its peers in what `compare` left; and its trainings.
 
-    python benchmarks/standing.py RESULTS_FOLDER
-    python benchmarks/standing.py RESULTS_FOLDER --data VAL --unseen TRAIN
+\b
+    python -m benchmarks paired RESULTS_FOLDER
+    python -m benchmarks paired RESULTS_FOLDER --data VAL --unseen TRAIN
 
 Every column is compared image by image with every peer of at most ten passes on all images that
 both explained, and with Score-CAM and RISE on theirs: the mean difference and its 95 % interval
 (bootstrap over the images), positive where LearnableCAM is better. It is "ahead" of, or "behind",
 a peer where the interval leaves out 0, else "level". --unseen leaves out the images whose class is
-the predicted one of any photograph that was trained on. Leaves standing.md in the folder, or
-standing-unseen.md.
+the predicted one of any photograph that was trained on. Leaves paired.md in the folder, or
+paired-unseen.md.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
-
-if __package__ in (None, ""):  # run as a script: import the folder's modules as a package's
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import click
 import torch
@@ -28,38 +24,37 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from benchmarks.methods import BY_NAME
-from benchmarks.protocol import load_protocol
-from benchmarks.results import leave
-from benchmarks.scoring import METRICS
-from benchmarks.workbench import prepare
-from learnable_cam_plugin.comparison import markdown_table, predict
-from learnable_cam_plugin.metrics import bootstrap
-from learnable_cam_plugin.photos import PhotoFolder
+from learnable_cam_plugin.classifier import predict
+from learnable_cam_plugin.comparison import markdown_table
+from learnable_cam_plugin.data import PhotoFolder
+from learnable_cam_plugin.metrics import METRICS, bootstrap
+
+from ..methods import METHODS
+from ..protocol import load_protocol
+from ..report.schema import MethodResults, leave, read_methods
+from ..testbed import Testbed, prepare
 
 OURS = ("LearnableCAM", "LearnableCAM (seed 1)", "LearnableCAM (seed 2)")
 MASKED = ("AD 100%", "IC 100%", "AD 50%", "IC 50%", "AD 15%", "IC 15%")
 COLUMNS = (*MASKED, "grid pointing", "insertion", "deletion", "ROAD")
-LOWER = {metric.key for metric in METRICS if metric.better == "lower"}
+LOWER = {metric.key for metric in METRICS.values() if metric.better == "lower"}
 SLOW = ("Score-CAM", "RISE")
 FEW_PASSES = 10
 
-Found = dict[str, dict[str, Any]]
+Found = dict[str, MethodResults]
 
 
 def read(folder: Path) -> Found:
-    """Name -> what run.py left of each method that is still in the comparison."""
-    found = {}
-    for path in sorted((folder / "methods").glob("*.json")):
-        content = json.loads(path.read_text())
-        if content["method"] in BY_NAME:
-            found[content["method"]] = content
+    """Name -> what `compare` left of each method that is still in the comparison."""
+    found = {name: one for name, one in read_methods(folder).items() if name in METHODS}
     if "LearnableCAM" not in found:
-        raise click.ClickException(f"{folder} has no results of LearnableCAM: run run.py first")
+        raise click.ClickException(
+            f"{folder} has no results of LearnableCAM: run `python -m benchmarks compare` first"
+        )
     return found
 
 
-def values(method: dict[str, Any], column: str, left_out: set[int]) -> dict[int, float]:
+def values(method: MethodResults, column: str, left_out: set[int]) -> dict[int, float]:
     """Image or mosaic -> value; of mosaics none is left out."""
     scores = method["scores"].get(column)
     if scores is None:
@@ -93,7 +88,7 @@ def seeds(found: Found, left_out: set[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def standing(found: Found, peers: list[str], left_out: set[int]) -> list[dict[str, Any]]:
+def paired_rows(found: Found, peers: list[str], left_out: set[int]) -> list[dict[str, Any]]:
     """A row a column: the peer that comes closest or leads, and the verdict over all of them."""
     rows = []
     for column in COLUMNS:
@@ -125,10 +120,10 @@ def standing(found: Found, peers: list[str], left_out: set[int]) -> list[dict[st
     return rows
 
 
-def classes_trained_on(model: torch.nn.Module, train: Path, normalization: Any) -> set[int]:
+def classes_trained_on(bed: Testbed, train: Path) -> set[int]:
     """The classes that the classifier predicts for the photographs trained on."""
-    batches = tqdm(DataLoader(PhotoFolder(train, normalization), 32), desc="classes trained on")
-    return {int(c) for x in batches for c in predict(model, x)[1]}
+    batches = tqdm(DataLoader(PhotoFolder(train, bed.normalization), 32), desc="classes trained on")
+    return {int(c) for x in batches for c in predict(bed.model, x)[1]}
 
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -144,36 +139,32 @@ def main(folder: Path, data: Path | None, unseen: Path | None, ours: str) -> Non
     if unseen is not None:
         if data is None:
             raise click.ClickException("--unseen needs --data, the images of the results")
-        bench = prepare(load_protocol("photos"), "efficientnet-lite0", folder, data)
-        trained = classes_trained_on(bench.model, unseen, bench.normalization)
-        left_out = {i for i, c in enumerate(bench.classes.tolist()) if c in trained}
+        bed = prepare(load_protocol("photos"), "efficientnet-lite0", folder, data)
+        trained, classes = classes_trained_on(bed, unseen), bed.pictures.classes.tolist()
+        left_out = {i for i, c in enumerate(classes) if c in trained}
         note = (
             f"Images of the {len(trained)} classes trained on are left out: "
-            f"{len(bench.classes) - len(left_out)} of {len(bench.classes)} stay."
+            f"{len(classes) - len(left_out)} of {len(classes)} stay."
         )
     peers = [
         name
         for name, content in found.items()
         if name not in OURS
-        and BY_NAME[name].group != "floor"
+        and METHODS[name].group != "floor"
         and content["forward"] + content["backward"] <= FEW_PASSES
     ]
     slow = [name for name in SLOW if name in found]
     ahead = {**found, OURS[0]: found[ours]}
     leave(
         folder,
-        "-".join(["standing", *(["unseen"] if unseen else []), *ours.split()[1:]]),
+        "-".join(["paired", *(["unseen"] if unseen else []), *ours.split()[1:]]),
         [
             note,
             "**Trainings**, mean and standard deviation",
             markdown_table(seeds(found, left_out)),
             f"**{ours} against the {len(peers)} peers of at most {FEW_PASSES} passes**",
-            markdown_table(standing(ahead, peers, left_out)),
+            markdown_table(paired_rows(ahead, peers, left_out)),
             "**Against Score-CAM and RISE**, where they were run",
-            markdown_table(standing(ahead, slow, left_out)),
+            markdown_table(paired_rows(ahead, slow, left_out)),
         ],
     )
-
-
-if __name__ == "__main__":
-    main()

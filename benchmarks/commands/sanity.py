@@ -1,7 +1,9 @@
-"""Are high scores explanations? Checks that a map trained for the scores could fail.
+"""Sanity checks: are high scores explanations? What a map trained for the scores could fail.
 
-    python benchmarks/checks.py --data VAL_FOLDER --attention FILE --out DIR
+\b
+    python -m benchmarks sanity --data VAL_FOLDER --attention FILE --out DIR
 
+\b
 - Class sensitivity: on mosaics of four images, do the maps of two present classes differ?
 - Model-parameter randomisation (Adebayo et al., NeurIPS 2018): as the classifier's weights are
   drawn anew from its head downwards, does the map change?
@@ -9,19 +11,15 @@
 - A second classifier, EfficientNet-Lite2, of another depth, width and image size: does it still
   see the class in the masked image?
 
-Leaves checks.json and checks.md. Nothing is downloaded.
+Leaves sanity.json and sanity.md. Nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-if __package__ in (None, ""):  # run as a script: import the folder's modules as a package's
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import click
 import torch
@@ -31,21 +29,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from benchmarks.protocol import load_protocol
-from benchmarks.results import leave
-from benchmarks.workbench import Workbench, prepare
-from learnable_cam_plugin import LearnableCAM, load_attention
-from learnable_cam_plugin.comparison import explain, markdown_table
-from learnable_cam_plugin.metrics import KEEP, confidence, drops, grid_pointing, increases
-from learnable_cam_plugin.metrics.confidence import keep_top
-from learnable_cam_plugin.photos import efficientnet_lite
+from learnable_cam_plugin import LearnableCAM, Normalization, load_attention
+from learnable_cam_plugin.comparison import class_maps, markdown_table
+from learnable_cam_plugin.metrics import (
+    KEEP,
+    confidence,
+    drops,
+    grid_pointing,
+    increases,
+    masked_confidence,
+)
+from learnable_cam_plugin.pretrained import efficientnet_lite
+from learnable_cam_plugin.saliency import resize
+
+from ..protocol import load_protocol
+from ..report.schema import leave
+from ..testbed import Testbed, prepare
 
 MakeCAM = Callable[[nn.Module], BaseCAM]
 # From the head downwards; each step draws its part anew too, on top of those before.
 CASCADE = {"head": ["head"], "last stage": ["features.last"], "all": ["features"]}
 
 
-def methods(attention: Path) -> dict[str, MakeCAM]:
+def explainers(attention: Path) -> dict[str, MakeCAM]:
     """Name -> the method on the classifier, of any weights."""
 
     def learned(model: nn.Module) -> BaseCAM:
@@ -60,11 +66,11 @@ def methods(attention: Path) -> dict[str, MakeCAM]:
     }
 
 
-def explained(make: MakeCAM, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+def maps_of(make: MakeCAM, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     """The maps (N, H, W), some images at a time."""
     parts = zip(images.split(32), classes.split(32), strict=True)
     with make(model) as cam:
-        return torch.cat([explain(cam, x, y) for x, y in parts])
+        return torch.cat([class_maps(cam, x, y) for x, y in parts])
 
 
 def correlation(one: Tensor, other: Tensor) -> float:
@@ -80,22 +86,22 @@ def ranks(maps: Tensor) -> Tensor:
     return small.argsort(1).argsort(1).float()
 
 
-def class_sensitivity(bench: Workbench, make: MakeCAM, others: Tensor) -> dict[str, float]:
+def class_sensitivity(bed: Testbed, make: MakeCAM, others: Tensor) -> dict[str, float]:
     """On the mosaics: the share of the map in the right cell; and the correlation of the maps of
     the class explained and of another one (`other_classes`)."""
-    maps = explained(make, bench.model, bench.mosaics, bench.mosaic_classes)
-    other = explained(make, bench.model, bench.mosaics, others)
+    maps = maps_of(make, bed.model, bed.mosaics.images, bed.mosaics.classes)
+    other = maps_of(make, bed.model, bed.mosaics.images, others)
     return {
-        "grid pointing": 100 * float(grid_pointing(maps, bench.cells).mean()),
+        "grid pointing": 100 * float(grid_pointing(maps, bed.mosaics.cells).mean()),
         "maps of two present classes, r": correlation(maps, other),
     }
 
 
-def other_classes(bench: Workbench) -> Tensor:
+def other_classes(bed: Testbed) -> Tensor:
     """The most probable class of each mosaic that is not the one explained."""
     with torch.no_grad():
-        scores = torch.cat([bench.model(part) for part in bench.mosaics.split(32)])
-    return scores.scatter(1, bench.mosaic_classes[:, None], -torch.inf).argmax(1)
+        scores = torch.cat([bed.model(part) for part in bed.mosaics.images.split(32)])
+    return scores.scatter(1, bed.mosaics.classes[:, None], -torch.inf).argmax(1)
 
 
 def randomised(model: nn.Module, seed: int = 0) -> dict[str, nn.Module]:
@@ -111,32 +117,39 @@ def randomised(model: nn.Module, seed: int = 0) -> dict[str, nn.Module]:
     return models
 
 
-def randomisation(
-    bench: Workbench, make: MakeCAM, models: dict[str, nn.Module]
-) -> dict[str, float]:
+def randomisation(bed: Testbed, make: MakeCAM, models: dict[str, nn.Module]) -> dict[str, float]:
     """Spearman's correlation of the maps before and after each step of the cascade."""
-    images, classes = bench.images[bench.common], bench.classes[bench.common]
-    before = ranks(explained(make, bench.model, images, classes))
+    images, classes = bed.pictures.images[bed.common], bed.pictures.classes[bed.common]
+    before = ranks(maps_of(make, bed.model, images, classes))
     return {
-        f"{step} random, rho": correlation(before, ranks(explained(make, model, images, classes)))
+        f"{step} random, rho": correlation(before, ranks(maps_of(make, model, images, classes)))
         for step, model in models.items()
     }
 
 
 def masked_scores(
-    model: nn.Module, images: Tensor, maps: Tensor, classes: Tensor, behind: Tensor
+    model: nn.Module,
+    images: Tensor,
+    maps: Tensor,
+    classes: Tensor,
+    normalization: Normalization,
+    filling: str | Tensor = "black",
 ) -> dict[str, float]:
-    """AD and IC at every threshold, with `behind` (N, C, H, W) where the mask hides."""
-    before, after = [], {keep: [] for keep in KEEP}  # type: ignore[var-annotated]
+    """AD and IC at every threshold; maps of another size than the images are resized.
+
+    Args:
+        filling: as of `masked_confidence`; a tensor (N, C, H, W) shows where the mask hides.
+    """
+    maps = resize(maps, images.shape[2:])
+    before, after = [], []
     for i in torch.arange(len(images)).split(32):
+        behind = filling if isinstance(filling, str) else filling[i]
+        arguments = model, images[i], maps[i], classes[i], normalization
         before.append(confidence(model, images[i], classes[i]))
-        for keep in KEEP:
-            mask = F.interpolate(keep_top(maps[i], keep)[:, None], images.shape[2:])
-            masked = torch.lerp(behind[i], images[i], mask)
-            after[keep].append(confidence(model, masked, classes[i]))
+        after.append(masked_confidence(*arguments, filling=behind))
     p, found = torch.cat(before), {}
     for keep in KEEP:
-        q = torch.cat(after[keep])
+        q = torch.cat([part[keep] for part in after])
         found[f"AD {keep:.0%}"] = float(drops(p, q).mean())
         found[f"IC {keep:.0%}"] = float(increases(p, q).mean())
     return found
@@ -148,34 +161,31 @@ def masked_scores(
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--limit", type=int, help="that many images, evenly spread")
 def main(data: Path, attention: Path, out: Path, limit: int | None) -> None:
-    bench = prepare(load_protocol("photos"), "efficientnet-lite0", out, data, limit=limit)
-    normal = bench.normalization
-    noise = torch.rand(bench.images.shape, generator=torch.Generator().manual_seed(0))
+    bed = prepare(load_protocol("photos"), "efficientnet-lite0", out, data, limit=limit)
+    normal, images, classes = bed.normalization, bed.pictures.images, bed.pictures.classes
+    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
     fillings = {
-        "white": normal.normalize(torch.ones_like(bench.images)),
+        "white": normal.normalize(torch.ones_like(images)),
         "noise": normal.normalize(noise),
     }
     second, _ = efficientnet_lite(2)  # of the same normalisation
-    larger = F.interpolate(bench.images, (260, 260), mode="bilinear", antialias=True)
-    pairs = zip(larger.split(32), bench.classes.split(32), strict=True)
+    larger = F.interpolate(images, (260, 260), mode="bilinear", antialias=True)
+    pairs = zip(larger.split(32), classes.split(32), strict=True)
     agrees = torch.cat([confidence(second, x, y) > 0.3 for x, y in pairs])
-    others, models = other_classes(bench), randomised(bench.model)
+    others, models = other_classes(bed), randomised(bed.model)
     tables: dict[str, list[dict[str, Any]]] = {}
 
     def keep(title: str, name: str, found: dict[str, Any]) -> None:
         tables.setdefault(title, []).append({"method": name, **found})
 
-    for name, make in tqdm(methods(attention).items(), desc="methods"):
-        keep("class sensitivity", name, class_sensitivity(bench, make, others))
-        keep("model-parameter randomisation", name, randomisation(bench, make, models))
-        maps = explained(make, bench.model, bench.images, bench.classes)
+    for name, make in tqdm(explainers(attention).items(), desc="methods"):
+        keep("class sensitivity", name, class_sensitivity(bed, make, others))
+        keep("model-parameter randomisation", name, randomisation(bed, make, models))
+        maps = maps_of(make, bed.model, images, classes)
         for filling, behind in fillings.items():
-            found = masked_scores(bench.model, bench.images, maps, bench.classes, behind)
+            found = masked_scores(bed.model, images, maps, classes, normal, behind)
             keep(f"filled with {filling}, {len(maps)} images", name, found)
-        black = normal.normalize(torch.zeros_like(larger[:1])).expand_as(larger)
-        found = masked_scores(
-            second, larger[agrees], maps[agrees], bench.classes[agrees], black[agrees]
-        )
+        found = masked_scores(second, larger[agrees], maps[agrees], classes[agrees], normal)
         keep(f"EfficientNet-Lite2, {int(agrees.sum())} images", name, found)
     parts = []
     for title, rows in tables.items():
@@ -185,8 +195,4 @@ def main(data: Path, attention: Path, out: Path, limit: int | None) -> None:
             for row in rows
         ]
         parts += [f"**{title}**", markdown_table(rounded)]
-    leave(out, "checks", parts, tables=tables)
-
-
-if __name__ == "__main__":
-    main()
+    leave(out, "sanity", parts, tables=tables)

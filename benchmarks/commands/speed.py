@@ -1,7 +1,8 @@
 """Latency of every method beside the bare forward pass, interleaved in one run; and peak memory.
 
-    python benchmarks/speed.py --network resnet50 --network vgg16 --out results/speed
-    python benchmarks/speed.py --network efficientnet-lite0 --slow-rounds 1 --memory --out DIR
+\b
+    python -m benchmarks speed --network resnet50 --network vgg16 --out results/speed
+    python -m benchmarks speed --network efficientnet-lite0 --slow-rounds 1 --memory --out DIR
 
 Seeded random weights (speed does not depend on them), 224 x 224 pixels, batches of 1 and 16. Every
 round times each method once, in a new random order, so that what else the machine does falls on all
@@ -13,28 +14,31 @@ from __future__ import annotations
 
 import random
 import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-if __package__ in (None, ""):  # run as a script: import the folder's modules as a package's
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import click
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from benchmarks.memory import peak_memory
-from benchmarks.methods import Method, find_methods, opened
-from benchmarks.results import hardware, leave
-from benchmarks.workbench import Workbench, blank
+from learnable_cam_plugin import AttentionMechanism
 from learnable_cam_plugin.comparison import markdown_table
 
+from ..memory import peak_memory
+from ..methods import Method, find_methods, opened, untrained
+from ..report.schema import leave
+from ..report.summary import hardware
+from ..testbed import Testbed, blank
+
 BARE = "bare forward pass"
-SAME = ("L-CAM-Img", "L-CAM-Fm")  # at run time these are LearnableCAM
+# at run time these are LearnableCAM
+SAME = ("L-CAM-Img", "L-CAM-Fm", "LearnableCAM (seed 1)", "LearnableCAM (seed 2)")
+
+Attentions = Mapping[str, AttentionMechanism]
 
 
 @click.command(help=__doc__)
@@ -57,14 +61,16 @@ def main(
     wanted = [m for m in find_methods(methods) if m.name not in SAME]
     rows: list[dict[str, Any]] = []
     for network in networks:
-        bench = blank(network, device)
-        usable = [method for method in wanted if allowed(method, bench)]
+        bed = blank(network, device)
+        attentions = {m.name: untrained(bed, m.learned) for m in wanted if m.learned}
+        usable = [method for method in wanted if allowed(method, bed)]
         for batch in (1, 16):
             slow = slow_rounds if batch == 1 else 0
-            rows += time_methods(bench, network, batch, usable, rounds, slow)
+            rows += time_methods(bed, attentions, network, batch, usable, rounds, slow)
     if memory:
         for row in tqdm(rows, desc="peak memory"):
-            row["peak MiB"] = peak_memory(row["network"], row["method"], row["batch"], device)
+            method = None if row["method"] == BARE else row["method"]
+            row["peak MiB"] = peak_memory(row["network"], method, row["batch"], device)
     where = hardware(torch.device(device))
     where_text = ", ".join(f"{key} {value}" for key, value in where.items())
     leave(
@@ -82,7 +88,8 @@ def main(
 
 
 def time_methods(
-    bench: Workbench,
+    bed: Testbed,
+    attentions: Attentions,
     network: str,
     batch: int,
     methods: list[Method],
@@ -90,15 +97,15 @@ def time_methods(
     slow_rounds: int,
 ) -> list[dict[str, Any]]:
     """A row a method: the median milliseconds an image of a call, and its ratios."""
-    device = next(bench.model.parameters()).device
-    images, classes = bench.images[:batch].to(device), bench.classes[:batch]
+    images, classes = bed.pictures.images[:batch].to(bed.device), bed.pictures.classes[:batch]
     times: dict[str, list[float]] = {}
     for turn in tqdm(range(rounds + 1), desc=f"{network}, batch {batch}"):
         # The first round warms up; slow methods run in the first of the others.
         now = [m for m in methods if not m.slow or 0 < turn <= slow_rounds]
-        calls: dict[str, Callable[[], float]] = {BARE: lambda: time_bare(bench, images)}
+        calls: dict[str, Callable[[], float]] = {BARE: partial(time_bare, bed, images)}
         for method in now:
-            calls[method.name] = lambda method=method: time_one(method, bench, images, classes)  # type: ignore[misc]
+            attention = attentions.get(method.name)
+            calls[method.name] = partial(time_one, method, bed, attention, images, classes)
         order = list(calls)
         random.shuffle(order)
         for name in order:
@@ -122,28 +129,34 @@ def time_methods(
     ]
 
 
-def allowed(method: Method, bench: Workbench) -> bool:
+def allowed(method: Method, bed: Testbed) -> bool:
     """Whether the classifier's head gives classic CAM its maps; every other method takes any."""
     if method.name != "classic CAM":
         return True
     try:
-        time_one(method, bench, bench.images[:1], bench.classes[:1])
+        time_one(method, bed, None, bed.pictures.images[:1], bed.pictures.classes[:1])
     except ValueError:
         return False
     return True
 
 
-def time_bare(bench: Workbench, images: Tensor) -> float:
+def time_bare(bed: Testbed, images: Tensor) -> float:
     """Seconds of the classifier's forward pass, without a graph."""
     with torch.no_grad():
-        return _timed(lambda: bench.model(images), images.device)
+        return _timed(lambda: bed.model(images), images.device)
 
 
-def time_one(method: Method, bench: Workbench, images: Tensor, classes: Tensor) -> float:
+def time_one(
+    method: Method,
+    bed: Testbed,
+    attention: AttentionMechanism | None,
+    images: Tensor,
+    classes: Tensor,
+) -> float:
     """Seconds of one call. The library's hooks slow every pass while they exist, so each call
     makes its own object, outside the time."""
-    with opened(method, bench) as cam:
-        return _timed(lambda: cam(images, classes), images.device)
+    with opened(method, bed, attention) as explain:
+        return _timed(lambda: explain(images, classes), images.device)
 
 
 def _timed(call: Callable[[], Any], device: torch.device) -> float:
@@ -153,7 +166,3 @@ def _timed(call: Callable[[], Any], device: torch.device) -> float:
     call()
     synchronize()
     return time.perf_counter() - began
-
-
-if __name__ == "__main__":
-    main()

@@ -1,20 +1,23 @@
-"""What pytorch-grad-cam lacks: RISE, SIDU, SISE, Ada-SISE, floors; TAME's attention mechanism."""
+"""What is compared: this package's methods, pytorch-grad-cam's, and what that lacks.
 
-from .floor import Floor, centred_gaussian, random_grid
-from .rise import RISE
-from .sidu import SIDU
-from .sise import SISE, above_otsu, positive
-from .tame import TAMEAttention, tame_start
+`registry` is how a method is declared, `learned` how one is trained; `catalogue`, imported here,
+declares those of the comparison. RISE, SIDU, SISE with Ada-SISE, the floors and TAME's attention
+have a file each.
+"""
+
+from . import catalogue
+from .learned import Learned, untrained, with_attention
+from .registry import METHODS, Explain, Method, find_methods, opened, register_method
 
 __all__ = [
-    "RISE",
-    "SIDU",
-    "SISE",
-    "Floor",
-    "TAMEAttention",
-    "above_otsu",
-    "centred_gaussian",
-    "positive",
-    "random_grid",
-    "tame_start",
+    "METHODS",
+    "Explain",
+    "Learned",
+    "Method",
+    "catalogue",
+    "find_methods",
+    "opened",
+    "register_method",
+    "untrained",
+    "with_attention",
 ]

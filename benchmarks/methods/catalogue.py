@@ -1,51 +1,26 @@
-"""Every method of the comparison, behind one callable: cam(images, targets) -> maps (N, H, W)."""
+"""Every method of the comparison, in the order of the tables."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_grad_cam as library
-import torch
-from pytorch_grad_cam.utils.model_targets import (
-    ClassifierOutputReST,
-    ClassifierOutputTarget,
-    FinerWeightedTarget,
-)
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputReST, FinerWeightedTarget
 from torch import Tensor
 
-from learnable_cam_plugin import LearnableCAM
+from learnable_cam_plugin import AttentionMechanism, LearnableCAM
 
-from .peers import RISE, SIDU, SISE, Floor, above_otsu, centred_gaussian, positive, random_grid
-from .workbench import Workbench
+from ..testbed import Testbed
+from .floor import Draw, Floor, centred_gaussian, random_grid
+from .learned import Learned, with_attention
+from .registry import Method, register_method
+from .rise import RISE
+from .sidu import SIDU
+from .sise import SISE, above_otsu, positive
+from .tame import tame_start
 
-
-@dataclass(frozen=True)
-class Method:
-    """A method of the comparison.
-
-    Attributes:
-        name: as shown.
-        group: "learned", "gradient", "gradient-free", "perturbation" or "floor".
-        reference: the paper.
-        build: makes the object, which is called as any pytorch-grad-cam class.
-        slow: over 1,000 passes, or over half a second on two cores, an image: scored on the common
-            images only.
-        note: what a reader must know.
-        target: what the method differentiates or scores, for a class.
-    """
-
-    name: str
-    group: str
-    reference: str
-    build: Callable[[Workbench], Any]
-    slow: bool = False
-    note: str = ""
-    target: Callable[[int], Any] = ClassifierOutputTarget
+Build = Callable[[Testbed, AttentionMechanism | None], Any]
 
 
 class FinerTarget:
@@ -61,91 +36,59 @@ class FinerTarget:
         return FinerWeightedTarget(self.category, others, 1.0)(output)
 
 
-def _library(name: str) -> Callable[[Workbench], Any]:
-    return lambda bench: getattr(library, name)(bench.model, [bench.layer])
+def _library(name: str) -> Build:
+    return lambda bed, _: getattr(library, name)(bed.model, [bed.layer])
 
 
-def _score_cam(bench: Workbench) -> Any:
+def _score_cam(bed: Testbed, _attention: AttentionMechanism | None) -> Any:
     # Its hooks must sit on the network that scores the masks.
-    cam = library.ScoreCAM(bench.scorer, [bench.scorer.get_submodule(bench.network.layer)])
+    cam = library.ScoreCAM(bed.scorer, [bed.scorer.get_submodule(bed.network.layer)])
     cam.batch_size = 32
     return cam
 
 
-def _peer(peer: Callable[..., Any], layers: str, **settings: Any) -> Callable[[Workbench], Any]:
-    def build(bench: Workbench) -> Any:
-        chosen = {"none": [], "layer": [bench.layer], "stages": bench.stages}[layers]
+def _masking(
+    peer: Callable[..., Any], settings: Callable[[Testbed], dict[str, Any]] = lambda _: {}
+) -> Build:
+    """A peer of this package that scores masked copies."""
+
+    def build(bed: Testbed, _attention: AttentionMechanism | None) -> Any:
         return peer(
-            bench.model,
-            chosen,
-            normalization=bench.normalization,
-            scorer=bench.scorer,
+            bed.model,
+            normalization=bed.normalization,
+            scorer=bed.scorer,
             progress=False,
-            **settings,
+            **settings(bed),
         )
 
     return build
 
 
-def _rise(bench: Workbench) -> Any:
-    return _peer(RISE, "none", masks=bench.network.rise_masks, seed=bench.protocol.seed)(bench)
+def _sise(select: Callable[[Tensor], Tensor]) -> Build:
+    return _masking(SISE, lambda bed: {"target_layers": bed.stages, "select": select})
 
 
-def _refine(bench: Workbench) -> Any:
-    return library.RefineCAM(bench.model, bench.stages[-3:])
+def _rise(bed: Testbed) -> dict[str, Any]:
+    return {"masks": bed.network.rise_masks, "seed": bed.protocol.seed}
 
 
-def _floor(draw: Callable[..., Tensor]) -> Callable[[Workbench], Any]:
-    return lambda bench: Floor(bench.model, draw=draw, seed=bench.protocol.seed)
+def _floor(draw: Draw) -> Build:
+    return lambda bed, _: Floor(bed.model, draw=draw, seed=bed.protocol.seed)
 
 
-def _learned(name: str) -> Callable[[Workbench], Any]:
-    def build(bench: Workbench) -> Any:
-        if name not in bench.attentions:
-            raise ValueError("there is nothing to train it on: pass --train, a folder of images")
-        return LearnableCAM(bench.model, [bench.layer], attention=bench.attentions[name])
-
-    return build
-
-
-@dataclass(frozen=True)
-class Learned:
-    """How a learned method is trained.
-
-    Attributes:
-        recipe: of the trainer, by name.
-        start: "head" or "random", the trainer's; "tame", for TAME's mechanism.
-        fused: it reads the last stage but one too, see `NetworkSettings.two_layers`.
-        seed: of the training.
-    """
-
-    recipe: str
-    start: str
-    fused: bool = False
-    seed: int = 0
-
-
-LEARNED = {
-    "LearnableCAM": Learned("every-threshold", "head", fused=True),
-    "LearnableCAM (seed 1)": Learned("every-threshold", "head", fused=True, seed=1),
-    "LearnableCAM (seed 2)": Learned("every-threshold", "head", fused=True, seed=2),
-    "L-CAM-Img": Learned("l-cam-img", "random"),
-    "L-CAM-Fm": Learned("l-cam-fm", "random"),
-    "TAME": Learned("l-cam-img", "tame", fused=True),
-}
 PAPER = (
     "the paper's loss and random start; Adam instead of its SGD, fewer epochs, and the "
     "regularisers on each image's own map"
 )
 BLACK = "masks to black, as average drop does"
 SAME_MAP = "on a head of pooling and one linear layer, classic CAM clipped at 0"
-LCAM = "Gkartzonika et al., ECCV Workshops 2022"
-METHODS = [
+_ENTRIES = [
     Method(
         "LearnableCAM",
         "learned",
         "this package",
-        _learned("LearnableCAM"),
+        with_attention,
+        learned=Learned("every-threshold", "head", fused=True),
         note="the trainer's default recipe: every-threshold, a mechanism shared by all classes, at "
         "the ends of the last two stages",
     ),
@@ -153,30 +96,47 @@ METHODS = [
         "LearnableCAM (seed 1)",
         "learned",
         "this package",
-        _learned("LearnableCAM (seed 1)"),
+        with_attention,
+        learned=Learned("every-threshold", "head", fused=True, seed=1),
         note="the same, trained a second time",
     ),
     Method(
         "LearnableCAM (seed 2)",
         "learned",
         "this package",
-        _learned("LearnableCAM (seed 2)"),
+        with_attention,
+        learned=Learned("every-threshold", "head", fused=True, seed=2),
         note="the same, trained a third time",
     ),
-    Method("L-CAM-Img", "learned", LCAM, _learned("L-CAM-Img"), note=PAPER),
-    Method("L-CAM-Fm", "learned", LCAM, _learned("L-CAM-Fm"), note=PAPER),
+    Method(
+        "L-CAM-Img",
+        "learned",
+        "Gkartzonika et al., ECCV Workshops 2022",
+        with_attention,
+        learned=Learned("l-cam-img", "random"),
+        note=PAPER,
+    ),
+    Method(
+        "L-CAM-Fm",
+        "learned",
+        "Gkartzonika et al., ECCV Workshops 2022",
+        with_attention,
+        learned=Learned("l-cam-fm", "random"),
+        note=PAPER,
+    ),
     Method(
         "TAME",
         "learned",
         "Ntrougkas et al., ISM 2022",
-        _learned("TAME"),
+        with_attention,
+        learned=Learned("l-cam-img", tame_start, fused=True),
         note="its mechanism at the last two stages, with the loss of L-CAM-Img",
     ),
     Method(
         "classic CAM",
         "gradient-free",
         "Zhou et al., CVPR 2016",
-        lambda bench: LearnableCAM(bench.model, [bench.layer]),
+        lambda bed, _: LearnableCAM(bed.model, [bed.layer]),
         note="LearnableCAM before any training",
     ),
     Method(
@@ -209,7 +169,7 @@ METHODS = [
         "FullGrad",
         "gradient",
         "Srinivas and Fleuret, NeurIPS 2019",
-        lambda bench: library.FullGrad(bench.model, []),
+        lambda bed, _: library.FullGrad(bed.model, []),
         slow=True,
         note="slow because it resizes the gradient of every bias's channel on the CPU",
     ),
@@ -220,7 +180,7 @@ METHODS = [
         "RefineCAM",
         "gradient",
         "arXiv 2605.14641",
-        _refine,
+        lambda bed, _: library.RefineCAM(bed.model, bed.stages[-3:]),
         note="Grad-CAM++ at the last three blocks",
     ),
     Method(
@@ -232,12 +192,19 @@ METHODS = [
         # A plain score's Hessian is empty where the head is linear in the feature maps.
         target=ClassifierOutputReST,
     ),
-    Method("RISE", "perturbation", "Petsiuk et al., BMVC 2018", _rise, slow=True, note=BLACK),
+    Method(
+        "RISE",
+        "perturbation",
+        "Petsiuk et al., BMVC 2018",
+        _masking(RISE, _rise),
+        slow=True,
+        note=BLACK,
+    ),
     Method(
         "SIDU",
         "perturbation",
         "Muddamsetty et al., Pattern Recognition 2022",
-        _peer(SIDU, "layer"),
+        _masking(SIDU, lambda bed: {"target_layers": [bed.layer]}),
         slow=True,
         note=f"explains the prediction as a whole, not one class; {BLACK}",
     ),
@@ -245,7 +212,7 @@ METHODS = [
         "SISE",
         "perturbation",
         "Sattarzadeh et al., AAAI 2021",
-        _peer(SISE, "stages", select=positive),
+        _sise(positive),
         slow=True,
         note=f"{BLACK}; its passes differ from image to image: one was counted",
     ),
@@ -253,7 +220,7 @@ METHODS = [
         "Ada-SISE",
         "perturbation",
         "Sudhakar et al., ICASSP 2021",
-        _peer(SISE, "stages", select=above_otsu),
+        _sise(above_otsu),
         slow=True,
         note=f"{BLACK}; its passes differ from image to image: one was counted",
     ),
@@ -262,37 +229,5 @@ METHODS = [
         "centred Gaussian", "floor", "its spread a quarter of the image", _floor(centred_gaussian)
     ),
 ]
-BY_NAME = {method.name: method for method in METHODS}
-
-
-def find_methods(names: str | None) -> list[Method]:
-    """Methods by comma-separated names, all unless given.
-
-    >>> [method.name for method in find_methods("rise, Grad-CAM")]
-    ['RISE', 'Grad-CAM']
-    """
-    if not names:
-        return METHODS
-    known = {name.lower(): method for name, method in BY_NAME.items()}
-    wanted = [name.strip().lower() for name in names.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        raise ValueError(f"there is no method {unknown}; there are {list(BY_NAME)}")
-    return [known[name] for name in wanted]
-
-
-@contextlib.contextmanager
-def opened(method: Method, bench: Workbench) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
-    """The method as `explain(images, classes) -> maps (N, H, W)`; its hooks go with the block."""
-    cam = method.build(bench)
-    try:
-        yield functools.partial(_explain, cam, method.target)
-    finally:
-        for one in getattr(cam, "base_cam_per_layer", [getattr(cam, "base_cam", cam)]):
-            one.activations_and_grads.release()
-
-
-def _explain(cam: Any, target: Callable[[int], Any], images: Tensor, classes: Tensor) -> Tensor:
-    # Score-CAM and Ablation-CAM draw a bar for each image.
-    with contextlib.redirect_stderr(io.StringIO()):
-        return torch.as_tensor(cam(images, [target(int(c)) for c in classes]))
+for _entry in _ENTRIES:
+    register_method(_entry)

@@ -12,7 +12,7 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from torch import Tensor, nn
 
 from learnable_cam_plugin.cam import target_category
-from learnable_cam_plugin.features import class_scores
+from learnable_cam_plugin.classifier import class_scores
 from learnable_cam_plugin.masking import Normalization, mask_image
 
 

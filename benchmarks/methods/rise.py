@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from learnable_cam_plugin.masking import Normalization
 from learnable_cam_plugin.saliency import min_max
 
-from .scores import categories, masked_probabilities
+from .masked import categories, masked_probabilities
 
 
 class RISE(BaseCAM):

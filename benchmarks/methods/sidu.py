@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from learnable_cam_plugin.masking import Normalization
 from learnable_cam_plugin.saliency import min_max, resize
 
-from .scores import masked_probabilities, unrecorded
+from .masked import masked_probabilities, unrecorded
 
 
 class SIDU(BaseCAM):
@@ -65,12 +65,12 @@ class SIDU(BaseCAM):
         probabilities = self.outputs.detach().float().softmax(1)
         with unrecorded(self) as ((features,), _):
             maps = [
-                self._explain(*each)
+                self._map_of(*each)
                 for each in zip(input_tensor, features, probabilities, strict=True)
             ]
         return [min_max(torch.stack(maps))[:, None].numpy()]
 
-    def _explain(self, image: Tensor, features: Tensor, p: Tensor) -> Tensor:
+    def _map_of(self, image: Tensor, features: Tensor, p: Tensor) -> Tensor:
         """The map (H, W) of one image, from its feature maps (C, h, w) and probabilities (K,)."""
         binary = (features > self.threshold).float()
         parts = []

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from learnable_cam_plugin.masking import Normalization
 from learnable_cam_plugin.saliency import min_max, resize
 
-from .scores import categories, masked_probabilities, unrecorded
+from .masked import categories, masked_probabilities, unrecorded
 
 Select = Callable[[Tensor], Tensor]
 
@@ -102,7 +102,7 @@ class SISE(BaseCAM):
         """One fused map (N, 1, H, W) in [0, 1], as numpy."""
         with unrecorded(self) as recorded:
             maps = [
-                self._explain(
+                self._map_of(
                     image, category, [(a[i], g[i]) for a, g in zip(*recorded, strict=True)]
                 )
                 for i, (image, category) in enumerate(
@@ -111,7 +111,7 @@ class SISE(BaseCAM):
             ]
         return [torch.stack(maps)[:, None].numpy()]
 
-    def _explain(
+    def _map_of(
         self, image: Tensor, category: int, layers: Sequence[tuple[Tensor, Tensor]]
     ) -> Tensor:
         """The map (H, W) of one image, from its feature maps and their gradients (C, h, w)."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learnable_cam_plugin.features import forward_with_features
-from learnable_cam_plugin.mechanism import AttentionMechanism, Origin
+from learnable_cam_plugin.attention import AttentionMechanism, Origin
+from learnable_cam_plugin.classifier import FrozenClassifier
 
 
 class TAMEAttention(AttentionMechanism):
@@ -58,11 +58,12 @@ class TAMEAttention(AttentionMechanism):
         return [self._fused(features) * self.weight[classes][:, :, None, None]]
 
 
-def tame_start(model: nn.Module, layers: Mapping[str, nn.Module], images: Tensor) -> TAMEAttention:
-    """TAME with random weights (seeded by torch.manual_seed) for these layers of the classifier."""
-    with torch.no_grad():
-        scores, features = forward_with_features(model, layers, images)
+def tame_start(classifier: FrozenClassifier, images: Tensor, seed: int) -> TAMEAttention:
+    """TAME with random weights for the classifier's layers; images: (N, C, H, W), a few."""
+    features, scores = classifier.clean_pass(images)
     channels = {name: maps.shape[1] for name, maps in features.items()}
-    attention = TAMEAttention(channels, scores.shape[1]).to(images.device)
-    attention.origin = Origin.of(model, recipe={"name": "tame", "start": "random"})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        attention = TAMEAttention(channels, scores.shape[1]).to(images.device)
+    attention.origin = Origin.of(classifier.model, recipe={"name": "tame", "start": "random"})
     return attention

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,19 +13,21 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.image import imread
 
 from learnable_cam_plugin.checkpoint import atomic_path
 
-from .report import (
+from .gallery import gallery_figure, gallery_methods
+from .schema import (
     GROUPS,
     SUBSETS,
+    MetricEntry,
+    Results,
+    SubsetName,
     finite,
-    gallery_file,
     kind_of,
+    mean_score,
     passes_of,
     read_results,
-    score,
 )
 
 DPI = 110
@@ -39,8 +41,6 @@ STYLES = {
 }
 # What the paper's loss trains for, beside what it never sees: the gain and its price.
 PANELS = ("AD 100%", "AD 50%")
-# the gallery's most images and methods: what a README can show
-IMAGES, METHODS = 6, 9
 # pixels from a point to where its label may begin
 GAPS = (11, 24, 44, 72)
 
@@ -62,15 +62,15 @@ def write_figures(folder: str | os.PathLike[str]) -> list[Path]:
     results = read_results(folder)
     with rc_context({"text.parse_math": False}):  # a $ in a name is a dollar, not a formula
         figures = {"quality-against-passes.png": _quality_figure(folder, results)}
-        if (results.get("gallery") or {}).get("images") and _chosen_methods(results):
-            figures["gallery.png"] = _gallery_figure(folder, results)
+        if (results.get("gallery") or {}).get("images") and gallery_methods(results):
+            figures["gallery.png"] = gallery_figure(folder, results)
         for name, figure in figures.items():
             with atomic_path(folder / name) as temporary:
                 figure.savefig(temporary, dpi=DPI)
     return [folder / name for name in figures]
 
 
-def _panels(folder: Path, results: Mapping[str, Any]) -> tuple[str, list[Mapping[str, Any]]]:
+def _panels(folder: Path, results: Results) -> tuple[SubsetName, list[MetricEntry]]:
     """The subset and the two metrics drawn: PANELS, or the first that have a better side."""
     methods = [method for method in results["methods"] if passes_of(method) is not None]
     for subset in SUBSETS:
@@ -78,7 +78,7 @@ def _panels(folder: Path, results: Mapping[str, Any]) -> tuple[str, list[Mapping
             metric
             for metric in results["metrics"]
             if metric.get("better") in ("lower", "higher")
-            and any(score(m, subset, metric["key"]) for m in methods)
+            and any(mean_score(m, subset, metric["key"]) for m in methods)
         ]
         preferred = [metric for metric in scored if metric["key"] in PANELS]
         if scored:
@@ -100,12 +100,11 @@ class Point(NamedTuple):
     high: float
 
 
-def _points(results: Mapping[str, Any], subset: str, key: str) -> list[Point]:
+def _points(results: Results, subset: SubsetName, key: str) -> list[Point]:
     points = []
     for method in results["methods"]:
-        found, passes = score(method, subset, key), passes_of(method)
-        if found and passes is not None:
-            mean = found["mean"]
+        found, passes = mean_score(method, subset, key), passes_of(method)
+        if found and passes is not None and finite(mean := found["mean"]):
             low, high = (v if finite(v) else mean for v in (found.get("low"), found.get("high")))
             points.append(
                 Point(method["method"], kind_of(method), max(passes, 0.5), mean, low, high)
@@ -113,7 +112,7 @@ def _points(results: Mapping[str, Any], subset: str, key: str) -> list[Point]:
     return points
 
 
-def _quality_figure(folder: Path, results: Mapping[str, Any]) -> Figure:
+def _quality_figure(folder: Path, results: Results) -> Figure:
     """Scores against passes, log x; a method with no pass at all stands at 1/2, marked 0."""
     subset, metrics = _panels(folder, results)
     figure = Figure(figsize=(6.8 * len(metrics), 5.6), dpi=DPI, layout="constrained")
@@ -210,54 +209,3 @@ def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
         boxes[:, None, :2], others[:, :2]
     )
     return sides.clip(0).prod(2).sum(1)
-
-
-def _chosen_methods(results: Mapping[str, Any]) -> list[str]:
-    """At most METHODS with maps: one of each kind in turn, floors last; in the table's order."""
-    maps = results["gallery"].get("maps") or {}
-    shown = [method for method in results["methods"] if method["method"] in maps]
-    kinds = {kind: [m["method"] for m in shown if kind_of(m) == kind] for kind in STYLES}
-    floors = kinds.pop("floor")
-    turns = max(len(names) for names in kinds.values())
-    names = [names[turn] for turn in range(turns) for names in kinds.values() if turn < len(names)]
-    chosen = (names + floors)[:METHODS]
-    return [method["method"] for method in shown if method["method"] in chosen]
-
-
-def _gallery_figure(folder: Path, results: Mapping[str, Any]) -> Figure:
-    """Image x method, and beneath each map what the class keeps of its probability, in percent."""
-    gallery = results["gallery"]
-    images, names = gallery["images"][:IMAGES], _chosen_methods(results)
-    figure = Figure(
-        figsize=(1.35 * (len(names) + 1), 1.62 * len(images) + 0.5), layout="constrained"
-    )
-    axes = figure.subplots(len(images), len(names) + 1, squeeze=False)
-    for i, image in enumerate(images):
-        for axis, name in zip(axes[i], [None, *names], strict=True):
-            entry = gallery["maps"][name][i] if name else image
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.spines[:].set_visible(False)
-            if i == 0:
-                axis.set_title((name or "image").replace(" (", "\n("), fontsize=7.5)
-            if not entry:
-                axis.text(0.5, 0.5, "–", ha="center", va="center")
-                continue
-            axis.imshow(imread(gallery_file(folder, entry["file"])))
-            masked = entry.get("masked") or {}
-            kept = " · ".join(f"{100 * p:.0f}" if finite(p) else "–" for p in masked.values())
-            axis.set_xlabel(kept if name else _wrapped(str(image.get("title", ""))), fontsize=7)
-    entries = (entry for name in names for entry in gallery["maps"][name] if entry)
-    shares = dict.fromkeys(share for entry in entries for share in entry.get("masked") or {})
-    figure.supxlabel(
-        "beneath each map: probability of the class, in percent, when the image is masked by the "
-        f"map's highest {', '.join(shares)} of pixels",
-        fontsize=7.5,
-    )
-    return figure
-
-
-def _wrapped(title: str) -> str:
-    """A title in two lines at its last comma: photographs stand closer than titles are long."""
-    head, comma, tail = title.rpartition(", ")
-    return f"{head}\n{tail}" if comma else title

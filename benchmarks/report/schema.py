@@ -1,55 +1,216 @@
-"""What a run leaves: a file a method, the gallery, and the summary that the report shows."""
+"""Every JSON file that a benchmark leaves, written and read in this one place.
+
+| file | what | written by |
+| --- | --- | --- |
+| `results.json` | `Results`: every method's means and intervals, and the gallery | `compare` |
+| `methods/*.json` | `MethodResults`: a method's passes, and its scores image by image | `compare` |
+| `settings.json` | what the results of a folder were made with | `compare` |
+| `<name>.json`, beside `<name>.md` | a report: the command, and its rows or tables | the others |
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import hashlib
 import json
+import math
 import os
-import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
-from PIL import Image
-from pytorch_grad_cam.utils.image import show_cam_on_image
-from torch import Tensor
+from typing import Any, Literal, TypedDict, TypeGuard, get_args
 
 from learnable_cam_plugin.checkpoint import atomic_path
-from learnable_cam_plugin.metrics import bootstrap, masked_confidence
 
-from .explanations import Explanations
-from .methods import BY_NAME, Method
-from .scoring import METRICS, Scores
-from .workbench import Workbench
-
-GALLERY = 6
-PACKAGES = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum", "numpy")
-
-
-def slug(name: str) -> str:
-    """A name as a file name.
-
-    >>> slug("Grad-CAM++")
-    'grad-campp'
-    """
-    return name.lower().replace("+", "p").replace(" ", "-")
+# the images that a score is over: those on which every method is scored, or all
+SubsetName = Literal["common", "all"]
+SUBSETS: tuple[SubsetName, ...] = get_args(SubsetName)
+# How each kind of method is named in a report, in the order it is shown.
+GROUPS = {
+    "learned": "learned",
+    "gradient": "gradient",
+    "gradient-free": "gradient-free",
+    "perturbation": "perturbation",
+    "floor": "floor (drawn without looking)",
+}
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON, atomically."""
+class MeanScore(TypedDict, total=False):
+    """A mean, its 95 % interval, and over how many images; None where it is not known."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class MetricEntry(TypedDict, total=False):
+    """A column: as `metrics.Metric`, with the unit."""
+
+    key: str
+    title: str
+    better: str
+    group: str
+    unit: str
+
+
+class MethodRow(TypedDict, total=False):
+    """A row: as `methods.Method`, the passes and milliseconds of one map, and its scores."""
+
+    method: str
+    group: str
+    reference: str
+    note: str
+    forward: float | None
+    backward: float | None
+    ms: float | None
+    common: dict[str, MeanScore]
+    all: dict[str, MeanScore]
+
+
+class Results(TypedDict, total=False):
+    """`results.json`; the reports show what there is, and need the metrics and the methods."""
+
+    protocol: str
+    created: str
+    seed: int
+    command: str
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    network: str
+    data: dict[str, Any]  # "name", and how many "images", "common" and "mosaics"
+    notes: list[str]
+    metrics: list[MetricEntry]
+    methods: list[MethodRow]
+    gallery: dict[str, Any]  # "images": of "title", "file"; "maps": method -> of "file", "masked"
+
+
+class ImageScores(TypedDict):
+    """One metric of one method, image by image."""
+
+    index: list[int]
+    values: list[float]
+
+
+class MethodResults(TypedDict):
+    """`methods/*.json`."""
+
+    method: str
+    command: str
+    forward: float
+    backward: float
+    scores: dict[str, ImageScores]
+    gallery: list[dict[str, Any]]
+
+
+def _write(path: Path, content: Any) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def command_line() -> str:
     """The command that is running, to be written beside what it measured."""
-    return shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    program, *arguments = sys.argv
+    path = Path(program)
+    module = ["-m", path.parent.name] if path.name == "__main__.py" else [os.path.relpath(path)]
+    return shlex.join(["python", *module, *arguments])
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """Write a folder's `results.json`."""
+    _write(folder / "results.json", results)
+
+
+def read_results(folder: str | os.PathLike[str]) -> Results:
+    """A folder's `results.json`, checked; NaN and infinity are None, as a missing score is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no JSON, or has no methods, no metrics or an uneven gallery.
+    """
+    path = Path(folder) / "results.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no results at {path}; give the folder that a benchmark wrote, or run one first "
+            "(python -m benchmarks compare --help)"
+        )
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except ValueError as error:  # bytes that are no UTF-8 as well as text that is no JSON
+        raise ValueError(
+            f"{path} is not whole JSON ({error}); run the benchmark again to write it anew"
+        ) from error
+    try:
+        problem = _problem(results)
+    except (TypeError, KeyError, AttributeError) as error:
+        problem = f"its parts do not fit together ({type(error).__name__}: {error})"
+    if problem:
+        raise ValueError(
+            f"{path} is not a benchmark's results: {problem}; run the benchmark again to write it "
+            "anew"
+        )
+    return results
+
+
+def _problem(results: Any) -> str:
+    """What keeps this from being results, or nothing."""
+    if not isinstance(results, dict):
+        return f"it is a {type(results).__name__}, not an object"
+    for name, key in (("metrics", "key"), ("methods", "method")):
+        entries = results.get(name)
+        if not isinstance(entries, list) or not entries:
+            return f"it has no list of {name}"
+        for i, entry in enumerate(entries):
+            if not isinstance(entry, dict) or not isinstance(entry.get(key), str):
+                return f'{name}[{i}] has no "{key}"'
+    for i, method in enumerate(results["methods"]):
+        for subset in SUBSETS:
+            if not isinstance(method.get(subset) or {}, dict):
+                return f"methods[{i}][{subset!r}] is not an object of scores"
+    gallery = results.get("gallery") or {}
+    if not isinstance(gallery, dict):
+        return "its gallery is not an object"
+    images = gallery.get("images") or []
+    for name, maps in (gallery.get("maps") or {}).items():
+        if len(maps) != len(images):
+            return f"its gallery has {len(maps)} maps of {name!r} for {len(images)} images"
+        if not all(isinstance(entry["file"], str) for entry in (*images, *maps) if entry):
+            return f"its gallery has a map of {name!r} or an image without a file"
+    return ""
+
+
+def method_file(folder: Path, slug: str) -> Path:
+    """Where a method's own results are; once there, the method is done."""
+    return folder / "methods" / f"{slug}.json"
+
+
+def write_method(path: Path, content: MethodResults) -> None:
+    """Write a method's own results, at `method_file`."""
+    _write(path, content)
+
+
+def read_methods(folder: Path) -> dict[str, MethodResults]:
+    """Name -> results of every method that is done."""
+    found = (json.loads(p.read_text()) for p in sorted((folder / "methods").glob("*.json")))
+    return {content["method"]: content for content in found}
+
+
+def claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Make the folder this run's, or check that what it holds was made with the same settings.
+
+    Raises:
+        ValueError: it holds results of other images, classes or settings.
+    """
+    path, now = folder / "settings.json", json.loads(json.dumps(settings))
+    if not path.exists():
+        _write(path, now)
+        return
+    then = json.loads(path.read_text())
+    differing = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
+    if differing:
+        sides = "; ".join(f"{key}: {then.get(key)} then, {now.get(key)} now" for key in differing)
+        raise ValueError(
+            f"{folder} holds results made with other settings ({sides}): choose another --out"
+        )
 
 
 def leave(folder: Path, name: str, parts: Sequence[str], **record: Any) -> None:
@@ -65,213 +226,43 @@ def leave(folder: Path, name: str, parts: Sequence[str], **record: Any) -> None:
     with atomic_path(folder / f"{name}.md") as path:
         path.write_text(text)
     if record:
-        write_json(folder / f"{name}.json", {"command": command_line(), **record})
+        _write(folder / f"{name}.json", {"command": command_line(), **record})
     print(text)
 
 
-def settings(bench: Workbench, run: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same for results of two runs to stand in one table."""
-    digest = hashlib.sha256(bench.images.numpy().tobytes())
-    digest.update(bench.classes.numpy().tobytes())
-    return {
-        "protocol": dataclasses.asdict(bench.protocol),
-        "network": dataclasses.asdict(bench.network),
-        "images": len(bench.images),
-        "digest": digest.hexdigest(),
-        **run,
-    }
+def read_left(folder: Path, name: str) -> dict[str, Any]:
+    """What `leave` recorded as name.json: the command and the data; nothing if there is none."""
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
-def claim(folder: Path, bench: Workbench, run: Mapping[str, Any]) -> None:
-    """Make the folder this run's, or check that what it holds was made with the same settings.
-
-    Args:
-        folder: of the results.
-        bench: what is run on.
-        run: the other settings that the results depend on.
-
-    Raises:
-        ValueError: it holds results of other images, classes or settings.
-    """
-    path, now = folder / "settings.json", json.loads(json.dumps(settings(bench, run)))
-    if not path.exists():
-        write_json(path, now)
-        return
-    then = json.loads(path.read_text())
-    differing = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
-    if differing:
-        sides = "; ".join(f"{key}: {then.get(key)} then, {now.get(key)} now" for key in differing)
-        raise ValueError(
-            f"{folder} holds results made with other settings ({sides}): choose another --out"
-        )
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep a part of a report that goes on after an interruption."""
+    _write(path, rows)
 
 
-def save_method(
-    folder: Path,
-    method: Method,
-    scores: Mapping[str, Scores],
-    passes: tuple[float, float],
-    gallery: Sequence[Mapping[str, Any]],
-    command: str,
-) -> None:
-    """Write what a method scored; from then on it is done."""
-    content = {
-        "method": method.name,
-        "command": command,
-        "forward": passes[0],
-        "backward": passes[1],
-        "scores": {key: dataclasses.asdict(value) for key, value in scores.items()},
-        "gallery": list(gallery),
-    }
-    write_json(method_file(folder, method.name), content)
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """What `write_rows` kept."""
+    return json.loads(path.read_text())
 
 
-def method_file(folder: Path, name: str) -> Path:
-    """Where a method's scores are."""
-    return folder / "methods" / f"{slug(name)}.json"
+def mean_score(method: MethodRow, subset: SubsetName, key: str) -> MeanScore | None:
+    """A method's score with a finite mean, or None where it has none."""
+    found = (method.get(subset) or {}).get(key)
+    return found if isinstance(found, dict) and finite(found.get("mean")) else None
 
 
-def draw_gallery(folder: Path, bench: Workbench) -> None:
-    """The pictures of the first common images."""
-    chosen = bench.common[:GALLERY]
-    pixels = bench.normalization.denormalize(bench.images[chosen]).clamp(0, 1)
-    for i, picture in enumerate(pixels):
-        _save_picture(folder / "gallery" / f"image-{i}.jpg", picture)
+def finite(value: Any) -> TypeGuard[float]:
+    """Whether a value of the results is a number that can be drawn and compared."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def draw_maps(
-    folder: Path, bench: Workbench, method: Method, found: Explanations
-) -> list[dict[str, Any]]:
-    """The pictures of a method's maps of the gallery's images, and the masked probabilities."""
-    chosen = bench.common[:GALLERY]
-    maps = found.of(chosen)
-    pixels = bench.normalization.denormalize(bench.images[chosen]).clamp(0, 1)
-    device = next(bench.model.parameters()).device
-    masked = masked_confidence(
-        bench.judge,
-        bench.images[chosen].to(device),
-        maps.to(device),
-        bench.classes[chosen].to(device),
-        bench.normalization,
-    )
-    entries = []
-    for i, (picture, one) in enumerate(zip(pixels, maps, strict=True)):
-        rgb = picture.permute(1, 2, 0).numpy()
-        shown = torch.from_numpy(show_cam_on_image(rgb, one.numpy(), use_rgb=True))
-        name = f"gallery/{slug(method.name)}-{i}.jpg"
-        _save_picture(folder / name, shown.permute(2, 0, 1) / 255)
-        entries.append(
-            {"file": name, "masked": {f"{k:.0%}": round(float(q[i]), 4) for k, q in masked.items()}}
-        )
-    return entries
+def kind_of(method: MethodRow) -> str:
+    """A key of GROUPS, the last for a method of none of them."""
+    return method["group"] if method.get("group") in GROUPS else list(GROUPS)[-1]
 
 
-def _save_picture(path: Path, pixels: Tensor) -> None:
-    """Pixels (3, H, W) in [0, 1] as a JPEG."""
-    array = (pixels * 255).round().byte().permute(1, 2, 0).numpy()
-    with atomic_path(path) as temporary:
-        Image.fromarray(array).save(temporary, quality=85)
-
-
-def summarize(folder: Path, bench: Workbench, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Gather every method's file into results.json: means with 95 % bootstrap intervals.
-
-    Args:
-        folder: of the run.
-        bench: what was run on.
-        run: "network", "data", "notes".
-
-    Returns:
-        what was written.
-    """
-    speed = _speed(folder, run["network"])
-    rows, maps, commands = [], {}, []
-    for name, method in BY_NAME.items():
-        path = method_file(folder, name)
-        if not path.exists():
-            continue
-        content = json.loads(path.read_text())
-        rows.append(
-            {
-                "method": name,
-                "group": method.group,
-                "reference": method.reference,
-                "note": method.note,
-                "forward": content["forward"],
-                "backward": content["backward"],
-                "ms": speed.get(name),
-                **_intervals(content["scores"], bench, method.slow),
-            }
-        )
-        maps[name] = content["gallery"]
-        commands.append(content["command"])
-    present = {key for row in rows for key in (*row["all"], *row["common"])}
-    titles = [
-        {"title": f"{bench.titles[i]}, p = {float(bench.confidence[i]):.2f}", "file": file}
-        for n, i in enumerate(bench.common[:GALLERY].tolist())
-        if (folder / (file := f"gallery/image-{n}.jpg")).exists()
-    ]
-    results = {
-        "protocol": bench.protocol.name,
-        "created": datetime.datetime.now().isoformat(timespec="seconds"),
-        "seed": bench.protocol.seed,
-        "command": "; ".join(dict.fromkeys(commands)),
-        "versions": {package: version(package) for package in PACKAGES},
-        "hardware": hardware(next(bench.model.parameters()).device),
-        **run,
-        "metrics": [
-            {**dataclasses.asdict(metric), "unit": "%"}
-            for metric in METRICS
-            if metric.key in present
-        ],
-        "methods": rows,
-        "gallery": {"images": titles, "maps": maps},
-    }
-    write_json(folder / "results.json", results)
-    return results
-
-
-def _intervals(scores: Mapping[str, Any], bench: Workbench, slow: bool) -> dict[str, Any]:
-    """Metric -> interval over everything scored ("all"), and over what every method was scored on
-    ("common"); a method that was scored on the common images only has no "all"."""
-    few, mosaics = (set(part.tolist()) for part in bench.few(slow=True))
-    common = set(bench.common.tolist())
-    shared = {"coherency": few, "ADCC": few, "grid pointing": mosaics}
-    result: dict[str, Any] = {"all": {}, "common": {}}
-    for key, found in scores.items():
-        wanted = shared.get(key, common)
-        pairs = list(zip(found["index"], found["values"], strict=True))
-        subsets = {"common": [value for i, value in pairs if i in wanted]}
-        if not slow:
-            subsets["all"] = [value for _, value in pairs]
-        for subset, values in subsets.items():
-            interval = bootstrap(torch.tensor(values, dtype=torch.float64))
-            result[subset][key] = {
-                **{name: round(value, 3) for name, value in interval._asdict().items()},
-                "n": len(values),
-            }
-    return result
-
-
-def _speed(folder: Path, network: str) -> dict[str, float]:
-    """Method -> ms an explanation at batch 1, where `benchmarks/speed.py --out` left them."""
-    path = folder / "speed.json"
-    if not path.exists():
-        return {}
-    rows = json.loads(path.read_text())["rows"]
-    return {
-        row["method"]: round(row["ms"], 2)
-        for row in rows
-        if row["batch"] == 1 and row["network"] == network
-    }
-
-
-def hardware(device: torch.device) -> dict[str, Any]:
-    """Processor, threads and device, in words."""
-    processor = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        names = [s for s in information.read_text().splitlines() if s.startswith("model name")]
-        processor = names[0].partition(":")[2].strip() if names else processor
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {"processor": processor, "threads": torch.get_num_threads(), "device": where}
+def passes_of(method: MethodRow) -> float | None:
+    """Forward + backward passes for one map, or None where they are not known."""
+    forward, backward = method.get("forward"), method.get("backward")
+    return forward + backward if finite(forward) and finite(backward) else None

@@ -1,0 +1,151 @@
+"""A run's settings, and its summary: every method's scores as means with intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from learnable_cam_plugin.metrics import METRICS, bootstrap
+
+from ..methods import METHODS
+from ..testbed import Testbed
+from .gallery import image_entries
+from .schema import (
+    ImageScores,
+    MeanScore,
+    MethodRow,
+    MetricEntry,
+    Results,
+    read_left,
+    read_methods,
+    write_results,
+)
+
+PACKAGES = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum", "numpy")
+
+
+def run_settings(bed: Testbed, run: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same for results of two runs to stand in one table.
+
+    Args:
+        bed: what is run on.
+        run: the other settings that the results depend on.
+    """
+    digest = hashlib.sha256(bed.pictures.images.numpy().tobytes())
+    digest.update(bed.pictures.classes.numpy().tobytes())
+    return {
+        "protocol": dataclasses.asdict(bed.protocol),
+        "network": dataclasses.asdict(bed.network),
+        "images": len(bed.pictures.images),
+        "digest": digest.hexdigest(),
+        **run,
+    }
+
+
+def summarize(
+    folder: Path, bed: Testbed, network: str, data: Mapping[str, Any], notes: list[str]
+) -> Results:
+    """Gather every method's file into results.json: means with 95 % bootstrap intervals.
+
+    Args:
+        folder: of the run.
+        bed: what was run on.
+        network, data, notes: the run's, see `Results`.
+
+    Returns:
+        what was written.
+    """
+    speed, found = _speed(folder, network), read_methods(folder)
+    done = {name: method for name, method in METHODS.items() if name in found}
+    rows = [
+        MethodRow(
+            method=name,
+            group=method.group,
+            reference=method.reference,
+            note=method.note,
+            forward=found[name]["forward"],
+            backward=found[name]["backward"],
+            ms=speed.get(name),
+            common=_means(found[name]["scores"], _common(bed)),
+            all={} if method.slow else _means(found[name]["scores"], None),
+        )
+        for name, method in done.items()
+    ]
+    results = Results(
+        protocol=bed.protocol.name,
+        created=datetime.datetime.now().isoformat(timespec="seconds"),
+        seed=bed.protocol.seed,
+        command="; ".join(dict.fromkeys(found[name]["command"] for name in done)),
+        versions={package: version(package) for package in PACKAGES},
+        hardware=hardware(bed.device),
+        network=network,
+        data={
+            **data,
+            "images": len(bed.pictures.images),
+            "common": len(bed.common),
+            "mosaics": len(bed.mosaics.images),
+        },
+        notes=notes,
+        metrics=[
+            MetricEntry(key=m.key, title=m.title, better=m.better, group=m.group, unit="%")
+            for m in METRICS.values()
+            if any(m.key in row["common"] for row in rows)
+        ],
+        methods=rows,
+        gallery={
+            "images": image_entries(folder, bed),
+            "maps": {name: found[name]["gallery"] for name in done},
+        },
+    )
+    write_results(folder, results)
+    return results
+
+
+def _common(bed: Testbed) -> dict[str, set[int]]:
+    """`Metric.images` -> the images, or mosaics, on which every method has such a metric."""
+    few, mosaics = (set(part.tolist()) for part in bed.few(slow=True))
+    common = set(bed.common.tolist())
+    return {"all": common, "common": common, "again": few, "mosaics": mosaics}
+
+
+def _means(
+    scores: Mapping[str, ImageScores], wanted: Mapping[str, set[int]] | None
+) -> dict[str, MeanScore]:
+    """Registered metric -> its mean over the images wanted, or over everything scored."""
+    means = {}
+    for key, metric in METRICS.items():
+        if key in scores:
+            pairs = zip(scores[key]["index"], scores[key]["values"], strict=True)
+            values = [v for i, v in pairs if wanted is None or i in wanted[metric.images]]
+            interval = bootstrap(torch.tensor(values, dtype=torch.float64))
+            mean, low, high = (round(value, 3) for value in interval)
+            means[key] = MeanScore(mean=mean, low=low, high=high, n=len(values))
+    return means
+
+
+def _speed(folder: Path, network: str) -> dict[str, float]:
+    """Method -> ms an explanation at batch 1, where `speed --out` left them."""
+    return {
+        row["method"]: round(row["ms"], 2)
+        for row in read_left(folder, "speed").get("rows", [])
+        if row["batch"] == 1 and row["network"] == network
+    }
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Processor, threads and device, in words."""
+    processor = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        names = [s for s in information.read_text().splitlines() if s.startswith("model name")]
+        processor = names[0].partition(":")[2].strip() if names else processor
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"processor": processor, "threads": torch.get_num_threads(), "device": where}
