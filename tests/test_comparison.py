@@ -4,7 +4,7 @@ from PIL import Image
 from pytorch_grad_cam import GradCAM
 
 from learnable_cam_plugin import LearnableCAM
-from learnable_cam_plugin.comparison import compare, explain, markdown_table, picture
+from learnable_cam_plugin.comparison import class_maps, compare_methods, markdown_table, picture
 from learnable_cam_plugin.metrics import average_drop, masked_confidence
 
 from .conftest import UNIT
@@ -16,11 +16,11 @@ def test_rows_hold_the_papers_columns_and_agree_with_the_metrics(tiny, images):
         "Grad-CAM": GradCAM(tiny, [tiny[4]]),
         "LearnableCAM": LearnableCAM(tiny, [tiny[4]]),
     }
-    rows = compare(tiny, methods, [images[:3], images[3:]], UNIT, progress=False)
+    rows = compare_methods(tiny, methods, [images[:3], images[3:]], UNIT, progress=False)
     assert [row["method"] for row in rows] == list(methods)
     with torch.no_grad():
         p, classes = tiny(images).softmax(1).max(1)
-    maps = explain(methods["LearnableCAM"], images, classes)
+    maps = class_maps(methods["LearnableCAM"], images, classes)
     masked = masked_confidence(tiny, images, maps, classes, UNIT)
     assert rows[1]["AD 50%"] == pytest.approx(average_drop(p, masked[0.5]), abs=1e-3)
     assert {"AD 100%", "IC 15%", "ms", "images"} <= rows[1].keys()
@@ -32,14 +32,16 @@ def test_regions_add_the_location(tiny, images):
     regions = torch.zeros(4, 20, 24, dtype=torch.bool)
     regions[:, :, :12] = True
     batch = (images, torch.tensor([0, 1, 2, 3]), regions)
-    (row,) = compare(tiny, {"a": LearnableCAM(tiny, [tiny[4]])}, [batch], UNIT, progress=False)
+    (row,) = compare_methods(
+        tiny, {"a": LearnableCAM(tiny, [tiny[4]])}, [batch], UNIT, progress=False
+    )
     assert 0 <= row["energy inside"] <= 100
     assert 0 <= row["pointing game"] <= 100
 
 
 def test_no_image_is_an_error(tiny):
     with pytest.raises(ValueError, match="no image"):
-        compare(tiny, {}, [], UNIT, progress=False)
+        compare_methods(tiny, {}, [], UNIT, progress=False)
 
 
 def test_the_picture_is_an_image_of_all_methods(tmp_path, images):

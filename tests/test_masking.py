@@ -1,10 +1,9 @@
 import pytest
 import torch
-from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
 from learnable_cam_plugin import Normalization
-from learnable_cam_plugin.masking import FILLINGS, background, classify_masked_features, mask_image
+from learnable_cam_plugin.masking import FILLINGS, background, mask_image
 from learnable_cam_plugin.saliency import resize
 
 from .conftest import UNIT
@@ -76,20 +75,6 @@ def test_volumes_are_masked_too():
     x = torch.rand(2, 1, 4, 6, 8)
     masked = mask_image(x, torch.full((2, 2, 3, 4), 0.5), UNIT)
     assert torch.allclose(masked, x / 2)
-
-
-def test_masked_features_run_through_the_rest_of_the_network(tiny, images):
-    tiny.eval()
-    mask = torch.rand(4, 10, 12)
-    maps = tiny[:5](images)
-    expected = tiny[5:](maps * mask[:, None])
-    assert torch.allclose(classify_masked_features(tiny, tiny[4], images, mask), expected)
-
-
-def test_masking_tokens_is_refused_with_the_way_out(images):
-    net = nn.Sequential(nn.Flatten(2), nn.Flatten(1), nn.LazyLinear(3))
-    with pytest.raises(ValueError, match="use recipe='l-cam-img'"):
-        classify_masked_features(net, net[0], images, torch.rand(4, 10, 12))
 
 
 def test_wrong_normalisations_are_refused(images):

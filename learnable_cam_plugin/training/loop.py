@@ -49,7 +49,7 @@ class Plan:
         """What must be the same for a resumed training to end as an uninterrupted one."""
         recipe, about = self.recipe, Origin.of(classifier.model)
         rates = [
-            [recipe.rate(done, length) for done in range(self.epochs)]
+            [recipe.rate(quarter / 4, length) for quarter in range(4 * self.epochs)]
             for length in (self.epochs, self.epochs + 1)
         ]
         return {

@@ -100,13 +100,11 @@ class LearnableCAMTrainer:
         starts = list(self.recipe.starts)
         start = starts[0] if start is None else start
         given = None if isinstance(start, str) else start
-        if isinstance(start, str) and start not in starts:
+        if start not in starts if isinstance(start, str) else not hasattr(start, "attach"):
             raise ValueError(
-                f"the recipe {self.recipe.name!r} has no {start} start: pass start= one of "
-                f"{starts}, or an attention, or take another recipe"
+                f"the recipe {self.recipe.name!r} has no {start} start: start must be one of "
+                f"{starts} or an attention; or take another recipe"
             )
-        if given is not None and not hasattr(given, "attach"):
-            raise ValueError(f"start must be one of {starts} or an attention, got {start!r}")
         if labels not in ("predicted", "dataset"):
             raise ValueError(f"labels must be 'predicted' or 'dataset', got {labels!r}")
         if epochs < 1:
