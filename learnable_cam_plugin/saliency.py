@@ -10,11 +10,15 @@ from torch.nn import functional as F
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize maps (N, h, w) or (N, d, h, w) to `size`, (tri)linearly, align_corners=False."""
-    if tuple(maps.shape[1:]) == tuple(size):
+    """Maps (N, h, w) or (N, C, h, w) resized to `size` (H, W), bilinearly, align_corners=False;
+    (N, d, h, w) or (N, C, d, h, w) to (D, H, W), trilinearly."""
+    size, single = tuple(size), maps.ndim == len(size) + 1
+    if tuple(maps.shape[-len(size) :]) == size:
         return maps
-    mode = "bilinear" if maps.ndim == 3 else "trilinear"
-    return F.interpolate(maps[:, None], size=tuple(size), mode=mode, align_corners=False)[:, 0]
+    mode = "bilinear" if len(size) == 2 else "trilinear"
+    given = maps[:, None] if single else maps
+    resized = F.interpolate(given, size=size, mode=mode, align_corners=False)
+    return resized[:, 0] if single else resized
 
 
 def min_max(maps: Tensor) -> Tensor:

@@ -1,12 +1,4 @@
-"""Attention mechanisms: feature maps -> raw class activation maps; and where they start.
-
-| module | what |
-| --- | --- |
-| `base` | what every mechanism has; its file, and the one way to load it |
-| `origin` | what a mechanism was made for |
-| `lcam`, `conditioned` | a row of weights a class (L-CAM); one mechanism for all classes |
-| `starts` | random weights, or the classifier's own head |
-"""
+"""Attention mechanisms: feature maps -> raw class activation maps; and where they start."""
 
 from .base import AttentionMechanism, load_attention, mechanisms
 from .conditioned import ConditionedAttention, MapSettings

@@ -91,22 +91,12 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         return {name: model.get_submodule(name) for name in self.channels}
 
     def attach(self, model: nn.Module, layers: Sequence[str]) -> None:
-        """Make ready to explain `model` at `layers`, after checking that it was made for them.
-
-        Sets the mechanism to eval mode.
-
-        Raises:
-            CheckpointError: see `check_model`.
-        """
+        """Make ready, in eval mode, to explain `model` at `layers`; see `check_model`."""
         self.check_model(model, layers)
         self.eval()
 
     def check_model(self, model: nn.Module, layers: Sequence[str]) -> None:
-        """Refuse a model or layers that this attention was not made for.
-
-        Raises:
-            CheckpointError: naming both sides.
-        """
+        """Raise CheckpointError for a model or layers that this was not made for, naming both."""
         missing = [name for name in layers if name not in self.channels]
         if missing:
             raise CheckpointError(
@@ -135,8 +125,7 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
 
         Raises:
             FileNotFoundError: no such file.
-            CheckpointError: a damaged, altered or foreign file, or one of a mechanism that is not
-                defined here.
+            CheckpointError: a damaged, altered or foreign file, or of a mechanism not defined here.
         """
         tensors, record = checkpoint.load(path)
         name = record.get("mechanism")
@@ -163,12 +152,9 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
 
     @classmethod
     def _from_pretrained(cls: type[Kind], *, model_id: str, **download: Any) -> Kind:
-        """The mixin's hook: a local folder, else a hub repository."""
-        if Path(model_id).is_dir():
-            return cls.load(Path(model_id) / WEIGHTS_FILE)
         options = ("revision", "cache_dir", "force_download", "local_files_only", "token")
         known = {key: download[key] for key in options if key in download}
-        return cls.load(hf_hub_download(model_id, WEIGHTS_FILE, **known))
+        return cls.load(_file_of(model_id, **known))
 
 
 def mechanisms(base: type[Kind]) -> dict[str, type[Kind]]:
@@ -198,13 +184,17 @@ def load_attention(source: AttentionMechanism | str | os.PathLike[str]) -> Atten
             "attention must be an attention module, a path or a hub id, got "
             f"{type(source).__name__}"
         )
+    return AttentionMechanism.load(_file_of(source))
+
+
+def _file_of(source: str | os.PathLike[str], **download: Any) -> Path:
     path = Path(source)
     if path.is_file():
-        return AttentionMechanism.load(path)
+        return path
     if path.is_dir():
-        return AttentionMechanism.load(path / WEIGHTS_FILE)
+        return path / WEIGHTS_FILE
     try:
-        return AttentionMechanism.load(hf_hub_download(str(source), WEIGHTS_FILE))
+        return Path(hf_hub_download(str(source), WEIGHTS_FILE, **download))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise FileNotFoundError(
             f"no attention at '{source}': it is no file, no folder, and not to be had as a hub "

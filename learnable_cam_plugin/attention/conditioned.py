@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..saliency import resize
 from .base import AttentionMechanism
 
 
@@ -138,11 +139,7 @@ class ConditionedAttention(AttentionMechanism):
         self.offsets = torch.zeros_like(self.offsets) if offsets is None else offsets.detach()
 
     def attach(self, model: nn.Module, layers: Sequence[str]) -> None:
-        """Check the model and read its head.
-
-        Raises:
-            CheckpointError: see `check_model`.
-        """
+        """Check the model, as every mechanism does, and read its head."""
         super().attach(model, layers)
         if self.head is not None:
             linear = model.get_submodule(self.head)
@@ -172,7 +169,7 @@ class ConditionedAttention(AttentionMechanism):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(N, width, H, W) before the last convolution, what is added after it (N, H, W), and the
         probability (N, 1) of the classes."""
-        maps = self._maps(features)
+        maps, known = self._maps(features), self.constants
         last = maps[-1]
         vectors, classes = self.vectors.to(last), classes.to(last.device)
         probabilities = F.linear(last.mean((2, 3)), vectors, self.offsets.to(last)).softmax(1)
@@ -184,30 +181,24 @@ class ConditionedAttention(AttentionMechanism):
         of_class, contrast = evidence.unbind(1)
         relative = _standard(evidence)
         # absolute values too: relative ones cannot tell a class that fills the image
-        known = self.constants
         absolute = torch.stack(
-            [of_class - known.evidence_offset, contrast * strength[:, :, None]], 1
+            [of_class - known.evidence_offset, contrast * strength[..., None]], 1
         )
         absolute = absolute / known.evidence_scale
         parts = [conv(_unit(part)) for conv, part in zip(self.layers, maps, strict=True)]
         parts[-1] = parts[-1] + self.products(_unit(last * unit[:, :, None, None]))
         parts[-1] = parts[-1] + self.evidence(torch.cat([relative, absolute], 1))
         size = max((part.shape[2:] for part in maps), key=lambda s: s[0] * s[1])
-        total = torch.stack([_to_grid(part, size) for part in parts]).sum(0)
+        total = torch.stack([resize(part, size) for part in parts]).sum(0)
         hidden = F.relu(self.mix(F.relu(total)))
-        start = _to_grid(relative[:, 1:], size)[:, 0]
+        start = resize(relative[:, 1], size)
         return hidden, start, probabilities.gather(1, classes[:, None])
 
     def _trust(self) -> float:
         return 1.0 if self.training else self.constants.trust
 
     def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
-        """One map (N, H, W) in (0, 1), at the finest layer's grid.
-
-        Args:
-            features: layer name -> (N, C, h, w), of all layers.
-            classes: (N,), integers in [0, K).
-        """
+        """One map (N, H, W) in (0, 1), at the finest layer's grid, from the maps of all layers."""
         hidden, start, probability = self._hidden(features, classes)
         order = _standard((self._trust() * self.out(hidden)[:, 0] + start)[:, None])[:, 0]
         pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
@@ -224,9 +215,3 @@ class ConditionedAttention(AttentionMechanism):
         hidden, _, _ = self._hidden(features, classes)
         weight = self._trust() * self.out.weight.transpose(0, 1)
         return [F.conv2d(hidden, weight, padding=1, groups=self.width)]
-
-
-def _to_grid(maps: Tensor, size: Sequence[int]) -> Tensor:
-    if tuple(maps.shape[2:]) == tuple(size):
-        return maps
-    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import CheckpointError
+
+_PACKAGES = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum")
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,7 @@ class Origin:
         )
 
     def check(self, model: nn.Module, num_classes: int) -> None:
-        """Refuse a model of another class, of other shapes or with other weights.
-
-        Raises:
-            CheckpointError: naming both sides.
-        """
+        """Raise CheckpointError for a model of another class, other shapes or other weights."""
         here = Origin.of(model)
         if here.architecture != self.architecture:
             raise CheckpointError(
@@ -82,11 +81,8 @@ class Origin:
 
 
 def _versions() -> dict[str, str]:
-    def one(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return "not installed as a package"
-
-    packages = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum")
-    return {package: one(package) for package in packages}
+    found = dict.fromkeys(_PACKAGES, "not installed as a package")
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

@@ -39,15 +39,11 @@ def head_start(
             "attention=calibrate(model, target_layers, images) with a few preprocessed images, "
             "or a trained attention."
         )
-    found = {name: head for name, head in heads.items() if head is not None}
-    first = next(iter(found.values()))
-    attention = LCAMAttention(
-        {name: features[name].shape[1] for name in heads}, first.out_features
-    ).to(first.weight.device)
+    found = [head for head in heads.values() if head is not None]
+    channels = {name: features[name].shape[1] for name in heads}
+    attention = LCAMAttention(channels, found[0].out_features).to(found[0].weight.device)
     with torch.no_grad():
-        for weight, bias, head in zip(
-            attention.weights, attention.biases, found.values(), strict=True
-        ):
+        for weight, bias, head in zip(attention.weights, attention.biases, found, strict=True):
             weight.copy_(head.weight)
             bias.copy_(head.bias if head.bias is not None else torch.zeros_like(bias))
     attention.origin = Origin.of(model, recipe={"name": "classic-cam", "start": "head"})
@@ -62,17 +58,11 @@ def random_attention(
 ) -> LCAMAttention:
     """The paper's start: a 1x1 convolution with random weights (seeded by torch.manual_seed).
 
-    Args:
-        model: the classifier.
-        target_layers: its layers, as modules or names.
-        images: any batch that the model takes; one forward pass shows C and K.
-        reshape_transform: as in pytorch-grad-cam, for layers of tokens.
+    Args: as of `calibrate`; any images that the model takes do, one pass shows C and K.
     """
     classifier = FrozenClassifier.of(model, target_layers, reshape_transform=reshape_transform)
     outputs, features = classifier.read(images)
-    attention = LCAMAttention(
-        {name: maps.shape[1] for name, maps in features.items()}, class_scores(outputs).shape[1]
-    )
+    attention = LCAMAttention(_channels(features), class_scores(outputs).shape[1])
     attention.origin = Origin.of(model, recipe={"name": "random", "start": "random"})
     return attention.to(images.device)
 
@@ -89,15 +79,11 @@ def condition(
 ) -> ConditionedAttention:
     """The start of an attention that all classes share, conditioned on the classifier's head.
 
-    Args:
-        model: the classifier.
-        target_layers: its layers, as modules or names, the one that the head reads last; with an
-            earlier one of a finer grid the maps are as fine.
-        images: (N, C, H, W), preprocessed; a few.
-        reshape_transform: as in pytorch-grad-cam, for layers of tokens.
+    Args, beside those of `calibrate`, which it calls where the head has to be:
+        target_layers: the one that the head reads last; with an earlier one of a finer grid the
+            maps are as fine.
         width: channels of the mechanism.
         seed: of its weights.
-        progress: show a bar where the head has to be calibrated.
         constants: of the mechanism, see `MapSettings`.
 
     Returns:
@@ -112,7 +98,7 @@ def condition(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         attention = ConditionedAttention(
-            {name: maps.shape[1] for name, maps in features.items()},
+            _channels(features),
             scores.shape[1],
             width,
             head=None if linear is None else names[id(linear)],
@@ -158,13 +144,11 @@ def calibrate(
         heads = {name: probe.head(scores, maps) for name, maps in features.items()}
         if all(head is not None for head in heads.values()):
             return head_start(heads, features, model)
-        attention = LCAMAttention(
-            {name: maps.shape[1] for name, maps in features.items()}, scores.shape[1]
-        ).to(images.device)
-        for (name, layer), weight, bias in zip(
-            classifier.layers.items(), attention.weights, attention.biases, strict=True
+        attention = LCAMAttention(_channels(features), scores.shape[1]).to(images.device)
+        for name, weight, bias in zip(
+            classifier.layers, attention.weights, attention.biases, strict=True
         ):
-            gradient = _mean_gradient(model, name, layer, images, reshape_transform, progress)
+            gradient = _mean_gradient(classifier, name, images, progress)
             with torch.no_grad():
                 weight.copy_(gradient)
                 mean = features[name].flatten(2).mean((0, 2)).to(weight)
@@ -173,15 +157,14 @@ def calibrate(
     return attention
 
 
+def _channels(features: Mapping[str, Tensor]) -> dict[str, int]:
+    return {name: maps.shape[1] for name, maps in features.items()}
+
+
 def _mean_gradient(
-    model: nn.Module,
-    name: str,
-    layer: nn.Module,
-    images: Tensor,
-    reshape_transform: ReshapeTransform | None,
-    progress: bool,
+    classifier: FrozenClassifier, name: str, images: Tensor, progress: bool
 ) -> Tensor:
-    """(K, C): d score_k / d A, summed over positions, averaged over images."""
+    """(K, C): d score_k / d A of the layer, summed over positions, averaged over images."""
     leaf: list[Tensor] = []
 
     def as_leaf(output: Tensor) -> Tensor:
@@ -189,11 +172,10 @@ def _mean_gradient(
         return leaf[-1].clone()  # what follows may work in place; a leaf must not change
 
     with torch.enable_grad():
-        scores = class_scores(forward_from_layer(model, layer, as_leaf, images))
-        rows = []
+        run = forward_from_layer(classifier.model, classifier.layers[name], as_leaf, images)
+        scores, rows = class_scores(run), []
         for k in trange(scores.shape[1], desc=f"calibrating {name}", disable=not progress):
             (gradient,) = torch.autograd.grad(scores[:, k].sum(), leaf[-1], retain_graph=True)
-            rows.append(
-                as_feature_maps(name, gradient, reshape_transform).flatten(2).sum(2).mean(0)
-            )
+            maps = as_feature_maps(name, gradient, classifier.reshape_transform)
+            rows.append(maps.flatten(2).sum(2).mean(0))
     return torch.stack(rows)

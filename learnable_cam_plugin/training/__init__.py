@@ -1,13 +1,4 @@
-"""Training an attention mechanism beside a frozen classifier.
-
-| module | what |
-| --- | --- |
-| `trainer` | what a user sets |
-| `loop` | a training under way |
-| `batches`, `state`, `history` | what goes in, what survives, what is left to look at |
-| `recipes` | ways to train: a protocol, and a file each |
-| `objectives` | what is minimised, as pure functions |
-"""
+"""Training an attention mechanism beside a frozen classifier."""
 
 from .objectives.lcam import LossWeights
 from .recipes import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sized
@@ -52,7 +53,7 @@ class Plan:
             [recipe.rate(quarter / 4, length) for quarter in range(4 * self.epochs)]
             for length in (self.epochs, self.epochs + 1)
         ]
-        return {
+        settings = {
             "name": recipe.name,
             **recipe.record(),
             "max_norm": recipe.max_norm,
@@ -65,6 +66,13 @@ class Plan:
             **({"epochs": self.epochs} if rates[0] != rates[1] else {}),
             "classifier": [about.architecture, about.shapes, about.weights],
         }
+        try:  # as they come back from a file, so that they can be compared
+            return json.loads(json.dumps(settings))
+        except TypeError as error:
+            raise TypeError(
+                f"what record() of {recipe.name!r} gives cannot be saved, JSON values are needed: "
+                f"{error}"
+            ) from error
 
 
 class TrainingRun:
@@ -84,10 +92,13 @@ class TrainingRun:
         classifier.pixels.check(first)
         self.input_size = tuple(first.shape[1:])
         self.plain = self._start(first).train()
+        mechanism = {"name": type(self.plain).__name__, **self.plain.settings()}
+        self.settings = {**plan.settings(classifier), "attention": mechanism}
         self.step = plan.recipe.step(classifier, first)
         self.optimizer = plan.recipe.make_optimizer(self.plain)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.attention, self.prepared = accelerator.prepare(self.plain, self.optimizer)
+        self.steps = len(loader) if isinstance(loader, Sized) else None
 
     def _start(self, images: Tensor) -> AttentionMechanism:
         plan = self.plan
@@ -97,64 +108,49 @@ class TrainingRun:
         attention.attach(self.classifier.model, list(self.classifier.layers))
         return attention.to(images.device)
 
-    def settings(self) -> dict[str, Any]:
-        """The plan's, and what the attention is."""
-        mechanism = {"name": type(self.plain).__name__, **self.plain.settings()}
-        return {**self.plan.settings(self.classifier), "attention": mechanism}
-
     def resume(self, path: Path) -> None:
-        """Go on from a state on disk.
-
-        Raises:
-            CheckpointError: it belongs to other settings, or is damaged.
-        """
-        self.state.load(path, self.plain, self.optimizer, self.settings())
+        """Go on from a state on disk; CheckpointError if it has other settings or is damaged."""
+        self.state.load(path, self.plain, self.optimizer, self.settings)
 
     def train(self, val_loader: Iterable[Any] | None, state_path: Path | None) -> None:
         """All epochs that are left."""
         state, plan = self.state, self.plan
         if val_loader is not None and not state.history:
             self._end_epoch(0, val_loader, time.perf_counter())
-        steps = len(self.loader) if isinstance(self.loader, Sized) else None
         bar = tqdm(
-            total=steps and steps * plan.epochs,
-            initial=(steps or 0) * state.epoch + state.step,
+            total=self.steps and self.steps * plan.epochs,
+            initial=(self.steps or 0) * state.epoch + state.step,
             desc=f"training {plan.recipe.name}",
             disable=not (plan.progress and self.accelerator.is_main_process),
         )
         with bar:
-            while state.epoch < plan.epochs and not self._stale():
+            while state.epoch < plan.epochs and (
+                plan.patience is None or state.stale < plan.patience
+            ):
                 self._epoch(bar, state_path)
                 self._end_epoch(state.epoch + 1, val_loader, self.began)
                 state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
                 self._save(state_path)
 
-    def _stale(self) -> bool:
-        patience = self.plan.patience
-        return patience is not None and self.state.stale >= patience
-
     def _epoch(self, bar: tqdm, state_path: Path | None) -> None:
         state = self.state
         self.began = time.perf_counter() - state.sums.get("seconds", 0.0)
         seed_epoch(self.loader, self.plan.seed, state.epoch + 1)
-        steps = len(self.loader) if isinstance(self.loader, Sized) else None
         for step, batch in enumerate(batches_of(self.loader, self.accelerator)):
             if step < state.step:  # seen before the interruption: replayed for the random stream
                 continue
-            self._set_rate(state.epoch + (step / steps if steps else 0.0))
+            self._set_rate(state.epoch + (step / self.steps if self.steps else 0.0))
             images, labels = images_of(batch, self.accelerator.device), None
             if self.plan.labels == "dataset":
                 labels = labels_of(batch, images.device, self.plain.num_classes)
             terms = self._update(images, labels)
             state.step = step + 1
-            for name in terms:
-                state.sums[name] = state.sums.get(name, 0.0) + terms[name] * len(images)
-            state.sums["images"] = state.sums.get("images", 0.0) + len(images)
+            for name, value in {**terms, "images": 1.0}.items():
+                state.sums[name] = state.sums.get(name, 0.0) + value * len(images)
             state.sums["seconds"] = time.perf_counter() - self.began
             bar.update()
             bar.set_postfix({"epoch": state.epoch + 1, **{k: f"{v:.3f}" for k, v in terms.items()}})
-            every = self.plan.checkpoint_every
-            if every and state.step % every == 0:
+            if self.plan.checkpoint_every and state.step % self.plan.checkpoint_every == 0:
                 self._save(state_path)
         if state.step == 0:
             raise ValueError(
@@ -236,7 +232,7 @@ class TrainingRun:
 
     def _save(self, path: Path | None) -> None:
         if path and self.accelerator.is_main_process:
-            self.state.save(path, self.plain, self.optimizer, self.settings())
+            self.state.save(path, self.plain, self.optimizer, self.settings)
 
     def result(self) -> AttentionMechanism:
         """The best epoch's attention where patience chose one, else the last."""
@@ -245,7 +241,7 @@ class TrainingRun:
             attention.load_state_dict(self.state.best)
         attention.origin = Origin.of(
             self.classifier.model,
-            recipe={**self.plan.settings(self.classifier), "epochs": self.state.epoch},
+            recipe={**self.settings, "epochs": self.state.epoch},
             normalization=dataclasses.asdict(self.classifier.pixels),
             input_size=self.input_size,
         )

@@ -59,17 +59,9 @@ class TrainingState:
             for name, value in slots.items():
                 if value is not None:
                     tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
-        record = {
-            "training": {
-                "epoch": self.epoch,
-                "step": self.step,
-                "sums": self.sums,
-                "history": self.history,
-                "best_value": self.best_value if self.best else None,
-                "stale": self.stale,
-            },
-            "settings": dict(settings),
-        }
+        values = {name: value for name, value in vars(self).items() if name != "best"}
+        values["best_value"] = self.best_value if self.best else None
+        record = {"training": values, "settings": dict(settings)}
         checkpoint.save(path, tensors, record)
 
     def load(
@@ -79,15 +71,12 @@ class TrainingState:
         optimizer: torch.optim.Optimizer,
         settings: Mapping[str, Any],
     ) -> None:
-        """Read what `save` wrote into this state, the attention and the optimiser.
-
-        Raises:
-            CheckpointError: the state was made with other settings, or is damaged.
-        """
+        """Read what `save` wrote into this state, the attention and the optimiser; CheckpointError
+        if it was made with other settings, or is damaged."""
         tensors, record = checkpoint.load(path)
         if "training" not in record:
             raise CheckpointError(f"{path} holds no training state")
-        then, now = record["settings"], _as_json(settings)
+        then, now = record["settings"], settings
         differing = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
         if differing:
             sides = "; ".join(f"{k}: {then.get(k)!r} then, {now.get(k)!r} now" for k in differing)
@@ -107,12 +96,3 @@ class TrainingState:
         vars(self).update(values)
         self.best = groups["best"]
         self.best_value = math.inf if best_value is None else best_value
-
-
-def _as_json(value: Any) -> Any:
-    """What a value looks like after a round trip through JSON."""
-    if isinstance(value, Mapping):
-        return {key: _as_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_as_json(item) for item in value]
-    return value

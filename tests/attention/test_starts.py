@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnable_cam_plugin import LearnableCAM, calibrate, random_attention
+from learnable_cam_plugin import FrozenClassifier, LearnableCAM, calibrate, random_attention
 from learnable_cam_plugin.attention.starts import _mean_gradient
 
 
@@ -29,7 +29,8 @@ def test_a_pooled_linear_head_is_taken_exactly(tiny, images):
 def test_the_calibrated_gradient_of_a_pooled_linear_head_is_its_weight(tiny, images):
     """The general way and the exact one meet where both apply."""
     tiny.eval()
-    gradient = _mean_gradient(tiny, "4", tiny[4], images, None, progress=False)
+    classifier = FrozenClassifier.of(tiny, ["4"])
+    gradient = _mean_gradient(classifier, "4", images, progress=False)
     assert torch.allclose(gradient, tiny[8].weight, atol=1e-6)
 
 

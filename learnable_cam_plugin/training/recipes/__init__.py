@@ -1,11 +1,4 @@
-"""Named ways to train: this package's own, and the paper's.
-
-| module | what |
-| --- | --- |
-| `base` | the protocol that the trainer knows; recipes by name |
-| `every_threshold` | through the masks that are shown and scored |
-| `lcam` | L-CAM-Img and L-CAM-Fm |
-"""
+"""Named ways to train: this package's own, and the paper's."""
 
 from .base import RECIPES, Step, TrainingRecipe, find_recipe, register_recipe
 from .every_threshold import EveryThreshold

@@ -17,43 +17,38 @@ Step = Callable[[AttentionMechanism, Tensor, Tensor | None, int], dict[str, Tens
 
 class TrainingRecipe(Protocol):
     """A way to train an attention mechanism. Anything with these members is one; it sees the
-    classifier and the attention, never the trainer.
-
-    Attributes:
-        name: recorded in the attention's file.
-        terms: names of what a step returns, "loss" first; the history and its plot show them.
-        starts: what the trainer's `start` may name, the first unless it names one.
-        max_norm: to which the gradient is clipped; None leaves it as it is.
-    """
+    classifier and the attention, never the trainer."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Recorded in the attention's file."""
+        ...
+
     @property
-    def terms(self) -> Sequence[str]: ...
+    def terms(self) -> Sequence[str]:
+        """Names of what a step returns, "loss" first; the history and its plot show them."""
+        ...
+
     @property
-    def starts(self) -> Sequence[str]: ...
+    def starts(self) -> Sequence[str]:
+        """What the trainer's `start` may name, the first unless it names one."""
+        ...
+
     @property
-    def max_norm(self) -> float | None: ...
+    def max_norm(self) -> float | None:
+        """To which the gradient is clipped; None leaves it as it is."""
+        ...
 
     def start(
         self, classifier: FrozenClassifier, images: Tensor, kind: str, seed: int, progress: bool
     ) -> AttentionMechanism:
-        """The attention before its first step.
-
-        Args:
-            classifier: frozen, on its device.
-            images: the first batch, (N, C, H, W), normalised.
-            kind: one of `starts`.
-            seed: of what is drawn.
-            progress: whether a bar may be shown.
-        """
+        """The attention before its first step: of a kind in `starts`, for the first batch of images
+        (N, C, H, W), normalised; `progress` says whether a bar may be shown."""
         ...
 
     def step(self, classifier: FrozenClassifier, images: Tensor) -> Step:
-        """What computes the terms of a batch, each a scalar with a graph to the attention.
-
-        Called once a training, with its first batch, so that a step can find out what it needs.
-        """
+        """What computes the terms of a batch, scalars with a graph to the attention; made once a
+        training, with its first batch to try things out on."""
         ...
 
     def make_optimizer(self, attention: AttentionMechanism) -> torch.optim.Optimizer:

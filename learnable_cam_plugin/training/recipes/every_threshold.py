@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -24,6 +25,7 @@ from ..objectives.thresholds import (
     soft_top,
     sufficiency_loss,
 )
+from .base import Step
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,7 @@ class EveryThreshold:
         for name in ("kept", "lost"):
             low, high = getattr(self, name)
             if not 0 < low <= high < 1:
-                raise ValueError(
-                    f"{name} are two shares of the pixels, the lower one first, in (0, 1), got "
-                    f"{getattr(self, name)}"
-                )
+                raise ValueError(f"{name} are two rising shares in (0, 1), got {(low, high)}")
 
     def start(
         self, classifier: FrozenClassifier, images: Tensor, kind: str, seed: int, progress: bool
@@ -123,40 +122,18 @@ class EveryThreshold:
             **self.mechanism,
         )
 
-    def step(self, classifier: FrozenClassifier, images: Tensor) -> ThresholdStep:
-        return ThresholdStep(classifier, self)
-
-    def make_optimizer(self, attention: AttentionMechanism) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            attention.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-        )
-
-    def rate(self, done: float, epochs: int) -> float:
-        rise, low = self.warm_up * epochs, self.first_rate
-        if done < rise:
-            return low + (1 - low) * (1 - math.cos(math.pi * done / rise)) / 2
-        return (1 + math.cos(math.pi * min(1.0, (done - rise) / (epochs - rise)))) / 2
-
-    def record(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-
-class ThresholdStep:
-    """Masks as inference shows and scores them: whole, the highest pixels, all but the highest.
-
-    Args:
-        classifier: frozen.
-        recipe: the shares of the masks, and the weight of what is misplaced in a mosaic.
-    """
-
-    def __init__(self, classifier: FrozenClassifier, recipe: EveryThreshold) -> None:
-        self.classifier, self.recipe = classifier, recipe
-
-    def __call__(
-        self, attention: AttentionMechanism, images: Tensor, labels: Tensor | None, seed: int
-    ) -> dict[str, Tensor]:
+    def step(self, classifier: FrozenClassifier, images: Tensor) -> Step:
         """The loss and its terms; each is the mean over the images that it is about."""
-        classifier, recipe = self.classifier, self.recipe
+        return partial(self._terms, classifier)
+
+    def _terms(
+        self,
+        classifier: FrozenClassifier,
+        attention: AttentionMechanism,
+        images: Tensor,
+        labels: Tensor | None,
+        seed: int,
+    ) -> dict[str, Tensor]:
         features, scores = classifier.clean_pass(images)
         classes = scores.argmax(1) if labels is None else labels
         # its own, so that a training resumed in mid-epoch draws what an uninterrupted one does
@@ -173,27 +150,27 @@ class ThresholdStep:
         raw_maps = attention(features, classes)
         maps = combine([resize(min_max(raw.float()), size) for raw in raw_maps])
         draw = torch.rand(len(maps), generator=generator).to(maps.device)
-        removed = draw > 1 - recipe.removed
+        removed = draw > 1 - self.removed
         kept, lost = (
             draw_fractions(len(maps), between, generator).to(maps.device)
-            for between in (recipe.kept, recipe.lost)
+            for between in (self.kept, self.lost)
         )
-        top = soft_top(maps, torch.where(removed, lost, kept), recipe.threshold_width)
-        mask = torch.where((draw < recipe.whole)[:, None, None], maps, maps * top)
+        top = soft_top(maps, torch.where(removed, lost, kept), self.threshold_width)
+        mask = torch.where((draw < self.whole)[:, None, None], maps, maps * top)
         mask = torch.where(removed[:, None, None], 1 - top, mask)
-        behind = fill_at_random(images, classifier.pixels, recipe.black, generator)
+        behind = fill_at_random(images, classifier.pixels, self.black, generator)
         masked = class_scores(classifier.model(torch.lerp(behind, images, mask[:, None]))).float()
         clean, after = log_odds(scores.float(), classes), log_odds(masked, classes)
-        necessity = necessity_loss(after, recipe.necessity_offset)
+        necessity = necessity_loss(after, self.necessity_offset)
         each = torch.where(removed, necessity, sufficiency_loss(clean, after))
         wrong = maps.new_zeros(())
         if len(tiles):
             every = cell_regions(torch.arange(4), size).to(maps.device)
             inside = (present[:, :, None, None] & every).any(1)
-            wrong = misplacement_loss(maps[alone:], inside, recipe.smallest).mean()
+            wrong = misplacement_loss(maps[alone:], inside, self.smallest).mean()
         share = len(tiles) / len(images)
         return {
-            "loss": each.mean() + recipe.misplaced * share * wrong + recipe.area * maps.mean(),
+            "loss": each.mean() + self.misplaced * share * wrong + self.area * maps.mean(),
             "sufficiency": _mean(each[~removed]),
             "necessity": _mean(each[removed]),
             "misplaced": wrong,
@@ -205,7 +182,7 @@ class ThresholdStep:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mosaics of the batch's images, the class to explain in each, and the cells (N, 4), bool,
         whose images show that class, to the classifier's eye: the explained one and maybe more."""
-        count = round(self.recipe.mosaics * len(images))
+        count = round(self.mosaics * len(images))
         if count == 0 or len(classes.unique()) < 4:
             return images[:0], classes[:0], classes[:0, None].expand(-1, 4).bool()
         seed = int(torch.randint(2**31, (), generator=generator))
@@ -213,7 +190,20 @@ class ThresholdStep:
         cells = torch.randint(4, (count, 1), generator=generator).to(images.device)
         explained = classes[members.gather(1, cells)[:, 0]]
         p = scores.softmax(1)[members].gather(2, explained[:, None, None].expand(-1, 4, 1))
-        return tiles, explained, (p[:, :, 0] > self.recipe.present).scatter(1, cells, True)
+        return tiles, explained, (p[:, :, 0] > self.present).scatter(1, cells, True)
+
+    def make_optimizer(self, attention: AttentionMechanism) -> torch.optim.Optimizer:
+        settings = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
+        return torch.optim.AdamW(attention.parameters(), **settings)
+
+    def rate(self, done: float, epochs: int) -> float:
+        rise, low = self.warm_up * epochs, self.first_rate
+        if done < rise:
+            return low + (1 - low) * (1 - math.cos(math.pi * done / rise)) / 2
+        return (1 + math.cos(math.pi * min(1.0, (done - rise) / (epochs - rise)))) / 2
+
+    def record(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
 
 
 def _mean(values: Tensor) -> Tensor:

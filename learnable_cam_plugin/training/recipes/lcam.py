@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,9 @@ from ...attention import AttentionMechanism, LCAMAttention, calibrate, random_at
 from ...classifier import FrozenClassifier, Replay, class_scores, classify_masked_features
 from ...masking import mask_image
 from ..objectives.lcam import LossWeights, lcam_loss
+from .base import Step
+
+_MASKS, _READINGS, _OPTIMIZERS = ("image", "features"), ("own", "batch"), ("adam", "sgd")
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,10 @@ class LCAMRecipe:
     max_norm: float | None = None
 
     def __post_init__(self) -> None:
-        for attribute, options in (
-            ("mask", ("image", "features")),
-            ("regularize", ("own", "batch")),
-            ("optimizer", ("adam", "sgd")),
-        ):
-            if getattr(self, attribute) not in options:
-                raise ValueError(
-                    f"{attribute} must be one of {options}, got {getattr(self, attribute)!r}"
-                )
+        options = {"mask": _MASKS, "regularize": _READINGS, "optimizer": _OPTIMIZERS}
+        for name, known in options.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
 
@@ -76,8 +75,41 @@ class LCAMRecipe:
             return random_attention(*where)
         return calibrate(*where, progress)
 
-    def step(self, classifier: FrozenClassifier, images: Tensor) -> SigmoidStep:
-        return SigmoidStep(classifier, self, images)
+    def step(self, classifier: FrozenClassifier, images: Tensor) -> Step:
+        """The mean over the layers of `lcam_loss`, on masked images or feature maps."""
+        replays = _replays(classifier, images) if self.mask == "features" else {}
+        return partial(self._terms, classifier, replays)
+
+    def _terms(
+        self,
+        classifier: FrozenClassifier,
+        replays: Mapping[str, Replay],
+        attention: AttentionMechanism,
+        images: Tensor,
+        labels: Tensor | None,
+        _seed: int,
+    ) -> dict[str, Tensor]:
+        with ExitStack() as stack:
+            for replay in replays.values():
+                stack.enter_context(replay.recording())
+            features, scores = classifier.clean_pass(images)
+        classes = scores.argmax(1) if labels is None else labels
+        own = regularized = attention(features, classes)
+        if self.regularize == "batch":
+            everyone = classes.expand(len(classes), -1)
+            regularized = [m.flatten(0, 1) for m in attention(features, everyone)]
+        losses = []
+        # a mechanism that fuses its layers has one map, which belongs to the image
+        for name, raw, maps in zip(classifier.layers, own, regularized, strict=False):
+            mask = raw.sigmoid()
+            if self.mask == "image":
+                logits = classifier.model(mask_image(images, mask, classifier.pixels))
+            else:
+                forward = replays.get(name, classifier.model)
+                logits = classify_masked_features(forward, classifier.layers[name], images, mask)
+            scores = class_scores(logits).float()
+            losses.append(lcam_loss(scores, classes, maps.sigmoid(), self.loss, len(images)))
+        return {name: torch.stack([loss[name] for loss in losses]).mean() for name in self.terms}
 
     def make_optimizer(self, attention: AttentionMechanism) -> torch.optim.Optimizer:
         if self.optimizer == "adam":
@@ -101,63 +133,13 @@ class LCAMRecipe:
         return dataclasses.asdict(self)
 
 
-class SigmoidStep:
-    """L-CAM: the sigmoid of the class's raw map masks the image, or the feature maps.
-
-    Args:
-        classifier: frozen.
-        recipe: what is masked, and the loss.
-        images: a batch, on which a shorter second pass is tried out for L-CAM-Fm.
-    """
-
-    def __init__(self, classifier: FrozenClassifier, recipe: LCAMRecipe, images: Tensor) -> None:
-        self.classifier, self.recipe = classifier, recipe
-        self.replays = self._replays(images) if recipe.mask == "features" else {}
-
-    def _replays(self, images: Tensor) -> dict[str, Replay]:
-        """The layers after which the network can be replayed, tried on a batch."""
-        found, model = {}, self.classifier.model
-        for name in self.classifier.layers:
-            replay = Replay(model, name)
-            with torch.no_grad(), replay.recording():
-                outputs = model(images)
-            if replay.reproduces(images, class_scores(outputs)):
-                found[name] = replay
-        return found
-
-    def __call__(
-        self, attention: AttentionMechanism, images: Tensor, labels: Tensor | None, _seed: int
-    ) -> dict[str, Tensor]:
-        """The mean over the layers of the loss terms (`lcam_loss`)."""
-        classifier = self.classifier
-        with ExitStack() as stack:
-            for replay in self.replays.values():
-                stack.enter_context(replay.recording())
-            features, scores = classifier.clean_pass(images)
-        classes = scores.argmax(1) if labels is None else labels
-        own = attention(features, classes)
-        regularized = own
-        if self.recipe.regularize == "batch":
-            everyone = classes.expand(len(classes), -1)
-            regularized = [m.flatten(0, 1) for m in attention(features, everyone)]
-        losses = []
-        # a mechanism that fuses its layers has one map, which belongs to the image
-        for name, raw, maps in zip(classifier.layers, own, regularized, strict=False):
-            mask = raw.sigmoid()
-            if self.recipe.mask == "image":
-                logits = classifier.model(mask_image(images, mask, classifier.pixels))
-            else:
-                forward = self.replays.get(name, classifier.model)
-                logits = classify_masked_features(forward, classifier.layers[name], images, mask)
-            losses.append(
-                lcam_loss(
-                    class_scores(logits).float(),
-                    classes,
-                    maps.sigmoid(),
-                    self.recipe.loss,
-                    batch_size=len(images),
-                )
-            )
-        return {
-            name: torch.stack([loss[name] for loss in losses]).mean() for name in self.recipe.terms
-        }
+def _replays(classifier: FrozenClassifier, images: Tensor) -> dict[str, Replay]:
+    """The layers after which the network can be replayed, tried on a batch."""
+    found = {}
+    for name in classifier.layers:
+        replay = Replay(classifier.model, name)
+        with torch.no_grad(), replay.recording():
+            outputs = classifier.model(images)
+        if replay.reproduces(images, class_scores(outputs)):
+            found[name] = replay
+    return found

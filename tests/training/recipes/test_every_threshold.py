@@ -11,7 +11,6 @@ from learnable_cam_plugin import (
     RECIPES,
     ConditionedAttention,
     EveryThreshold,
-    FrozenClassifier,
     LCAMAttention,
     LearnableCAM,
     LearnableCAMTrainer,
@@ -110,9 +109,9 @@ def test_mosaics_explain_a_member_and_know_which_cells_show_its_class():
         scores = model(images)
     classes = scores.argmax(1)
     assert len(classes.unique()) >= 4
-    step = EveryThreshold(mosaics=0.5).step(FrozenClassifier.of(model, ["4"], UNIT), images)
+    recipe = EveryThreshold(mosaics=0.5)
     generator = torch.Generator().manual_seed(0)
-    tiles, explained, present = step._mosaics(images, scores, classes, generator)
+    tiles, explained, present = recipe._mosaics(images, scores, classes, generator)
     assert tiles.shape == (32, 3, 20, 24)
     assert present.shape == (32, 4)
     p = scores.softmax(1)
@@ -131,7 +130,7 @@ def test_mosaics_explain_a_member_and_know_which_cells_show_its_class():
         assert len(set(predicted)) == 4
         explained_in.add(predicted.index(int(y)))
     assert explained_in == {0, 1, 2, 3}
-    none = step._mosaics(images[:3], scores[:3], classes[:3], generator)
+    none = recipe._mosaics(images[:3], scores[:3], classes[:3], generator)
     assert [len(part) for part in none] == [0, 0, 0]
 
 
