@@ -11,9 +11,12 @@ from .preludes import PRELUDES
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.rglob("*.md") if "tools" not in p.parts)]
-# a prelude's name, or a block of Python
+# a prelude's name, a file that the reader is to write, or a block of Python
 _PARTS = re.compile(
-    r"^<!-- prelude: (?P<prelude>\S+) -->$|^```python\n(?P<code>.*?)^```$", re.M | re.S
+    r"^<!-- prelude: (?P<prelude>\S+) -->$"
+    r'|^```\w+ title="(?P<file>[^"]+)"\n(?P<content>.*?)^```$'
+    r"|^```python\n(?P<code>.*?)^```$",
+    re.M | re.S,
 )
 
 
@@ -28,7 +31,8 @@ def has_code(path: Path) -> bool:
 
 
 def run(path: Path) -> dict[str, Any]:
-    """Run a page's Python blocks in order, in one namespace; what a prelude gives joins it.
+    """Run a page's Python blocks in order, in one namespace; what a prelude gives joins it. A block with a
+    title is a file, and is written to the working folder.
 
     Raises: what a block raises; the traceback has the page's own lines.
     """
@@ -37,7 +41,10 @@ def run(path: Path) -> dict[str, Any]:
     for part in _PARTS.finditer(text):
         if part["prelude"]:
             namespace |= PRELUDES[part["prelude"]]()
+        elif part["file"]:
+            Path(part["file"]).write_text(part["content"])
         else:
             lines = text.count("\n", 0, part.start("code"))
-            exec(compile("\n" * lines + part["code"], str(path), "exec"), namespace)
+            code = compile("\n" * lines + part["code"], str(path), "exec", dont_inherit=True)
+            exec(code, namespace)
     return namespace
