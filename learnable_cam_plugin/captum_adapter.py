@@ -134,18 +134,8 @@ class LayerLearnableCam(LayerAttribution):
 
 
 def target_classes(target: Any, count: int, num_classes: int) -> Tensor:
-    """The class of each sample, (count,), that one of Captum's targets names.
-
-    Args:
-        target: an int, a tuple (class,) or a tensor with one for all; a list or tensor with one a
-            sample, a list of tuples (class,); None if there is a single class. A class below 0
-            counts from the last.
-        count: of samples.
-        num_classes: K.
-
-    Raises:
-        AssertionError: what Captum raises for a missing or malformed target, in its words.
-        IndexError: a class out of range.
+    """The class of each sample, (count,), that a target of Captum's names; one below 0 counts from
+    the last. Missing and malformed targets are refused in Captum's words.
 
     >>> target_classes([(1,), (-1,)], 2, 5)
     tensor([1, 4])
@@ -155,34 +145,27 @@ def target_classes(target: Any, count: int, num_classes: int) -> Tensor:
             "Target not provided when necessary, cannot take gradient with respect to "
             "multiple outputs."
         )
-        return torch.zeros(count, dtype=torch.long)
+        target = 0
     if isinstance(target, Tensor):
-        whole = not (target.is_floating_point() or target.dtype == torch.bool)
         one_each = target.ndim == 1 and len(target) == count
-        assert (target.numel() == 1 and whole) or one_each, (
-            f"Tensor target dimension {target.shape} is not valid. "
-            f"{torch.Size([count, num_classes])}"
+        one_for_all = target.numel() == 1 and isinstance(target.item(), int)
+        assert one_each or one_for_all, (
+            f"Tensor target dimension {target.shape} is not valid. {(count, num_classes)}"
         )
-        found = target.detach().cpu().flatten().tolist()
+        target = target.flatten().tolist() * (1 if one_each else count)
     elif isinstance(target, (int, tuple)):
-        found = [target]
-    else:
-        assert isinstance(target, list), f"Target type {type(target)} is not valid."
-        assert len(target) == count, "Target list length does not match output!"
-        found = target
-    found = [_index_of(one) for one in found]
-    classes = torch.tensor(found * count if len(found) < count else found, dtype=torch.long)
+        target = [target] * count
+    assert isinstance(target, list), f"Target type {type(target)} is not valid."
+    assert len(target) == count, "Target list length does not match output!"
+    columns = [one if isinstance(one, tuple) else (one,) for one in target]
+    for column in columns:
+        assert len(column) == 1, "Cannot choose target column with output shape (N, K)."
+        kind = type(column[0])
+        assert issubclass(kind, int), f"Target element type {kind} in list is not valid."
+    classes = torch.tensor(columns)[:, 0]
     classes = torch.where(classes < 0, classes + num_classes, classes)
     check_class_range(classes, num_classes)
     return classes
-
-
-def _index_of(one: Any) -> int:
-    if isinstance(one, tuple):
-        assert len(one) == 1, "Cannot choose target column with output shape (N, K)."
-        (one,) = one
-    assert isinstance(one, int), f"Target element type {type(one)} in list is not valid."
-    return one
 
 
 class InputLearnableCam(Attribution):
@@ -218,9 +201,6 @@ class InputLearnableCam(Attribution):
         self, inputs: Inputs, target: Any = None, additional_forward_args: Any = None
     ) -> Inputs:
         """The saliency of the target class in [0, 1], in the shape of each input.
-
-        Args:
-            inputs, target, additional_forward_args: as of `LayerLearnableCam.attribute`.
 
         Returns:
             a tensor, or a tuple if `inputs` is one: (N, C, H, W) or (N, C, D, H, W) each; an input
