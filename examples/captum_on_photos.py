@@ -19,8 +19,10 @@ from captum.metrics import infidelity, sensitivity_max
 from torch import Tensor
 
 from learnable_cam_plugin import LayerLearnableCam, calibrate
-from learnable_cam_plugin.comparison import markdown_table, predict
-from learnable_cam_plugin.photos import PhotoFolder, efficientnet_lite0
+from learnable_cam_plugin.classifier import predict
+from learnable_cam_plugin.comparison import markdown_table
+from learnable_cam_plugin.data import PhotoFolder
+from learnable_cam_plugin.pretrained import efficientnet_lite0
 
 
 @click.command(help=__doc__)

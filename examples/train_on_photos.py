@@ -23,27 +23,40 @@ from torch.utils.data import DataLoader
 
 from learnable_cam_plugin import LearnableCAM, LearnableCAMTrainer
 from learnable_cam_plugin.checkpoint import atomic_path
+from learnable_cam_plugin.classifier import predict
 from learnable_cam_plugin.comparison import (
-    compare,
-    explain,
+    class_maps,
+    compare_methods,
     markdown_table,
     open_methods,
     picture,
-    predict,
 )
-from learnable_cam_plugin.photos import PhotoFolder, efficientnet_lite0
-from learnable_cam_plugin.recipes import EveryThreshold, find_recipe
+from learnable_cam_plugin.data import PhotoFolder
+from learnable_cam_plugin.pretrained import efficientnet_lite0
+from learnable_cam_plugin.training import EveryThreshold, LCAMRecipe
 
-NAMES = {"every-threshold": "LearnableCAM", "l-cam-img": "L-CAM-Img", "l-cam-fm": "L-CAM-Fm"}
-# The last one is what the head reads; every-threshold takes a finer grid beside it.
-LAYERS = ["features.blocks.10", "features"]
+# What the head reads; every-threshold takes a finer grid beside it.
+LAST, FINER = "features", "features.blocks.10"
+# recipe -> its title, itself, the layers that it reads
+RECIPES = {
+    "every-threshold": ("LearnableCAM", EveryThreshold(), [FINER, LAST]),
+    "l-cam-img": ("L-CAM-Img", LCAMRecipe("l-cam-img", mask="image"), [LAST]),
+    "l-cam-fm": ("L-CAM-Fm", LCAMRecipe("l-cam-fm", mask="features"), [LAST]),
+}
 
 
 @click.command(help=__doc__)
 @click.argument("train_folder", type=click.Path(path_type=Path))
 @click.option("--val", "val_folder", type=click.Path(path_type=Path), required=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("photos-output"))
-@click.option("--recipe", "recipes", multiple=True, default=["every-threshold"], show_default=True)
+@click.option(
+    "--recipe",
+    "recipes",
+    type=click.Choice(list(RECIPES)),
+    multiple=True,
+    default=["every-threshold"],
+    show_default=True,
+)
 @click.option("--start", "starts", multiple=True, default=["head"], show_default=True)
 @click.option("--learning-rate", type=float, help="instead of the recipe's")
 @click.option("--epochs", default=6, show_default=True)
@@ -63,20 +76,20 @@ def main(
     resume: bool,
 ) -> None:
     model, normalization = efficientnet_lite0()
-    layers = [model.get_submodule("features")]
+    layers = [model.get_submodule(LAST)]
     train = PhotoFolder(train_folder, normalization, train=True)
     val = PhotoFolder(val_folder, normalization)
     print(f"{len(train)} photographs to train on, {len(val)} others to score on")
     trained, cost = {}, {}
     for recipe, start in itertools.product(recipes, starts):
-        chosen = find_recipe(recipe)
+        title, chosen, names = RECIPES[recipe]
         if learning_rate:
             chosen = dataclasses.replace(chosen, learning_rate=learning_rate)
         trainer = LearnableCAMTrainer(
             model,
-            LAYERS if isinstance(chosen, EveryThreshold) else LAYERS[-1:],
+            names,
             recipe=chosen,
-            start=start,  # type: ignore[arg-type]
+            start=start,
             normalization=normalization,
             epochs=epochs,
             seed=seed,
@@ -84,7 +97,7 @@ def main(
         )
         loader = DataLoader(train, batch_size, shuffle=True, drop_last=True)
         attention = trainer.fit(loader, resume=resume)
-        name = f"{NAMES.get(recipe, recipe)}, {start} start"
+        name = f"{title}, {start} start"
         trained[name] = LearnableCAM(model, layers, attention=attention)
         cost[name] = {
             "epochs": epochs,
@@ -100,10 +113,10 @@ def main(
     began = time.perf_counter()
     with ExitStack() as stack:
         methods = open_methods(stack, methods)
-        rows = compare(model, methods, DataLoader(val, batch_size), normalization)
+        rows = compare_methods(model, methods, DataLoader(val, batch_size), normalization)
         shown = torch.stack([val[i] for i in range(0, len(val), max(1, len(val) // 6))][:6])
         p, classes = predict(model, shown)
-        maps = {name: explain(cam, shown, classes) for name, cam in methods.items()}
+        maps = {name: class_maps(cam, shown, classes) for name, cam in methods.items()}
     rows = [{**row, **cost.get(row["method"], {"epochs": 0, "training s": 0})} for row in rows]
     table = markdown_table(rows)
     titles = [f"class {int(c)}\np = {float(q):.2f}" for c, q in zip(classes, p, strict=True)]
