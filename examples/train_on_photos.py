@@ -38,7 +38,7 @@ from learnable_cam_plugin.training import EveryThreshold, LCAMRecipe
 # What the head reads; every-threshold takes a finer grid beside it.
 LAST, FINER = "features", "features.blocks.10"
 # recipe -> its title, itself, the layers that it reads
-RECIPES = {
+RECIPES: dict[str, tuple[str, EveryThreshold | LCAMRecipe, list[str]]] = {
     "every-threshold": ("LearnableCAM", EveryThreshold(), [FINER, LAST]),
     "l-cam-img": ("L-CAM-Img", LCAMRecipe("l-cam-img", mask="image"), [LAST]),
     "l-cam-fm": ("L-CAM-Fm", LCAMRecipe("l-cam-fm", mask="features"), [LAST]),

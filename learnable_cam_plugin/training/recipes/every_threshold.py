@@ -193,8 +193,8 @@ class EveryThreshold:
         return tiles, explained, (p[:, :, 0] > self.present).scatter(1, cells, True)
 
     def make_optimizer(self, attention: AttentionMechanism) -> torch.optim.Optimizer:
-        settings = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
-        return torch.optim.AdamW(attention.parameters(), **settings)
+        rate, decay = self.learning_rate, self.weight_decay
+        return torch.optim.AdamW(attention.parameters(), lr=rate, weight_decay=decay)
 
     def rate(self, done: float, epochs: int) -> float:
         rise, low = self.warm_up * epochs, self.first_rate
