@@ -10,7 +10,7 @@ from torch import Tensor
 
 from learnable_cam_plugin import AttentionMechanism, FrozenClassifier, LearnableCAM
 from learnable_cam_plugin.attention import ConditionedAttention
-from learnable_cam_plugin.training import find_recipe
+from learnable_cam_plugin.training import TrainingRecipe, find_recipe
 
 from ..testbed import Testbed
 
@@ -22,14 +22,14 @@ class Learned:
     """How a learned method is trained.
 
     Attributes:
-        recipe: of the trainer, by name.
+        recipe: of the trainer, by name, or one of your own.
         start: "head" or "random", the trainer's; or what makes the attention, called with the
             classifier (its layers are those to read), a few images and the seed.
         fused: it reads the last stage but one too, see `NetworkSettings.two_layers`.
         seed: of the training.
     """
 
-    recipe: str
+    recipe: str | TrainingRecipe
     start: str | Start
     fused: bool = False
     seed: int = 0

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from learnable_cam_plugin.shapes import draw_images, small_network, train_classifier
+from learnable_cam_plugin.data import draw_images
+from learnable_cam_plugin.pretrained import small_network, train_classifier
 
 
 @pytest.fixture(scope="session")

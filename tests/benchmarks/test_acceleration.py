@@ -7,7 +7,7 @@ import torch
 from benchmarks.acceleration import accelerated
 from benchmarks.methods import find_methods, opened
 from benchmarks.protocol import load_protocol
-from benchmarks.workbench import prepare
+from benchmarks.testbed import prepare
 
 from ..conftest import tiny_network
 
@@ -52,15 +52,14 @@ def test_a_photographs_map_does_not_depend_on_the_precision(photos, tmp_path, na
     """The real network: bfloat16's rounding of the masks' scores drowns in the sum over masks."""
     pytest.importorskip("openvino", reason="needs the extra `bench`")
     protocol = load_protocol("photos")
-    bench = prepare(protocol, "efficientnet-lite0", tmp_path, photos / "panda", limit=1)
-    bench.network = dataclasses.replace(bench.network, rise_masks=400)
+    bed = prepare(protocol, "efficientnet-lite0", tmp_path, photos / "panda", limit=1)
+    bed = dataclasses.replace(bed, network=dataclasses.replace(bed.network, rise_masks=400))
     maps = []
     for scorer in (
-        bench.model,
-        accelerated(bench.model, "features", bench.images, "bfloat16", 0.2)[0],
+        bed.model,
+        accelerated(bed.model, "features", bed.pictures.images, "bfloat16", 0.2)[0],
     ):
-        bench.scorer = scorer
         (method,) = find_methods(name)
-        with opened(method, bench) as cam:
-            maps.append(cam(bench.images, bench.classes).numpy().ravel())
+        with opened(method, dataclasses.replace(bed, scorer=scorer)) as cam:
+            maps.append(cam(bed.pictures.images, bed.pictures.classes).numpy().ravel())
     assert np.corrcoef(maps)[0, 1] > 0.99

@@ -1,13 +1,14 @@
-"""The studies of cost and settings, on a tiny network."""
+"""Ablations of cost and settings, on a tiny network."""
 
 import dataclasses
 
 import torch
 from torch.utils.data import TensorDataset
 
-from benchmarks.study import OURS, PAPER, Study, variants
+from benchmarks.commands.ablations import OURS, PAPER, Setup, Variant, variants
+from learnable_cam_plugin import RECIPES
 
-from ..conftest import UNIT, tiny_network
+from ...conftest import UNIT, tiny_network
 
 
 def settings(recipe):
@@ -17,11 +18,12 @@ def settings(recipe):
 
 def test_a_variant_differs_from_its_recipe_in_the_setting_it_names():
     found = variants()
-    assert found["every-threshold"] == OURS
-    assert found["l-cam-img"] == PAPER
-    for name, recipe in found.items():
+    assert found["every-threshold"].recipe == OURS == RECIPES["every-threshold"]
+    assert found["l-cam-img"].recipe == PAPER == RECIPES["l-cam-img"]
+    for name, variant in found.items():
         base = OURS if name.startswith("every-threshold") else PAPER
-        changed = {k: v for k, v in settings(recipe).items() if v != settings(base)[k]}
+        changed = {k: v for k, v in settings(variant.recipe).items() if v != settings(base)[k]}
+        assert variant.fused == name.startswith("every-threshold")
         if ", " not in name:
             assert not changed
             continue
@@ -33,14 +35,15 @@ def test_a_variant_differs_from_its_recipe_in_the_setting_it_names():
 def test_a_training_is_kept_and_its_scores_have_a_row_a_set(tmp_path):
     images = torch.rand(8, 3, 20, 24, generator=torch.Generator().manual_seed(0))
     scored = {"a": [images[:4]], "b": [images[4:]]}
-    study = Study(
+    setup = Setup(
         tiny_network().eval(), UNIT, ("2", "4"), TensorDataset(images), 4, scored, tmp_path, 0
     )
-    for recipe in (OURS, PAPER):
-        attention, history = study.train(recipe.name, recipe, "head", 1, [images])
+    for variant in (Variant(OURS, fused=True), Variant(PAPER, fused=False)):
+        name = variant.recipe.name
+        attention, history = setup.train(name, variant, "head", 1, [images])
         assert [row["epoch"] for row in history] == [0, 1]
-        again, _ = study.train(recipe.name, recipe, "head", 1, [images])
+        again, _ = setup.train(name, variant, "head", 1, [images])
         assert all(torch.equal(v, again.state_dict()[k]) for k, v in attention.state_dict().items())
-        rows = study.scores(attention)
+        rows = setup.rows(attention)
         assert [row["scored on"] for row in rows] == ["a", "b"]
         assert all(row["images"] == 4 for row in rows)

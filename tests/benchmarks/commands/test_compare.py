@@ -1,6 +1,7 @@
 """The command from end to end: drawn shapes, and a made-up miniature ImageNet."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,10 +13,10 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
-from benchmarks.explanations import in_batches
+from benchmarks.commands.compare import main
+from benchmarks.maps import in_batches
 from benchmarks.protocol import FOLDER
-from benchmarks.run import main
-from benchmarks.workbench import IMAGENET, load_photos
+from benchmarks.sources import IMAGENET, load_photos
 from learnable_cam_plugin import checkpoint
 
 METHODS = "LearnableCAM,Grad-CAM,RISE,random map"
@@ -43,7 +44,7 @@ def drawn(shapes, tmp_path_factory):
         "synthetic",
         folder / "small.yaml",
         count=14,
-        training={"epochs": 1, "batch_size": 64, "learning_rate": 0.01},
+        training={"epochs": 1, "batch_size": 64},
     )
     out = folder / "out"
     checkpoint.save(out / "classifier.safetensors", shapes[0].state_dict(), {})
@@ -85,9 +86,12 @@ def test_a_second_run_does_only_what_is_missing(drawn, tmp_path):
     files = {path.name: path for path in (out / "methods").iterdir()}
     before = {name: (path.stat().st_mtime_ns, path.read_text()) for name, path in files.items()}
     files["grad-cam.json"].unlink()
-    script = Path(__file__).resolve().parents[2] / "benchmarks" / "run.py"
-    command = [sys.executable, script, protocol, "--out", out, "--methods", METHODS]
-    subprocess.run(command, check=True, cwd=tmp_path)  # as a script, from anywhere
+    command = [sys.executable, "-m", "benchmarks", "compare", protocol, "--out", out]
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    command += ["--methods", METHODS]
+    subprocess.run(command, check=True, cwd=tmp_path, env=path)  # from anywhere
+    results = json.loads((out / "results.json").read_text())
+    assert f"python -m benchmarks compare {protocol}" in results["command"]
     for name, path in files.items():
         time, text = before[name]
         scores = json.loads(path.read_text())["scores"]
@@ -106,7 +110,7 @@ def test_other_images_are_refused_and_nothing_is_lost(drawn):
 
 
 def test_an_interrupted_method_goes_on_where_it_was(tmp_path, images, monkeypatch):
-    monkeypatch.setattr("benchmarks.explanations.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("benchmarks.maps.SAVE_EVERY", 0.0)
     seen = []
 
     def cam(batch, _classes):

@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.standing import main, read, seeds, standing
+from benchmarks.commands.paired import main, paired_rows, read, seeds
 
 
 def write(folder, name, passes, **columns):
@@ -34,18 +34,18 @@ def results(tmp_path):
 def test_differences_are_paired_and_signed_by_what_is_better(results):
     found = read(results)
     assert "forgotten" not in found
-    rows = {row["column"]: row for row in standing(found, ["Grad-CAM"], set())}
+    rows = {row["column"]: row for row in paired_rows(found, ["Grad-CAM"], set())}
     assert rows["AD 100%"]["better by"].startswith("+3.5 [+3.")  # lower is better
     assert rows["AD 100%"]["ahead of"] == "1 of 1"
     assert rows["IC 100%"]["better by"].startswith("-3.5")
     assert rows["IC 100%"]["behind"] == "Grad-CAM"
-    rows = {row["column"]: row for row in standing(found, ["Grad-CAM", "LayerCAM"], set())}
+    rows = {row["column"]: row for row in paired_rows(found, ["Grad-CAM", "LayerCAM"], set())}
     assert rows["AD 100%"]["closest peer"] == "LayerCAM"
     assert (rows["AD 100%"]["ahead of"], rows["AD 100%"]["behind"]) == ("1 of 2", "none")
 
 
 def test_a_slow_peer_is_met_on_its_own_images(results):
-    (row,) = standing(read(results), ["RISE"], set())
+    (row,) = paired_rows(read(results), ["RISE"], set())
     assert (row["n"], row["LearnableCAM"], row["better by"]) == (8, "15.0", "+0.0 [+0.0, +0.0]")
 
 
@@ -60,12 +60,12 @@ def test_images_can_be_left_out(results):
 def test_the_command_writes_what_it_prints(results):
     run = CliRunner().invoke(main, [str(results)])
     assert run.exit_code == 0, run.output
-    text = (results / "standing.md").read_text()
+    text = (results / "paired.md").read_text()
     assert text.strip() in run.output
     assert "LearnableCAM against the 2 peers of at most 10 passes" in text
     other = CliRunner().invoke(main, [str(results), "--ours", "LearnableCAM (seed 1)"])
     assert "| AD 100% | 18.5 | LayerCAM | -3.5" in other.output
-    assert len(list(results.glob("standing*.md"))) == 2  # neither overwrites the other
+    assert len(list(results.glob("paired*.md"))) == 2  # neither overwrites the other
     empty = CliRunner().invoke(main, [str(results / "methods")])
     assert empty.exit_code == 1
-    assert "run run.py first" in empty.output
+    assert "run `python -m benchmarks compare` first" in empty.output

@@ -1,12 +1,12 @@
-"""What the honest checks compute, on maps whose answer is known."""
+"""What the sanity checks compute, on maps whose answer is known."""
 
 import torch
 
-from benchmarks.checks import correlation, masked_scores, ranks
+from benchmarks.commands.sanity import correlation, masked_scores, ranks
 from learnable_cam_plugin import Normalization
 from learnable_cam_plugin.metrics import average_drop, masked_confidence
 
-from ..conftest import tiny_network
+from ...conftest import tiny_network
 
 
 def test_correlation_is_pearsons_and_0_for_a_constant_map():
@@ -26,10 +26,11 @@ def test_scores_with_black_behind_are_the_protocols(images):
     maps = torch.rand(4, 20, 24, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         p, classes = model(images).softmax(1).max(1)
-    ours = masked_scores(model, images, maps, classes, torch.zeros_like(images))
+    ours = masked_scores(model, images, maps, classes, unit, torch.zeros_like(images))
+    assert ours == masked_scores(model, images, maps, classes, unit)
     q = masked_confidence(model, images, maps, classes, unit)
     for keep, confidence in q.items():
         assert abs(ours[f"AD {keep:.0%}"] - average_drop(p, confidence)) < 1e-3
     # an image of another size, as the second classifier takes it
     larger = torch.nn.functional.interpolate(images, (40, 48))
-    assert set(masked_scores(model, larger, maps, classes, torch.zeros_like(larger))) == set(ours)
+    assert set(masked_scores(model, larger, maps, classes, unit)) == set(ours)

@@ -7,11 +7,11 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from benchmarks.commands.speed import allowed, main
 from benchmarks.memory import peak_memory
 from benchmarks.methods import find_methods
-from benchmarks.speed import allowed, main
-from benchmarks.workbench import blank
-from learnable_cam_plugin.features import forward_with_features
+from benchmarks.testbed import blank
+from learnable_cam_plugin.classifier import forward_with_features
 
 
 def test_rows_with_ratios_to_the_bare_pass_and_to_grad_cam(tmp_path):
@@ -33,16 +33,16 @@ def test_rows_with_ratios_to_the_bare_pass_and_to_grad_cam(tmp_path):
 
 
 def test_classic_cam_is_left_out_where_the_head_does_not_allow_it():
-    bench = blank("small-network")
+    bed = blank("small-network")
     (classic,) = find_methods("classic CAM")
-    assert allowed(classic, bench)
-    bench.model.head = nn.Sequential(nn.Linear(96, 8), nn.Linear(8, 6))
-    assert not allowed(classic, bench)
+    assert allowed(classic, bed)
+    bed.model.head = nn.Sequential(nn.Linear(96, 8), nn.Linear(8, 6))
+    assert not allowed(classic, bed)
 
 
 def test_peak_memory_grows_with_what_is_kept():
     """FullGrad keeps the gradients of every layer; the bare pass keeps nothing."""
-    bare = peak_memory("small-network", "bare forward pass", 16, "cpu")
+    bare = peak_memory("small-network", None, 16, "cpu")
     full = peak_memory("small-network", "FullGrad", 16, "cpu")
     assert 0 < bare < full
 
@@ -54,8 +54,8 @@ def test_an_unknown_network_names_those_there_are():
 
 @pytest.mark.parametrize("network", ["efficientnet-lite0", "resnet50", "vgg16", "small-network"])
 def test_every_networks_layers_exist_and_the_target_layer_gives_feature_maps(network):
-    bench = blank(network, images=1)
-    assert len(bench.stages) >= 3
+    bed = blank(network, images=1)
+    assert len(bed.stages) >= 3
     with torch.no_grad():
-        _, maps = forward_with_features(bench.model, {"layer": bench.layer}, bench.images)
+        _, maps = forward_with_features(bed.model, {"layer": bed.layer}, bed.pictures.images)
     assert maps["layer"].ndim == 4

@@ -4,58 +4,46 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.methods import LEARNED, METHODS, find_methods, opened
+from benchmarks.methods import METHODS, Method, find_methods, opened, register_method
 from benchmarks.passes import counted
 from benchmarks.protocol import NetworkSettings, Protocol, Training
-from benchmarks.workbench import Workbench
+from benchmarks.testbed import Pictures, assembled
 from learnable_cam_plugin import random_attention
 
-from ..conftest import UNIT, tiny_network
+from ...conftest import UNIT, tiny_network
 
 CHANNELS = 8
 
 
 @pytest.fixture
-def bench(images):
-    """A workbench around the tiny network: its layer has 8 channels, RISE takes 50 masks."""
+def bed(images):
+    """A testbed around the tiny network: its layer has 8 channels, RISE takes 50 masks."""
     model = tiny_network().eval()
     model[2].inplace = False
     network = NetworkSettings("4", ("0", "2", "4"), 50)
-    nothing = torch.zeros(0, dtype=torch.long)
-    attention = random_attention(model, [model[4]], images[:1])
-    return Workbench(
-        Protocol("test", "folder", {"tiny": network}, Training(1, 2)),
-        network,
-        model,
-        UNIT,
-        images,
-        ["a", "b", "c", "d"],
-        torch.tensor([0, 1, 2, 4]),
-        torch.ones(4),
-        None,
-        torch.arange(4),
-        images[:0],
-        nothing,
-        nothing,
-        scorer=model,
-        judge=model,
-        attentions=dict.fromkeys(LEARNED, attention),
-    )
+    pictures = Pictures(images, ["a", "b", "c", "d"], torch.tensor([0, 1, 2, 4]), torch.ones(4))
+    protocol = Protocol("test", "folder", {"tiny": network}, Training(1, 2))
+    return assembled(protocol, network, model, UNIT, pictures, torch.arange(4))
+
+
+@pytest.fixture
+def attention(bed):
+    return random_attention(bed.model, [bed.layer], bed.pictures.images[:1])
 
 
 def hooks(model: nn.Module) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_each_gives_maps_of_the_images_and_leaves_no_hook(bench, method):
-    with opened(method, bench) as cam:
-        maps = cam(bench.images, bench.classes)
+@pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
+def test_each_gives_maps_of_the_images_and_leaves_no_hook(bed, attention, method):
+    with opened(method, bed, attention) as cam:
+        maps = cam(bed.pictures.images, bed.pictures.classes)
     assert maps.shape == (4, 20, 24)
     assert torch.isfinite(maps).all()
     assert maps.min() >= 0
     assert maps.max() <= 1 + 1e-5
-    assert hooks(bench.model) == 0
+    assert hooks(bed.model) == 0
 
 
 @pytest.mark.parametrize(
@@ -83,54 +71,60 @@ def test_each_gives_maps_of_the_images_and_leaves_no_hook(bench, method):
         ("centred Gaussian", 0, 0),
     ],
 )
-def test_passes_are_those_of_the_paper(bench, name, forward, backward):
+def test_passes_are_those_of_the_paper(bed, attention, name, forward, backward):
     (method,) = find_methods(name)
-    with opened(method, bench) as cam, counted(bench.model, bench.scorer) as passes:
-        cam(bench.images[:1], bench.classes[:1])
+    with opened(method, bed, attention) as cam, counted(bed.model, bed.scorer) as passes:
+        cam(bed.pictures.images[:1], bed.pictures.classes[:1])
     assert (passes.forward, passes.backward) == (forward, backward)
 
 
-def test_sise_passes_once_for_each_mask_and_ada_sise_takes_fewer(bench):
+def test_sise_passes_once_for_each_mask_and_ada_sise_takes_fewer(bed):
     counts = {}
     for method in find_methods("SISE,Ada-SISE"):
-        with opened(method, bench) as cam, counted(bench.model) as passes:
-            cam(bench.images[:1], bench.classes[:1])
+        with opened(method, bed) as cam, counted(bed.model) as passes:
+            cam(bed.pictures.images[:1], bed.pictures.classes[:1])
         assert passes.backward == 1
         counts[method.name] = passes.forward
     assert 1 < counts["Ada-SISE"] < counts["SISE"] <= 1 + 6 + 6 + CHANNELS
 
 
-def test_finer_cam_compares_with_the_three_nearest_classes(bench):
+def test_finer_cam_compares_with_the_three_nearest_classes(bed):
     """Its weighted target by hand: the class's score against its three most similar ones."""
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import FinerWeightedTarget
 
-    scores = bench.model(bench.images[:1])[0].detach()
+    scores = bed.model(bed.pictures.images[:1])[0].detach()
     others = [int(c) for c in (scores - scores[2]).abs().argsort() if int(c) != 2][:3]
-    with GradCAM(bench.model, [bench.layer]) as cam:
-        expected = cam(bench.images[:1], [FinerWeightedTarget(2, others, 1.0)])
+    with GradCAM(bed.model, [bed.layer]) as cam:
+        expected = cam(bed.pictures.images[:1], [FinerWeightedTarget(2, others, 1.0)])
     (method,) = find_methods("FinerCAM")
-    with opened(method, bench) as call:
-        found = call(bench.images[:1], torch.tensor([2]))
+    with opened(method, bed) as call:
+        found = call(bed.pictures.images[:1], torch.tensor([2]))
     assert torch.allclose(found, torch.from_numpy(expected))
 
 
-def test_shapley_cam_is_not_grad_cam_by_another_name(bench):
+def test_shapley_cam_is_not_grad_cam_by_another_name(bed):
     """With a plain score its Hessian is empty on a linear head; the paper's target has one."""
     maps = []
     for method in find_methods("Grad-CAM,ShapleyCAM"):
-        with opened(method, bench) as cam:
-            maps.append(cam(bench.images, bench.classes))
+        with opened(method, bed) as cam:
+            maps.append(cam(bed.pictures.images, bed.pictures.classes))
     assert (maps[0] - maps[1]).abs().max() > 1e-3
 
 
-def test_a_learned_method_without_training_says_what_to_pass(bench):
-    bench.attentions = {}
+def test_a_learned_method_without_training_says_what_to_pass(bed):
     (method,) = find_methods("L-CAM-Fm")
-    with pytest.raises(ValueError, match="pass --train"), opened(method, bench):
+    with pytest.raises(ValueError, match="pass --train"), opened(method, bed):
         pass
 
 
 def test_unknown_methods_are_named():
     with pytest.raises(ValueError, match=r"no method \['smooth'\]; there are .*RISE"):
         find_methods("RISE, smooth")
+
+
+def test_a_method_is_registered_once():
+    mine = Method("grad-cam", "gradient", "", lambda bed, _: None)
+    with pytest.raises(ValueError, match="a method 'Grad-CAM' already: give 'grad-cam' another"):
+        register_method(mine)
+    assert "grad-cam" not in METHODS

@@ -7,11 +7,13 @@ import torch
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch.nn import functional as F
 
-from benchmarks.peers import RISE, SIDU, SISE, Floor, above_otsu, centred_gaussian, positive
-from benchmarks.peers.sise import fuse, otsu
-from learnable_cam_plugin.comparison import explain
+from benchmarks.methods.floor import Floor, centred_gaussian
+from benchmarks.methods.rise import RISE
+from benchmarks.methods.sidu import SIDU
+from benchmarks.methods.sise import SISE, above_otsu, fuse, otsu, positive
+from learnable_cam_plugin.comparison import class_maps
+from learnable_cam_plugin.data import NORMALIZATION
 from learnable_cam_plugin.metrics import pointing_hit
-from learnable_cam_plugin.shapes import NORMALIZATION
 
 from ...conftest import UNIT
 
@@ -176,10 +178,10 @@ def test_they_localise_the_object_better_than_the_floor(shapes, name):
     regions = drawn.regions[chosen, 0]
     if name == "SIDU":  # explains the prediction, here both shapes alike
         regions = drawn.regions[chosen].any(1)
-    found = explain(cam, images, classes)
+    found = class_maps(cam, images, classes)
     cam.activations_and_grads.release()
-    floor = explain(Floor(model, seed=0), images, classes)
-    middle = explain(Floor(model, draw=centred_gaussian), images, classes)
+    floor = class_maps(Floor(model, seed=0), images, classes)
+    middle = class_maps(Floor(model, draw=centred_gaussian), images, classes)
     standing_out = contrast(found, regions)
     assert standing_out > 0.5 + contrast(floor, regions)
     assert standing_out > contrast(middle, regions)

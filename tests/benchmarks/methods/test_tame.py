@@ -3,17 +3,16 @@
 import torch
 from torch.nn import functional as F
 
-from benchmarks.peers import tame_start
+from benchmarks.methods.tame import tame_start
 from learnable_cam_plugin import LearnableCAM, LearnableCAMTrainer, load_attention
-from learnable_cam_plugin.features import layer_names
+from learnable_cam_plugin.classifier import FrozenClassifier
 
 from ...conftest import UNIT, tiny_network
 
 
 def test_the_map_is_the_papers(images):
-    torch.manual_seed(0)
     model = tiny_network().eval()
-    attention = tame_start(model, layer_names(model, ["2", "4"]), images).eval()
+    attention = tame_start(FrozenClassifier.of(model, ["2", "4"]), images, 0).eval()
     with torch.no_grad():
         features = {"2": model[:3](images)[:, :, ::2, ::2], "4": model[:5](images)}
         for branch in attention.branches:
@@ -36,7 +35,7 @@ def test_the_map_is_the_papers(images):
 
 def test_it_trains_and_explains_and_its_batch_norm_rests_when_it_explains(tmp_path, images):
     model = tiny_network()
-    start = tame_start(model.eval(), layer_names(model, ["2", "4"]), images)
+    start = tame_start(FrozenClassifier.of(model.eval(), ["2", "4"]), images, 0)
     trained = LearnableCAMTrainer(
         model, ["2", "4"], recipe="l-cam-img", start=start, normalization=UNIT, epochs=2,
         progress=False, device="cpu",

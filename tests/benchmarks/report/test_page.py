@@ -1,4 +1,4 @@
-"""The report of a benchmark: its page in a real browser, its pictures, tables and errors."""
+"""The report's page in a real browser, and what it refuses."""
 
 import base64
 import csv
@@ -9,82 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.image import imread, imsave
+from matplotlib.image import imsave
 
-from benchmarks.figures import write_figures
-from benchmarks.report import markdown_table, read_results, results_csv, write_report
+from benchmarks.report.figures import write_figures
+from benchmarks.report.page import write_report
+from benchmarks.report.schema import read_results
 
-EVIL = '<script>window.evil=1</script></script>"quoted" & co <img src=x onerror=window.evil=1> $'
-METRICS = [
-    {"key": "AD 100%", "title": "average drop", "better": "lower", "unit": "%", "group": "faith"},
-    {"key": "AD 50%", "title": EVIL, "better": "lower", "unit": "%", "group": "faith"},
-    {"key": "insertion", "title": "area", "better": "higher", "unit": "", "group": "curves"},
-]
-# name, kind, passes, mean of AD 100 % on the common subset; 100 is before 9 as a text
-METHODS = [
-    ("LearnableCAM", "learned", (1, 0), 9.0),
-    ("Grad-CAM", "gradient", (1, 1), 25.42),
-    (EVIL, "gradient-free", (1, 0), None),
-    ("Score-CAM", "perturbation", (1281, 0), 100.0),
-    ("random map", "floor", (0, 0), 9.5),
-]
-
-
-def scores(mean: float | None, n: int) -> dict:
-    drop = {"mean": mean, "low": mean and mean - 1, "high": mean and mean + 1, "n": n}
-    area = {"mean": 0.9, "low": None, "high": None, "n": n}
-    return {"AD 100%": drop, "AD 50%": {**drop, "mean": 40.0}, "insertion": area}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Results of five methods on two images; Score-CAM is scored on the common subset only."""
-    (tmp_path / "gallery").mkdir()
-    names = [f"gallery/{i}.png" for i in range(2)]
-    for i, name in enumerate(names):
-        imsave(tmp_path / name, np.full((8, 8, 3), 0.3 * (i + 1)))
-    methods = [
-        {
-            "method": name,
-            "group": group,
-            "reference": EVIL,
-            "forward": float(forward),
-            "backward": float(backward),
-            "ms": 10.0,
-            "note": "",
-            "common": scores(mean, 60),
-            "all": {} if name == "Score-CAM" else scores(mean and mean + 50, 434),
-        }
-        for name, group, (forward, backward), mean in METHODS
-    ]
-    masked = {"100%": 0.81, "50%": None, "15%": 0.01}
-    results = {
-        "protocol": "photos",
-        "network": EVIL,
-        "command": f"run {EVIL}",
-        "seed": 0,
-        "versions": {"torch": EVIL},
-        "hardware": {"processor": "a processor", "cores": 2, "device": "cpu"},
-        "data": {"name": "val", "images": 434, "common": 60, "mosaics": 60},
-        "notes": [EVIL],
-        "metrics": METRICS,
-        "methods": methods,
-        "gallery": {
-            "images": [{"title": EVIL, "file": name} for name in names],
-            "maps": {
-                name: [{"file": file, "masked": masked} for file in names]
-                for name in ("LearnableCAM", EVIL)
-            },
-        },
-    }
-    results["gallery"]["maps"]["LearnableCAM"][1] = None
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    return tmp_path
-
-
-def edit(folder: Path, **changes: object) -> None:
-    path = folder / "results.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+from .example import EVIL, METHODS, METRICS, edit
 
 
 @pytest.fixture(scope="module")
@@ -249,49 +180,6 @@ def test_nan_is_a_missing_score(folder: Path):
     path.write_text(path.read_text().replace('"mean": 25.42', '"mean": NaN'))
     assert read_results(folder)["methods"][1]["common"]["AD 100%"]["mean"] is None
     assert "NaN" not in write_report(folder).read_text().split('id="results"')[1].split("<")[0]
-
-
-def test_csv_has_a_row_a_method_and_four_columns_a_score(folder: Path):
-    rows = list(csv.DictReader(io.StringIO(results_csv(read_results(folder)))))
-    assert [row["method"] for row in rows] == [name for name, *_ in METHODS]
-    assert list(rows[0])[:6] == [
-        "method", "group", "forward", "backward", "ms", "common/AD 100% mean",
-    ]  # fmt: skip
-    assert len(rows[0]) == 5 + 2 * 3 * 4
-    assert rows[1]["common/AD 100% mean"] == "25.42"
-    assert rows[1]["all/AD 100% n"] == "434"
-    assert rows[2]["common/AD 100% mean"] == rows[3]["all/AD 100% low"] == ""
-
-
-def test_markdown_table_has_intervals(folder: Path):
-    table = markdown_table(read_results(folder), "common", ["AD 100%", "insertion"]).splitlines()
-    assert table[0] == "| method | passes | AD 100% | insertion |"
-    assert table[3] == "| Grad-CAM | 1 + 1 | 25.4 [24.4, 26.4] | 0.900 |"
-    assert table[4].endswith(" | – | 0.900 |")
-    assert len(markdown_table(read_results(folder), "all", ["AD 100%"]).splitlines()) == 2 + 3
-
-
-@pytest.mark.parametrize(
-    ("subset", "metrics"), [("some", ["AD 100%"]), ("all", ["x"]), ("all", [])]
-)
-def test_markdown_table_names_what_there_is(folder: Path, subset: str, metrics: list[str]):
-    with pytest.raises(ValueError, match=r"'common', 'all'.*'AD 100%', 'AD 50%', 'insertion'"):
-        markdown_table(read_results(folder), subset, metrics)
-
-
-def test_figures(folder: Path):
-    quality, gallery = write_figures(folder)
-    assert (quality.name, gallery.name) == ("quality-against-passes.png", "gallery.png")
-    assert imread(quality).shape[1] > imread(quality).shape[0] > 400
-    assert imread(gallery).std() > 0
-    edit(folder, gallery={})
-    assert [path.name for path in write_figures(folder)] == ["quality-against-passes.png"]
-
-
-def test_figures_need_a_score_with_a_better_side(folder: Path):
-    edit(folder, metrics=[{**METRICS[0], "better": ""}])
-    with pytest.raises(ValueError, match=r"results\.json has no score.*run the benchmark again"):
-        write_figures(folder)
 
 
 @pytest.mark.parametrize("write", [write_report, write_figures])

@@ -1,9 +1,12 @@
-"""What a benchmark leaves behind."""
+"""What a benchmark leaves behind, and reads again."""
 
 import json
 import sys
+from pathlib import Path
 
-from benchmarks.results import leave
+import pytest
+
+from benchmarks.report.schema import command_line, leave, read_left, read_results
 
 
 def test_a_report_says_which_command_made_it(tmp_path, monkeypatch, capsys):
@@ -17,3 +20,26 @@ def test_a_report_says_which_command_made_it(tmp_path, monkeypatch, capsys):
     assert "A note." in capsys.readouterr().out
     leave(tmp_path, "words", ["No data."])
     assert not (tmp_path / "words.json").exists()
+    assert read_left(tmp_path / "out", "table") == record
+    assert read_left(tmp_path, "words") == {}
+
+
+def test_a_command_of_the_package_is_recorded_as_it_is_typed(tmp_path, monkeypatch):
+    program = tmp_path / "benchmarks" / "__main__.py"
+    monkeypatch.setattr(sys, "argv", [str(program), "compare", "synthetic", "--out", "x y"])
+    assert command_line() == "python -m benchmarks compare synthetic --out 'x y'"
+
+
+RESULTS = Path(__file__).resolve().parents[3] / "benchmarks" / "results"
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/*.json")), ids=lambda path: path.parts[-2])
+def test_what_is_published_is_read(path):
+    if path.name == "results.json":
+        results = read_results(path.parent)
+        assert results["methods"][0]["method"] == "LearnableCAM"
+        assert results["methods"][0]["common"].keys() <= {m["key"] for m in results["metrics"]}
+    else:
+        left = read_left(path.parent, path.stem)
+        assert left["command"].startswith("python ")
+        assert left.get("rows") or left["tables"]
