@@ -16,16 +16,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .checkpoint import atomic_path
-from .classifier import class_scores, evaluating, predict
+from .classifier import predict
 from .masking import Normalization
-from .metrics import (
-    KEEP,
-    average_drop,
-    energy_inside,
-    increase_in_confidence,
-    masked_confidence,
-    pointing_hit,
-)
+from .metrics import METRICS, Explained
 
 
 def class_maps(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:
@@ -52,47 +45,33 @@ def compare_methods(
         progress: show a bar.
 
     Returns:
-        a row a method: "method", "AD 100 %", "IC 100 %", ... "AD 15 %", "IC 15 %", with regions
-        "energy inside" and "pointing game" (percent), "ms" an image (median over the batches),
-        and "images".
+        a row a method: "method"; the means of the `METRICS` on "all" images, "AD 100%", "IC 100%",
+        ... "IC 15%", with regions "energy inside" and "pointing game" (percent); "ms" an image
+        (median over the batches); "images".
     """
-    kept: dict[str, dict[str, list[Tensor]]] = {name: {} for name in methods}
+    scores: dict[str, dict[str, list[Tensor]]] = {name: {} for name in methods}
     times: dict[str, list[float]] = {name: [] for name in methods}
-    clean = []
+    count = 0
     for batch in tqdm(batches, desc="comparing", disable=not progress):
-        if isinstance(batch, Tensor):
-            images, regions = batch, None
-            p, classes = predict(model, images)
-        else:
-            images, classes, regions = batch
-            with torch.no_grad(), evaluating(model):
-                p = class_scores(model(images)).float().softmax(1)
-            p = p.gather(1, classes[:, None])[:, 0]
-        clean.append(p)
+        images, classes, regions = (batch, None, None) if isinstance(batch, Tensor) else batch
+        if classes is None:
+            classes = predict(model, images)[1]
+        count += len(images)
         for name, cam in methods.items():
             began = time.perf_counter()
             maps = class_maps(cam, images, classes)
             times[name].append((time.perf_counter() - began) / len(images) * 1e3)
-            masked = masked_confidence(model, images, maps, classes, normalization)
-            scores = {str(keep): q for keep, q in masked.items()}
-            if regions is not None:
-                scores["energy inside"] = energy_inside(maps, regions)
-                scores["pointing game"] = pointing_hit(maps, regions).float()
-            for key, value in scores.items():
-                kept[name].setdefault(key, []).append(value)
-    if not clean:
+            seen = Explained(model, normalization, images, classes, maps, regions=regions)
+            for key, metric in METRICS.items():
+                if metric.images == "all" and (regions is not None or not metric.needs_regions):
+                    scores[name].setdefault(key, []).append(metric.compute(seen).double())
+    if not count:
         raise ValueError("there is no image to compare the methods on")
-    before = torch.cat(clean)
     rows = []
-    for name, collected in kept.items():
-        values = {key: torch.cat(parts) for key, parts in collected.items()}
-        row: dict[str, Any] = {"method": name}
-        for keep in KEEP:
-            after = values.pop(str(keep))
-            row[f"AD {keep:.0%}"] = average_drop(before, after)
-            row[f"IC {keep:.0%}"] = increase_in_confidence(before, after)
-        row |= {key: float(value.mean()) * 100 for key, value in values.items()}
-        rows.append(row | {"ms": sorted(times[name])[len(times[name]) // 2], "images": len(before)})
+    for name, found in scores.items():
+        means = {key: round(float(torch.cat(parts).mean()), 6) for key, parts in found.items()}
+        median = sorted(times[name])[len(times[name]) // 2]
+        rows.append({"method": name, **means, "ms": median, "images": count})
     return rows
 
 
@@ -124,10 +103,8 @@ def picture(
 
     Args:
         path: of the PNG.
-        images: (N, 3, H, W), normalised.
-        titles: one an image.
+        images, titles: (N, 3, H, W), normalised with `normalization`; one an image.
         maps: method -> (N, H, W) in [0, 1].
-        normalization: what the images went through.
     """
     from matplotlib.figure import Figure
 
@@ -137,12 +114,9 @@ def picture(
     axes = figure.subplots(len(images), len(columns), squeeze=False)
     for row, (rgb, title) in enumerate(zip(pixels, titles, strict=True)):
         for axis, name in zip(axes[row], columns, strict=True):
-            shown = (
-                rgb if name == "image" else show_cam_on_image(rgb, maps[name][row].numpy(), True)
-            )
-            axis.imshow(shown)
-            axis.set_xticks([])
-            axis.set_yticks([])
+            over = maps.get(name)  # none over the image itself
+            axis.imshow(rgb if over is None else show_cam_on_image(rgb, over[row].numpy(), True))
+            axis.set(xticks=[], yticks=[])
             if row == 0:
                 axis.set_title(name, fontsize=9)
         axes[row, 0].set_ylabel(title, fontsize=8)

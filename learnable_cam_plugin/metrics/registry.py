@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,9 @@ from .localization import energy_inside, grid_pointing, pointing_hit
 from .perturbation import deletion, insertion, road
 
 Masked = tuple[Tensor, dict[float, Tensor]]
-Given = TypeVar("Given")
+Better = Literal["lower", "higher"]
+On = Literal["all", "common", "again", "mosaics"]
+Compute = Callable[["Explained"], Tensor]
 
 CURVE_STEPS = 14
 # The tenth and the three tenths highest, and lowest: the library solves a sparse system for each,
@@ -58,12 +60,16 @@ class Explained:
 
     def of(self, places: Tensor) -> Explained:
         """Some of the images (n,), by place; what was asked of all is not asked again."""
-        some = {
-            name: None if value is None else value[places]
-            for name in ("images", "classes", "maps", "again", "regions", "cells")
-            for value in (getattr(self, name),)
-        }
-        return replace(self, **some, _known={}, _whole=(self, places))  # type: ignore[arg-type]
+        of_images = ("images", "classes", "maps", "again", "regions", "cells")
+        some = {name: v[places] for name in of_images if (v := getattr(self, name)) is not None}
+        return replace(self, **some, _known={}, _whole=(self, places))
+
+    def given(self, name: str) -> Tensor:
+        """`again`, `regions` or `cells`; an error if the images come without."""
+        value: Tensor | None = getattr(self, name)
+        if value is None:
+            raise ValueError(f"this metric needs {name!r}, and the images explained come without")
+        return value
 
     def masked(self, filling: str = "black") -> Masked:
         """The class probabilities (N,), clean, and of the masked images by the share kept.
@@ -73,20 +79,20 @@ class Explained:
         if filling not in self._known:
             whole, places = self._whole or (self, torch.empty(0))
             if filling in whole._known:
-                before, after = whole._known[filling]
-                self._known[filling] = before[places], {k: q[places] for k, q in after.items()}
+                p, kept = whole._known[filling]
+                self._known[filling] = p[places], {keep: q[places] for keep, q in kept.items()}
             else:
                 self._known[filling] = self._ask(filling)
         return self._known[filling]
 
     def _ask(self, filling: str) -> Masked:
-        before, after = [], []
+        p, kept = [], []
         for some in torch.arange(len(self.images)).split(BATCH):
             x, y, maps = (v[some].to(self.device) for v in (self.images, self.classes, self.maps))
-            before.append(confidence(self.model, x, y).cpu())
+            p.append(confidence(self.model, x, y).cpu())
             q = masked_confidence(self.model, x, maps, y, self.normalization, filling=filling)
-            after.append({keep: value.cpu() for keep, value in q.items()})
-        return torch.cat(before), {keep: torch.cat([q[keep] for q in after]) for keep in KEEP}
+            kept.append(q)
+        return torch.cat(p), {keep: torch.cat([q[keep].cpu() for q in kept]) for keep in KEEP}
 
     def of_each(self, metric: Callable[..., Tensor], **options: object) -> Tensor:
         """`metric(model, images, maps, classes, **options)` (N,), computed where the model is."""
@@ -112,10 +118,10 @@ class Metric:
 
     key: str
     title: str
-    better: Literal["lower", "higher"]
+    better: Better
     group: str
-    compute: Callable[[Explained], Tensor]
-    images: Literal["all", "common", "again", "mosaics"] = "common"
+    compute: Compute
+    images: On = "common"
     needs_regions: bool = False
 
 
@@ -136,119 +142,83 @@ def register_metric(metric: Metric) -> Metric:
     """
     if metric.key in METRICS:
         raise ValueError(f"there is a metric {metric.key!r} already: give yours another key")
-    for name, options in (
-        ("better", ("lower", "higher")),
-        ("images", ("all", "common", "again", "mosaics")),
-    ):
-        if getattr(metric, name) not in options:
+    for name, options in (("better", get_args(Better)), ("images", get_args(On))):
+        if (value := getattr(metric, name)) not in options:
             raise ValueError(
-                f"{name} of the metric {metric.key!r} must be one of {options}, got "
-                f"{getattr(metric, name)!r}"
+                f"{name} of the metric {metric.key!r} must be one of {options}, got {value!r}"
             )
     METRICS[metric.key] = metric
     return metric
 
 
-def _given(value: Given | None, what: str) -> Given:
-    if value is None:
-        raise ValueError(f"this metric needs {what}, and the images explained come without")
-    return value
+_TITLES = {
+    "AD": "average drop of the class probability",
+    "IC": "images whose class probability rises",
+    "insertion": f"area under p, pixels added to a blur in {CURVE_STEPS} steps",
+    "deletion": f"area under p, pixels turned black in {CURVE_STEPS} steps",
+    "ROAD": "half of p without the least relevant pixels minus p without the most relevant, "
+    "10 % and 30 % of them, imputed",
+    "coherency": "correlation with the map of the masked image",
+    "complexity": "mean of the map",
+    "ADCC": "harmonic mean of 100 - AD, coherency, 100 - complexity",
+    "grid pointing": "share of a mosaic's map in the right cell",
+    "energy inside": "share of the map inside the true region",
+    "pointing game": "share of maps whose peak is inside",
+}
 
 
-def _masking(filling: str) -> list[Metric]:
+def _add(
+    key: str, better: Better, group: str, compute: Compute, on: On = "common", regions: bool = False
+) -> None:
+    register_metric(Metric(key, _TITLES[key], better, group, compute, on, regions))
+
+
+def _add_masking(filling: str) -> None:
     """Average drop and increase in confidence at every share kept."""
     suffix = "" if filling == "black" else f" ({filling})"
-    return [
-        Metric(
-            f"{name} {keep:.0%}{suffix}",
-            f"{title}, {keep:.0%} kept",
-            better,
-            f"{filling} mask",
-            lambda e, of=of, keep=keep: of(e.masked(filling)[0], e.masked(filling)[1][keep]),  # type: ignore[misc]
-            images="all" if filling == "black" else "common",
-        )
-        for keep in KEEP
-        for name, title, better, of in (
-            ("AD", "average drop of the class probability", "lower", drops),
-            ("IC", "images whose class probability rises", "higher", increases),
-        )
-    ]
+    for keep in KEEP:
+        for name, of in (("AD", drops), ("IC", increases)):
+            metric = Metric(
+                f"{name} {keep:.0%}{suffix}",
+                f"{_TITLES[name]}, {keep:.0%} kept",
+                "lower" if of is drops else "higher",
+                f"{filling} mask",
+                _after_masking(of, filling, keep),
+                "common" if suffix else "all",
+            )
+            register_metric(metric)
+
+
+def _after_masking(of: Callable[..., Tensor], filling: str, keep: float) -> Compute:
+    return lambda e: of(e.masked(filling)[0], e.masked(filling)[1][keep])
+
+
+def _curve(area: Callable[..., Tensor]) -> Compute:
+    return lambda e: 100 * e.of_each(area, normalization=e.normalization, steps=CURVE_STEPS)
+
+
+def _share(of: Callable[..., Tensor], beside: str) -> Compute:
+    return lambda e: 100.0 * of(e.maps, e.given(beside))
+
+
+def _road(e: Explained) -> Tensor:
+    return 100 * e.of_each(road, percentiles=ROAD_PERCENTILES, seed=e.seed)
 
 
 def _adcc(e: Explained) -> Tensor:
-    before, after = e.masked("black")
-    alike = coherency(e.maps, _given(e.again, "maps of the masked images"))
-    return adcc(drops(before, after[1.0]), alike, complexity(e.maps))
+    p, kept = e.masked("black")
+    return adcc(drops(p, kept[1.0]), coherency(e.maps, e.given("again")), complexity(e.maps))
 
 
-for entry in (
-    *_masking("black"),
-    Metric(
-        "insertion",
-        f"area under p, pixels added to a blur in {CURVE_STEPS} steps",
-        "higher",
-        "curves",
-        lambda e: 100 * e.of_each(insertion, normalization=e.normalization, steps=CURVE_STEPS),
-    ),
-    Metric(
-        "deletion",
-        f"area under p, pixels turned black in {CURVE_STEPS} steps",
-        "lower",
-        "curves",
-        lambda e: 100 * e.of_each(deletion, normalization=e.normalization, steps=CURVE_STEPS),
-    ),
-    Metric(
-        "ROAD",
-        "half of p without the least relevant pixels minus p without the most relevant, 10 % and "
-        "30 % of them, imputed",
-        "higher",
-        "curves",
-        lambda e: 100 * e.of_each(road, percentiles=ROAD_PERCENTILES, seed=e.seed),
-    ),
-    Metric(
-        "coherency",
-        "correlation with the map of the masked image",
-        "higher",
-        "ADCC",
-        lambda e: coherency(e.maps, _given(e.again, "maps of the masked images")),
-        images="again",
-    ),
-    Metric("complexity", "mean of the map", "lower", "ADCC", lambda e: complexity(e.maps)),
-    Metric(
-        "ADCC",
-        "harmonic mean of 100 - AD, coherency, 100 - complexity",
-        "higher",
-        "ADCC",
-        _adcc,
-        images="again",
-    ),
-    Metric(
-        "grid pointing",
-        "share of a mosaic's map in the right cell",
-        "higher",
-        "location",
-        lambda e: 100 * grid_pointing(e.maps, _given(e.cells, "the cell of each mosaic")),
-        images="mosaics",
-    ),
-    Metric(
-        "energy inside",
-        "share of the map inside the true region",
-        "higher",
-        "location",
-        lambda e: 100 * energy_inside(e.maps, _given(e.regions, "true regions")),
-        images="all",
-        needs_regions=True,
-    ),
-    Metric(
-        "pointing game",
-        "share of maps whose peak is inside",
-        "higher",
-        "location",
-        lambda e: 100.0 * pointing_hit(e.maps, _given(e.regions, "true regions")),
-        images="all",
-        needs_regions=True,
-    ),
-    *_masking("mean"),
-    *_masking("blur"),
-):
-    register_metric(entry)
+_add_masking("black")
+_add("insertion", "higher", "curves", _curve(insertion))
+_add("deletion", "lower", "curves", _curve(deletion))
+_add("ROAD", "higher", "curves", _road)
+_add("coherency", "higher", "ADCC", lambda e: coherency(e.maps, e.given("again")), "again")
+_add("complexity", "lower", "ADCC", lambda e: complexity(e.maps))
+_add("ADCC", "higher", "ADCC", _adcc, "again")
+_add("grid pointing", "higher", "location", _share(grid_pointing, "cells"), "mosaics")
+_add("energy inside", "higher", "location", _share(energy_inside, "regions"), "all", True)
+_add("pointing game", "higher", "location", _share(pointing_hit, "regions"), "all", True)
+_add_masking("mean")
+_add_masking("blur")
