@@ -23,8 +23,8 @@ class Learned:
 
     Attributes:
         recipe: of the trainer, by name, or one of your own.
-        start: "head" or "random", the trainer's; or what makes the attention, called with the
-            classifier (its layers are those to read), a few images and the seed.
+        start: one that the recipe names, as "head" or "random"; or what makes the attention, called
+            with the classifier (its layers are those to read), a few images and the seed.
         fused: it reads the last stage but one too, see `NetworkSettings.two_layers`.
         seed: of the training.
     """

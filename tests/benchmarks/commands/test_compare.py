@@ -9,27 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from click.testing import CliRunner
 from PIL import Image
 
 from benchmarks.commands.compare import main
 from benchmarks.maps import in_batches
-from benchmarks.protocol import FOLDER
 from benchmarks.sources import IMAGENET, load_photos
 from learnable_cam_plugin import checkpoint
 
+from ..small import smaller
+
 METHODS = "LearnableCAM,Grad-CAM,RISE,random map"
-
-
-def smaller(name, path, **changes):
-    """A protocol of the repository with smaller numbers; a key with a dot changes all networks."""
-    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-    content |= {"common": 3, "few": 2, "mosaics": 3, **changes}
-    for network in content["networks"].values():
-        network["rise_masks"] = 24
-    path.write_text(yaml.safe_dump(content))
-    return str(path)
 
 
 def run(*arguments):
