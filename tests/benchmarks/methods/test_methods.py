@@ -6,24 +6,9 @@ from torch import nn
 
 from benchmarks.methods import METHODS, Method, find_methods, opened, register_method
 from benchmarks.passes import counted
-from benchmarks.protocol import NetworkSettings, Protocol, Training
-from benchmarks.testbed import Pictures, assembled
 from learnable_cam_plugin import random_attention
 
-from ...conftest import UNIT, tiny_network
-
 CHANNELS = 8
-
-
-@pytest.fixture
-def bed(images):
-    """A testbed around the tiny network: its layer has 8 channels, RISE takes 50 masks."""
-    model = tiny_network().eval()
-    model[2].inplace = False
-    network = NetworkSettings("4", ("0", "2", "4"), 50)
-    pictures = Pictures(images, ["a", "b", "c", "d"], torch.tensor([0, 1, 2, 4]), torch.ones(4))
-    protocol = Protocol("test", "folder", {"tiny": network}, Training(1, 2))
-    return assembled(protocol, network, model, UNIT, pictures, torch.arange(4))
 
 
 @pytest.fixture
