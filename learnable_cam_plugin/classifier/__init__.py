@@ -1,14 +1,4 @@
-"""The frozen network: what is read of it, what is asked of it, and how it is left as found.
-
-| module | what |
-| --- | --- |
-| `frozen` | the classifier with its layers, normalisation and clean pass |
-| `layers` | layers by name; their feature maps in one pass |
-| `rerun` | a pass with a layer's output replaced, or from that layer on |
-| `head` | the linear layer that gave the output |
-| `guards` | eval mode, no gradients, another device: for the length of a block |
-| `checks` | images, class scores, class indices |
-"""
+"""The frozen network: what is read of it, what is asked of it, and how it is left as found."""
 
 from .checks import check_class_range, check_images, check_one_class_each, class_scores
 from .frozen import FrozenClassifier, predict

@@ -18,9 +18,8 @@ def class_scores(outputs: Any) -> Tensor:
     if outputs.ndim == 1:
         outputs = outputs[:, None]
     if outputs.ndim != 2:
-        raise ValueError(
-            f"the model returns {tuple(outputs.shape)}; class scores (N, K) are needed"
-        )
+        shape = tuple(outputs.shape)
+        raise ValueError(f"the model returns {shape}; class scores (N, K) are needed")
     return outputs
 
 

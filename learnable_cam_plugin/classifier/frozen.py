@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,20 +45,12 @@ class FrozenClassifier:
         normalization: Normalization | None = None,
         reshape_transform: ReshapeTransform | None = None,
     ) -> FrozenClassifier:
-        """Of a model, read at layers given as modules or names.
-
-        Raises:
-            ValueError: there are no layers, or one of them is not part of the model.
-        """
+        """Of a model, read at layers given as modules or names; see `layer_names`."""
         return cls(model, layer_names(model, target_layers), normalization, reshape_transform)
 
     @property
     def pixels(self) -> Normalization:
-        """The normalisation, where it is needed.
-
-        Raises:
-            ValueError: none was declared.
-        """
+        """The normalisation, where it is needed; else an error."""
         if self.normalization is None:
             raise ValueError(
                 "masking acts on pixels in [0, 1], and no normalization was declared: pass "
@@ -72,17 +64,13 @@ class FrozenClassifier:
     ) -> tuple[Any, dict[str, Tensor]]:
         """One forward pass in eval mode, without a graph: (the output, layer name -> its maps).
 
-        Args:
-            images: (N, C, H, W) or (N, C, D, H, W), finite.
-            forward: runs the model in its place, for whoever watches the pass.
+        Of images (N, C, H, W) or (N, C, D, H, W), finite. `forward` runs the model in its place,
+        for whoever watches the pass.
         """
+        run, reshape = forward or self.model, self.reshape_transform
+        check_images(images)
         with evaluating(self.model):
-            return forward_with_features(
-                forward or self.model,
-                self.layers,
-                check_images(images),
-                reshape_transform=self.reshape_transform,
-            )
+            return forward_with_features(run, self.layers, images, reshape_transform=reshape)
 
     def clean_pass(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Of images without a mask: layer name -> feature maps, and the class scores (N, K).
@@ -102,10 +90,7 @@ class FrozenClassifier:
     @contextmanager
     def held(self, device: torch.device) -> Iterator[None]:
         """For the length of the block on `device`, in eval mode, with no gradient of its own."""
-        with ExitStack() as stack:
-            for guard in (on_device(self.model, device), channels_last(self.model)):
-                stack.enter_context(guard)
-            stack.enter_context(frozen(self.model))
+        with on_device(self.model, device), channels_last(self.model), frozen(self.model):
             yield
 
 

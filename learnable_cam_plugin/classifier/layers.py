@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,11 +16,7 @@ ReshapeTransform = Callable[[Any], Tensor]
 
 
 def layer_names(model: nn.Module, target_layers: Iterable[nn.Module | str]) -> dict[str, nn.Module]:
-    """Name -> module of the target layers, in the order given.
-
-    Args:
-        model: the classifier.
-        target_layers: modules of `model`, or their names as in `model.named_modules()`.
+    """Name -> module of the target layers, in the order given, as modules of `model` or by name.
 
     Raises:
         ValueError: there are no layers, or one of them is not part of the model.
@@ -84,15 +81,12 @@ def forward_with_features(
     """
     features: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            features[name] = as_feature_maps(name, output, reshape_transform).detach().clone()
-
-        return hook
+    def keep(name: str, _module: nn.Module, _args: Any, output: Any) -> None:
+        features[name] = as_feature_maps(name, output, reshape_transform).detach().clone()
 
     with ExitStack() as stack:
         for name, layer in layers.items():
-            stack.callback(layer.register_forward_hook(keep(name)).remove)
+            stack.callback(layer.register_forward_hook(partial(keep, name)).remove)
         outputs = forward(*inputs)
     missing = [name for name in layers if name not in features]
     if missing:

@@ -11,10 +11,7 @@ from torch import Tensor, nn
 
 
 def forward_from_layer(
-    forward: Callable[..., Any],
-    layer: nn.Module,
-    replace: Callable[[Any], Any],
-    *inputs: Any,
+    forward: Callable[..., Any], layer: nn.Module, replace: Callable[[Any], Any], *inputs: Any
 ) -> Any:
     """One forward pass in which `layer` gives `replace(its output)` instead of its output."""
     handle = layer.register_forward_hook(lambda _module, _args, output: replace(output))
@@ -31,9 +28,7 @@ class Replay:
     runs the classifier's own code with those modules giving it again, so only the rest (the head)
     is computed. L-CAM-Fm needs this: its second pass differs from the first after the layer only.
 
-    Args:
-        model: the classifier.
-        name: of the layer, as in `model.named_modules()`.
+    The layer is given by its name in `model.named_modules()`.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Flatten(),
     ...                     nn.Linear(16, 2)).requires_grad_(False)
@@ -47,10 +42,8 @@ class Replay:
     def __init__(self, model: nn.Module, name: str) -> None:
         self.model = model
         self.layer = model.get_submodule(name)
-        path, containers = model, [model]
-        for part in name.split(".")[:-1]:
-            path = path.get_submodule(part)
-            containers.append(path)
+        parts = name.split(".")
+        containers = [model.get_submodule(".".join(parts[:i])) for i in range(len(parts))]
         inside = {id(module) for module in containers}
         self._modules = [
             child for module in containers for child in module.children() if id(child) not in inside
@@ -86,10 +79,7 @@ class Replay:
             return self.model(images)
 
     def reproduces(self, images: Tensor, outputs: Tensor) -> bool:
-        """Whether a replay of the recorded pass gives that pass's outputs.
-
-        It does unless the network's own code works in place on what an earlier module gave.
-        """
+        """Whether a replay gives the recorded outputs; not if the network's code works in place."""
         with torch.no_grad():
             again = self(images)
         return again.shape == outputs.shape and torch.allclose(again, outputs, 1e-3, 1e-4)
@@ -111,21 +101,19 @@ def _giving(module: nn.Module, outputs: list[Any]) -> Iterator[None]:
     try:
         yield
     finally:
+        del module.forward
         if patched:
             module.forward = own
-        else:
-            del module.forward
 
 
 def classify_masked_features(
     forward: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor, mask: Tensor
 ) -> Tensor:
-    """L-CAM-Fm: the classifier's logits when the feature maps of `layer` are `A * mask`.
+    """L-CAM-Fm: the classifier's logits when the feature maps A of `layer` are `A * mask`.
 
     Args:
         forward: the classifier, or a `Replay` of it that computes only what follows the layer.
-        layer: the target layer.
-        images: (N, C, H, W), as the classifier expects them.
+        layer, images: the target layer; (N, C, H, W), as the classifier expects them.
         mask: (N, h, w), the size of the layer's feature maps.
 
     Raises:

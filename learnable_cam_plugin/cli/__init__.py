@@ -10,7 +10,7 @@ except ModuleNotFoundError as error:
 from . import explain, quickstart
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="learnable-cam-plugin")
 def main() -> None:
     """Learned class activation maps: one forward pass, no gradients."""

@@ -11,7 +11,6 @@ from typing import Any
 import click
 import torch
 from pytorch_grad_cam import GradCAM
-from torch import Tensor
 from torchvision.models import EfficientNet_B0_Weights
 
 from ..cam import LearnableCAM
@@ -21,24 +20,21 @@ from ..comparison import class_maps, picture
 from ..data import photo_transform, read_photo
 from ..pretrained import pretrained
 
-# The photographs that packages ship; each is named by the package, the folder and the file.
-_SHIPPED = (
-    ("skimage", "data", "chelsea.png"),
-    ("skimage", "data", "coffee.png"),
-    ("skimage", "data", "rocket.jpg"),
-    ("sklearn", "datasets/images", "china.jpg"),
-    ("sklearn", "datasets/images", "flower.jpg"),
-)
+# package -> the photographs that it ships
+_SHIPPED = {
+    "skimage": ("data/chelsea.png", "data/coffee.png", "data/rocket.jpg"),
+    "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
+}
 
 
 def shipped_photos() -> list[Path]:
     """Photographs that scikit-learn and, if it is installed, scikit-image carry."""
     found = []
-    for package, folder, name in _SHIPPED:
+    for package, names in _SHIPPED.items():
         spec = find_spec(package)
         if spec is not None and spec.submodule_search_locations:
-            path = Path(spec.submodule_search_locations[0]) / folder / name
-            found += [path] if path.is_file() else []
+            paths = [Path(spec.submodule_search_locations[0]) / name for name in names]
+            found += [path for path in paths if path.is_file()]
     return found
 
 
@@ -66,19 +62,13 @@ def explain_photos(photos: Sequence[Path], out: Path, top: int = 1) -> list[dict
     p, classes = (found.flatten() for found in probabilities.topk(top, 1))
     images = images.repeat_interleave(top, 0)
     layers = [model.get_submodule("features")]
-    cam = LearnableCAM(model, layers, attention=attention)
-    maps: dict[str, Tensor] = {"LearnableCAM": class_maps(cam, images, classes)}
-    with GradCAM(model, layers) as other:
-        maps["Grad-CAM"] = class_maps(other, images, classes)
-    paths = [path for path in photos for _ in range(top)]
+    with LearnableCAM(model, layers, attention=attention) as ours, GradCAM(model, layers) as other:
+        cams = {"LearnableCAM": ours, "Grad-CAM": other}
+        maps = {name: class_maps(cam, images, classes) for name, cam in cams.items()}
+    paths = [str(path) for path in photos for _ in range(top)]
     rows = [
-        {
-            "photo": str(path),
-            "class": int(c),
-            "name": names[int(c)],
-            "probability": round(float(q), 4),
-        }
-        for path, c, q in zip(paths, classes, p, strict=True)
+        {"photo": path, "class": c, "name": names[c], "probability": round(q, 4)}
+        for path, c, q in zip(paths, classes.tolist(), p.tolist(), strict=True)
     ]
     titles = [f"{row['name']}\np = {row['probability']:.2f}" for row in rows]
     picture(out / "explanations.png", images, titles, maps, normalization)
@@ -92,11 +82,10 @@ def explain_photos(photos: Sequence[Path], out: Path, top: int = 1) -> list[dict
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("explanations"),
-    show_default=True,
+    default="explanations",
     help="Folder for the picture and the JSON file.",
 )
-@click.option("--top", default=1, show_default=True, help="How many classes of each to explain.")
+@click.option("--top", default=1, help="How many classes of each to explain.")
 def command(photos: tuple[Path, ...], out: Path, top: int) -> None:
     """Explain what EfficientNet-Lite0 sees in PHOTOS, with the attention that comes with this.
 

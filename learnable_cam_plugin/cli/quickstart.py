@@ -116,11 +116,10 @@ def _draw(path: Path, methods: dict[str, BaseCAM], drawn: DrawnImages) -> None:
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("quickstart-output"),
-    show_default=True,
+    default="quickstart-output",
     help="Folder for the table, the picture and the attention.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the images and both trainings.")
+@click.option("--seed", default=0, help="Of the images and both trainings.")
 def command(out: Path, seed: int) -> None:
     """Draw images, train a classifier and its attention, compare with Grad-CAM; in minutes.
 

@@ -64,16 +64,9 @@ def mosaics(
     members = torch.tensor([draw() for _ in range(count)], device=images.device)
     grids = images.new_empty(count, *images.shape[1:])
     for member, (rows, columns) in zip(members.T, _cells(images.shape[2:]), strict=True):
-        cell = grids[:, :, rows, columns]
-        cell.copy_(
-            F.interpolate(
-                images[member],
-                cell.shape[2:],
-                mode="bilinear",
-                align_corners=False,
-                antialias=True,
-            )
-        )
+        size = grids[:, :, rows, columns].shape[2:]
+        small = F.interpolate(images[member], size, mode="bilinear", antialias=True)
+        grids[:, :, rows, columns] = small
     return grids, members, torch.arange(count, device=images.device) % 4
 
 

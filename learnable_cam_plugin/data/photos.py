@@ -36,18 +36,11 @@ def photo_transform(
     normalization: Normalization, size: int = 224, train: bool = False
 ) -> v2.Compose:
     """RGB image -> normalised tensor (3, size, size); see `PhotoFolder`."""
-    crop: list[nn.Module] = [v2.CenterCrop(size)]
-    if train:
-        crop = [v2.RandomCrop(size), v2.RandomHorizontalFlip()]
-    return v2.Compose(
-        [
-            v2.ToImage(),
-            v2.Resize(round(size * 256 / 224), antialias=True),
-            *crop,
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(list(normalization.mean), list(normalization.std)),
-        ]
-    )
+    steps: list[nn.Module] = [v2.ToImage(), v2.Resize(round(size * 256 / 224), antialias=True)]
+    steps += [v2.RandomCrop(size), v2.RandomHorizontalFlip()] if train else [v2.CenterCrop(size)]
+    steps += [v2.ToDtype(torch.float32, scale=True)]
+    steps += [v2.Normalize(list(normalization.mean), list(normalization.std))]
+    return v2.Compose(steps)
 
 
 class PhotoFolder(Dataset[Tensor]):

@@ -35,8 +35,7 @@ class DrawnImages:
     regions: Tensor
 
     def batches(self, size: int = 32) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """(images, classes, regions) of the first shape of each image, as `compare_methods` takes
-        them."""
+        """(images, classes, regions) of each image's first shape, for `compare_methods`."""
         for i in range(0, len(self.images), size):
             part = slice(i, i + size)
             yield self.images[part], self.classes[part, 0], self.regions[part, 0]
@@ -66,18 +65,12 @@ def _polygon(name: str, center: np.ndarray, radius: float, angle: float) -> list
     return [tuple(corner) for corner in center + radius * _OUTLINES[name] @ turn.T]
 
 
-def _texture(rng: np.random.Generator, contrast: float) -> np.ndarray:
+def _texture(rng: np.random.Generator) -> np.ndarray:
     """Smooth random colours with noise, (SIZE, SIZE, 3) in [0, 1]."""
-    coarse = rng.uniform(0.5 - contrast, 0.5 + contrast, (6, 6, 3)).astype(np.float32)
-    smooth = np.stack(
-        [
-            np.asarray(
-                Image.fromarray(coarse[..., c]).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-            )
-            for c in range(3)
-        ],
-        -1,
-    )
+    coarse = rng.uniform(0.2, 0.8, (6, 6, 3)).astype(np.float32)
+    planes = [Image.fromarray(coarse[..., c]) for c in range(3)]
+    large = [plane.resize((SIZE, SIZE), Image.Resampling.BICUBIC) for plane in planes]
+    smooth = np.stack([np.asarray(plane) for plane in large], -1)
     return np.clip(smooth + rng.normal(0, 0.06, smooth.shape), 0, 1)
 
 
@@ -93,7 +86,7 @@ def draw_images(count: int, seed: int) -> DrawnImages:
     regions = np.zeros((count, 2, SIZE, SIZE), bool)
     classes = np.stack([rng.choice(len(CLASSES), 2, replace=False) for _ in range(count)])
     for i in range(count):
-        pixels = _texture(rng, 0.3)
+        pixels = _texture(rng)
         for j, center in enumerate(_two_places(rng)):
             name = CLASSES[classes[i, j]]
             radius, angle = rng.uniform(12, 17), rng.uniform(0, 2 * np.pi)
@@ -107,10 +100,8 @@ def draw_images(count: int, seed: int) -> DrawnImages:
             pixels[region] = np.clip(colour + rng.normal(0, 0.04, (region.sum(), 3)), 0, 1)
             regions[i, j] = region
         images[i] = pixels
-    tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
-    return DrawnImages(
-        NORMALIZATION.normalize(tensor), torch.from_numpy(classes), torch.from_numpy(regions)
-    )
+    x, present, where = (torch.from_numpy(array) for array in (images, classes, regions))
+    return DrawnImages(NORMALIZATION.normalize(x.permute(0, 3, 1, 2)), present, where)
 
 
 def _two_places(rng: np.random.Generator) -> np.ndarray:

@@ -1,13 +1,6 @@
 """How well a saliency map explains a classifier: each metric gives a number an image.
 
-| module | what is asked |
-| --- | --- |
-| `confidence` | does the class survive when only what the map shows is left? (the L-CAM paper) |
-| `perturbation` | does it fade, and come back, in the map's order of pixels? (RISE, ROAD) |
-| `localization` | does the map lie where the object is known to be? |
-| `adcc` | is the map small, stable and sufficient at once? |
-| `intervals` | how sure is a mean over images? |
-| `registry` | every metric as an entry, for benchmarks; where one of your own is added |
+In `registry` each is an entry of `METRICS`, which comparisons show; one of your own is added there.
 """
 
 from ..data import cell_regions, mosaics

@@ -14,10 +14,7 @@ from .confidence import check_saliency
 
 
 def complexity(saliency: Tensor) -> Tensor:
-    """100 * the mean of each map (N,), in [0, 100]; lower is better.
-
-    Args:
-        saliency: (N, H, W) in [0, 1].
+    """100 * the mean of each map (N, H, W) in [0, 1]: (N,) in [0, 100]; lower is better.
 
     >>> complexity(torch.tensor([[[0.0, 1.0]], [[0.0, 0.5]]]))
     tensor([50., 25.])
@@ -57,13 +54,7 @@ def coherency(saliency: Tensor, again: Tensor) -> Tensor:
 def adcc(drop: Tensor, coherency: Tensor, complexity: Tensor) -> Tensor:
     """The harmonic mean (N,) of 100 - drop, coherency and 100 - complexity; higher is better.
 
-    Args:
-        drop: (N,) in [0, 100], of `drops`.
-        coherency: (N,) in [0, 100].
-        complexity: (N,) in [0, 100].
-
-    Returns:
-        (N,) in [0, 100]; 0 where one of the three is 0, as for a map of ones.
+    All are in [0, 100], `drop` of `drops`. It is 0 where one of the three is, as for a map of ones.
 
     >>> adcc(torch.tensor([0.0, 100.0]), torch.tensor([100.0, 100.0]), torch.tensor([50.0, 0.0]))
     tensor([75.,  0.], dtype=torch.float64)
@@ -74,10 +65,8 @@ def adcc(drop: Tensor, coherency: Tensor, complexity: Tensor) -> Tensor:
             shapes = {name: tuple(values.shape) for name, values in parts.items()}
             raise ValueError(f"three vectors (N,) of the same N > 0 are needed, got {shapes}")
         if not bool(((values >= 0) & (values <= 100)).all()):
-            raise ValueError(
-                f"{name} must lie in [0, 100] (percent, not NaN), got {values.tolist()}"
-            )
-    good = torch.stack(
-        [100 - drop.double(), coherency.double().to(drop.device), 100 - complexity.double()]
-    )
+            given = values.tolist()
+            raise ValueError(f"{name} must lie in [0, 100] (percent, not NaN), got {given}")
+    bad, alike, large = (values.double().to(drop.device) for values in parts.values())
+    good = torch.stack([100 - bad, alike, 100 - large])
     return torch.where((good > 0).all(0), 3 / (1 / good.clamp(min=1e-300)).sum(0), 0.0)

@@ -17,23 +17,21 @@ from ..classifier import check_one_class_each, class_scores, evaluating
 from ..masking import Normalization, background
 
 KEEP = (1.0, 0.5, 0.15)
-
-# a softmax in half precision can pass 1 by this much
-_ROUNDING = 1e-3
+_ROUNDING = 1e-3  # a softmax in half precision can pass 1 by this much
 
 
 def check_saliency(saliency: Tensor) -> Tensor:
     """Maps (N, H, W) or (N, D, H, W) in [0, 1]; else a clear error."""
     if saliency.ndim not in (3, 4) or saliency.numel() == 0:
-        raise ValueError(
-            f"saliency has shape {tuple(saliency.shape)}; (N, H, W) with N > 0 is needed"
-        )
+        shape = tuple(saliency.shape)
+        raise ValueError(f"saliency has shape {shape}; (N, H, W) with N > 0 is needed")
     if not bool(torch.isfinite(saliency).all()):
         raise ValueError("saliency holds NaN or infinity")
-    if float(saliency.min()) < 0 or float(saliency.max()) > 1:
+    low, high = float(saliency.min()), float(saliency.max())
+    if low < 0 or high > 1:
         raise ValueError(
-            f"saliency lies in [{float(saliency.min()):.3g}, {float(saliency.max()):.3g}], not "
-            "[0, 1]: scale each map with min_max first"
+            f"saliency lies in [{low:.3g}, {high:.3g}], not [0, 1]: scale each map with min_max "
+            "first"
         )
     return saliency
 
@@ -50,13 +48,9 @@ def check_explained(images: Tensor, saliency: Tensor, classes: Tensor) -> None:
 
 def _zero_lowest(flat: Tensor, order: Tensor, fraction: float) -> Tensor:
     """`flat` (N, P) with the first (1 - fraction) of `order` (N, P), ascending, set to 0."""
-    dropped = round((1 - fraction) * flat.shape[1])
-    return flat.scatter(1, order[:, :dropped], 0.0)
-
-
-def _check_fraction(fraction: float) -> None:
     if not 0 < fraction <= 1:
         raise ValueError(f"the fraction of pixels kept must be in (0, 1], got {fraction}")
+    return flat.scatter(1, order[:, : round((1 - fraction) * flat.shape[1])], 0.0)
 
 
 def keep_top(saliency: Tensor, fraction: float) -> Tensor:
@@ -68,7 +62,6 @@ def keep_top(saliency: Tensor, fraction: float) -> Tensor:
     tensor([[[0.0000, 0.0000],
              [0.3000, 0.4000]]])
     """
-    _check_fraction(fraction)
     flat = check_saliency(saliency).flatten(1)
     return _zero_lowest(flat, flat.argsort(dim=1, stable=True), fraction).view_as(saliency)
 
@@ -149,10 +142,10 @@ def confidence(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     check_one_class_each(images, classes)
     with evaluating(model):
         scores = class_scores(model(images))
-    if not 0 <= int(classes.min()) <= int(classes.max()) < scores.shape[1]:
+    low, high, count = int(classes.min()), int(classes.max()), scores.shape[1]
+    if not 0 <= low <= high < count:
         raise ValueError(
-            f"classes lie in [{int(classes.min())}, {int(classes.max())}], but the model scores "
-            f"classes 0 to {scores.shape[1] - 1}"
+            f"classes lie in [{low}, {high}], but the model scores classes 0 to {count - 1}"
         )
     probabilities = scores.float().softmax(1).gather(1, classes[:, None].to(scores.device))[:, 0]
     if not bool(torch.isfinite(probabilities).all()):
@@ -184,8 +177,6 @@ def masked_confidence(
     A map of zeros leaves nothing but the filling; one of ones leaves the image at 100 %.
     """
     check_explained(images, saliency, classes)
-    for fraction in keep:
-        _check_fraction(fraction)
     flat = saliency.flatten(1).to(images)
     order = flat.argsort(dim=1, stable=True)
     behind = filling if isinstance(filling, Tensor) else background(images, normalization, filling)

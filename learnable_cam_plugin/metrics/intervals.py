@@ -22,13 +22,11 @@ def bootstrap(
     """The mean over images and its percentile bootstrap interval (Efron, Tibshirani 1993, ch. 13).
 
     The images are drawn again, with replacement, `resamples` times; the interval holds the middle
-    `level` of the means. One image, or equal values, give an interval of no width.
+    `level`, in (0, 1), of the means. One image, or equal values, give an interval of no width.
 
     Args:
         values: (N,), a metric's number for each image; booleans count as 0 and 1.
-        level: of confidence, in (0, 1).
-        resamples: how many draws.
-        seed: of the draws.
+        level, resamples, seed: of confidence; how many draws; theirs.
 
     >>> mean, low, high = bootstrap(torch.tensor([0.0, 1.0] * 50))
     >>> f"{mean} in [{low:.1f}, {high:.1f}]"
@@ -44,14 +42,11 @@ def bootstrap(
         )
     values = values.detach().double().cpu()
     generator = torch.Generator().manual_seed(seed)
-    count = (len(values),)
-    # one draw at a time: all of them at once are N * resamples indices
-    means = torch.stack(
-        [
-            values[torch.randint(len(values), count, generator=generator)].mean()
-            for _ in range(resamples)
-        ]
-    )
+
+    def draw() -> Tensor:  # all of them at once would be N * resamples indices
+        return values[torch.randint(len(values), values.shape, generator=generator)].mean()
+
+    means = torch.stack([draw() for _ in range(resamples)])
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.double)
     low, high = means.quantile(ends).tolist()
     return Interval(float(values.mean()), low, high)

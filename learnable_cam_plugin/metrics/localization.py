@@ -22,11 +22,7 @@ def energy_inside(saliency: Tensor, regions: Tensor) -> Tensor:
     """The share (N,) of each map that lies inside its true region; 0 for a map of zeros.
 
     The energy-based pointing game of Score-CAM (Wang et al., CVPR Workshops 2020). Another
-    constant map scores the region's share of the image.
-
-    Args:
-        saliency: (N, H, W) in [0, 1].
-        regions: (N, H, W), bool.
+    constant map scores the region's share of the image. Maps (N, H, W) in [0, 1], regions bool.
 
     >>> energy_inside(torch.tensor([[[1.0, 1.0]]]), torch.tensor([[[True, False]]]))
     tensor([0.5000])
@@ -49,11 +45,8 @@ def pointing_hit(saliency: Tensor, regions: Tensor) -> Tensor:
 def grid_pointing(saliency: Tensor, cells: Tensor) -> Tensor:
     """The share (M,) of each mosaic's map that lies in the cell explained, in [0, 1].
 
-    A constant map scores 1/4 (for an even size), a map of zeros 0.
-
-    Args:
-        saliency: (M, H, W) in [0, 1], of the class in the cell.
-        cells: (M,), each 0 to 3, in reading order.
+    The maps (M, H, W), in [0, 1], are of the class in the cell (M,), 0 to 3 in reading order. A
+    constant map scores 1/4 (for an even size), a map of zeros 0.
 
     >>> grid_pointing(torch.ones(1, 4, 4), torch.tensor([2]))
     tensor([0.2500])

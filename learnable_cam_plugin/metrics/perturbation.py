@@ -25,18 +25,15 @@ def _curve_area(
 ) -> Tensor:
     """Area (N,) under the class probability while `before` turns into `after`, highest pixel first.
 
-    The curve has `steps` + 1 points, both ends among them; at point k exactly floor(k * P / steps)
-    of the P pixels are turned. The pixels of the images and points go through the model together,
-    `batch_size` images at a time.
+    At point k of `steps` + 1 exactly floor(k * P / steps) of the P pixels are turned. The images at
+    all their points go through the model together, `batch_size` at a time.
     """
     if steps < 1 or batch_size < 1:
         raise ValueError(f"steps and batch_size must be at least 1, got {steps} and {batch_size}")
     flat = saliency.flatten(1)
     pixels = flat.shape[1]
-    order = flat.argsort(dim=1, descending=True, stable=True)
-    ranks = torch.empty_like(order).scatter_(
-        1, order, torch.arange(pixels, device=order.device).expand_as(order)
-    )
+    # the inverse of the order of the pixels: the rank of each
+    ranks = flat.argsort(dim=1, descending=True, stable=True).argsort(1)
     ranks = ranks.view(len(saliency), 1, *saliency.shape[1:]).to(before.device)
     turned = torch.arange(steps + 1, device=before.device) * pixels // steps
     jobs = torch.arange(len(saliency) * (steps + 1), device=before.device)
@@ -67,11 +64,7 @@ def insertion(
     a constant map scores as the image uncovered line by line from the top.
 
     Args:
-        model: the classifier, giving scores (N, K).
-        images: (N, C, H, W), normalised.
-        saliency: (N, H, W) in [0, 1].
-        classes: (N,).
-        normalization: what the images went through.
+        model, images, saliency, classes, normalization: as in `masked_confidence`.
         steps: the curve has `steps` + 1 points, with nothing and everything added among them; a
             point adds a share of 1 / steps of the pixels. RISE's is 224 pixels, one row's worth.
         filling: what is not added yet, one of `FILLINGS`; RISE's is a blur, which does not
@@ -108,7 +101,7 @@ def _distinct_ranks(one: Tensor, seed: int) -> Tensor:
     flat = one.flatten()
     shuffled = torch.randperm(len(flat), generator=torch.Generator().manual_seed(seed))
     order = shuffled[flat[shuffled].argsort(stable=True)]
-    return torch.empty_like(flat).scatter_(0, order, torch.arange(len(flat)).to(flat)).view_as(one)
+    return order.argsort().to(flat).view_as(one)
 
 
 def road(
@@ -134,10 +127,7 @@ def road(
     relevant pixels are the same.
 
     Args:
-        model: the classifier, giving scores (N, K).
-        images: (N, C, H, W), normalised.
-        saliency: (N, H, W) in [0, 1].
-        classes: (N,).
+        model, images, saliency, classes: as in `masked_confidence`.
         percentiles: the shares of the pixels left, in percent, each in (0, 100).
         seed: of the noise and of the order of equal pixels, the same for each image, so that an
             image's score does not depend on its batch. torch's own random numbers stay untouched.

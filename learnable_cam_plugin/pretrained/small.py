@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
@@ -17,23 +18,13 @@ def small_network() -> nn.Sequential:
     """A small convolutional classifier of drawn images: maps 12x12, pooling, one linear layer."""
 
     def block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-        )
+        convolution = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
-    model = nn.Sequential()
-    model.add_module(
-        "features",
-        nn.Sequential(
-            block(3, 24, 2), block(24, 48, 2), block(48, 96, 2), block(96, 96, 1), block(96, 96, 1)
-        ),
-    )
-    model.add_module("pool", nn.AdaptiveAvgPool2d(1))
-    model.add_module("flatten", nn.Flatten())
-    model.add_module("head", nn.Linear(96, len(CLASSES)))
-    return model
+    shapes = (3, 24, 2), (24, 48, 2), (48, 96, 2), (96, 96, 1), (96, 96, 1)
+    features = nn.Sequential(*(block(*shape) for shape in shapes))
+    pool, flatten, head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, len(CLASSES))
+    return nn.Sequential(OrderedDict(features=features, pool=pool, flatten=flatten, head=head))
 
 
 def train_classifier(
@@ -51,8 +42,7 @@ def train_classifier(
 
     Args:
         model: gives a score for each of `CLASSES`.
-        drawn: what to train on.
-        epochs: passes over it, in batches of 32.
+        drawn, epochs: what to train on; passes over it, in batches of 32.
         seed: of the order and the masks.
         report: called after each epoch with its number, from 0, and the last loss.
     """
@@ -64,17 +54,14 @@ def train_classifier(
     for epoch in range(epochs):
         order = torch.randperm(len(drawn.images), generator=generator)
         for part in order[: 32 * steps].split(32):
+            images, classes, regions = drawn.images[part], drawn.classes[part], drawn.regions[part]
             masks = resize(torch.rand(32, 4, 4, generator=generator), (SIZE, SIZE)) * 1.6
             masks = masks.clamp(max=1.0)
             masks[::2] = 1.0
-            visible = (drawn.regions[part] * masks[:, None]).sum((2, 3))
-            visible = visible / drawn.regions[part].sum((2, 3))
-            goal = torch.zeros(32, len(CLASSES)).scatter_(
-                1, drawn.classes[part], visible / visible.sum(1, keepdim=True)
-            )
-            loss = F.cross_entropy(
-                model(mask_image(drawn.images[part], masks, NORMALIZATION)), goal
-            )
+            visible = (regions * masks[:, None]).sum((2, 3)) / regions.sum((2, 3))
+            shares = visible / visible.sum(1, keepdim=True)
+            goal = torch.zeros(32, len(CLASSES)).scatter_(1, classes, shares)
+            loss = F.cross_entropy(model(mask_image(images, masks, NORMALIZATION)), goal)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
