@@ -3,8 +3,8 @@
     python docs/tools/figures.py        # a few minutes on one core; needs the extra `photos`
 
 The first two follow the figures of the paper (Gkartzonika, Gkalelis, Mezaris, 2022), drawn anew: a
-small classifier of drawn shapes and both variants are trained here, and the pictures are theirs. The
-third is of the attention that comes with the package, on a photograph of scikit-image.
+small classifier of drawn shapes and both variants are trained here, and the pictures are theirs.
+The third is of the attention that comes with the package, on a photograph of scikit-image.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from learnable_cam_plugin import LearnableCAM, LearnableCAMTrainer
 from learnable_cam_plugin.attention import AttentionMechanism
@@ -125,7 +126,7 @@ def train(seed: int) -> tuple[nn.Sequential, dict[str, AttentionMechanism], Tens
     torch.manual_seed(seed)
     model = small_network()
     train_classifier(model, drawn, 16, seed)
-    loader = torch.utils.data.DataLoader(drawn.images, 32, shuffle=True)
+    loader = DataLoader(TensorDataset(drawn.images), 32, shuffle=True)
     attentions = {
         recipe: LearnableCAMTrainer(
             model,
@@ -175,7 +176,14 @@ def draw_lcam_fm(
     axis = canvas.panel(4.8, 0.45, 1.35, f"attention: {CLASSES[chosen]}", "trained, 12 x 12")
     axis.imshow(mask[0], cmap=HOT, vmin=0, vmax=1)
     canvas.arrow((6.22, middle), (6.72, middle), "\u00d7 A", TRAINED)
-    grid(canvas, 6.8, 0.45, 1.35, shown * mask, ["masked feature maps", "every channel \u00d7 the map"])
+    grid(
+        canvas,
+        6.8,
+        0.45,
+        1.35,
+        shown * mask,
+        ["masked feature maps", "every channel \u00d7 the map"],
+    )
     canvas.arrow((8.2, middle), (8.85, middle), "rest of the\nnetwork")
     scores(canvas, 8.95, 0.72, 0.8, p, chosen)
     canvas.save("l-cam-fm.png")

@@ -1,4 +1,4 @@
-"""What mkdocs does not do by itself: tables from results, pages from elsewhere in the repository."""
+"""What mkdocs does not do by itself: tables from results, pages that lie outside docs/."""
 
 from __future__ import annotations
 

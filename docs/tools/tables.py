@@ -11,17 +11,27 @@ The word after "table:" names a function of `KINDS`; what follows are its argume
 
 from __future__ import annotations
 
-import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # the benchmarks are not installed
+from benchmarks.report.schema import (  # noqa: E402
+    MethodRow,
+    Results,
+    SubsetName,
+    mean_score,
+    read_results,
+)
+from benchmarks.report.tables import scores_table  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 
 MASKED = ("AD 100%", "IC 100%", "AD 50%", "IC 50%", "AD 15%", "IC 15%")
 CURVES = ("insertion", "deletion", "ROAD", "grid pointing")
+ADCC = ("coherency", "complexity", "ADCC")
 README_METHODS = (
     "LearnableCAM",
     "L-CAM-Img",
@@ -39,8 +49,15 @@ README_START, README_END = "<!-- table: readme -->", "<!-- end of table -->"
 def _read(name: str) -> str:
     path = RESULTS / name
     if not path.is_file():
-        raise FileNotFoundError(f"the site shows {path.relative_to(ROOT)}, and there is no such file")
+        raise FileNotFoundError(
+            f"the site shows {path.relative_to(ROOT)}, and there is no such file"
+        )
     return path.read_text()
+
+
+def _results(name: str) -> Results:
+    _read(f"{name}/results.json")  # a clear error where there is none
+    return read_results(RESULTS / name)
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -57,8 +74,7 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def readme() -> str:
     """The README's table: the common images of caltech/val, without intervals."""
-    results = json.loads(_read("caltech-val/results.json"))
-    rows = {row["method"]: row for row in results["methods"]}
+    rows = {row["method"]: row for row in _results("caltech-val")["methods"]}
     return markdown(
         ["method", "passes", *MASKED, *CURVES],
         [
@@ -68,39 +84,30 @@ def readme() -> str:
     )
 
 
-def _passes(row: dict[str, Any]) -> str:
+def _passes(row: MethodRow) -> str:
     return f"{row['forward']:,.0f} + {row['backward']:,.0f}"
 
 
-def _value(row: dict[str, Any], key: str) -> str:
+def _value(row: MethodRow, key: str) -> str:
     """The mean over the common images; of grid pointing, over all mosaics that there are."""
-    subset = "all" if key == "grid pointing" and key in row["all"] else "common"
-    found = row[subset][key]
-    few = f" ({found['n']})" if key == "grid pointing" and subset == "common" else ""
+    everywhere = mean_score(row, "all", key) if key == "grid pointing" else None
+    found = everywhere or mean_score(row, "common", key)
+    if found is None or found["mean"] is None:
+        raise ValueError(f"{row['method']} has no {key!r} in caltech-val/results.json")
+    few = f" ({found['n']})" if key == "grid pointing" and not everywhere else ""
     return f"{found['mean']:.1f}{few}"
 
 
-def results(name: str, subset: str, columns: str) -> str:
+def results(name: str, subset: SubsetName, columns: str) -> str:
     """Every method's means and 95 % intervals.
 
     Args:
         name: of a folder of benchmarks/results.
         subset: "common", the images that every method explains, or "all" (fast methods only).
-        columns: "masked" or "curves".
+        columns: "masked", "curves" or "adcc".
     """
-    content = json.loads(_read(f"{name}/results.json"))
-    keys = MASKED if columns == "masked" else (*CURVES, "coherency", "complexity", "ADCC")
-    rows = []
-    for row in content["methods"]:
-        if not row[subset]:
-            continue
-        cells = [row[subset].get(key) for key in keys]
-        rows.append([row["method"], _passes(row), *[_interval(cell) for cell in cells]])
-    return markdown(["method", "passes", *keys], rows)
-
-
-def _interval(cell: dict[str, float] | None) -> str:
-    return "" if cell is None else f"{cell['mean']:.1f} [{cell['low']:.1f}, {cell['high']:.1f}]"
+    keys = {"masked": MASKED, "curves": CURVES, "adcc": ADCC}[columns]
+    return scores_table(_results(name), subset, keys)
 
 
 def section(name: str, title: str = "") -> str:
@@ -142,7 +149,9 @@ def expand(text: str) -> str:
         if kind not in KINDS:
             raise ValueError(f"there is no table {kind!r}; there are {sorted(KINDS)}")
         table = KINDS[kind](*[part.strip() for part in arguments.split("|") if part.strip()])
-        return table if "\n" not in table else f'<div class="figures" markdown>\n\n{table}\n\n</div>'
+        return (
+            table if "\n" not in table else f'<div class="figures" markdown>\n\n{table}\n\n</div>'
+        )
 
     return re.sub(r"^<!-- table:(.*?)-->$", one, text, flags=re.M)
 

