@@ -41,8 +41,7 @@ def compare_methods(
         batches: of images (N, C, H, W), normalised, whose predicted class is explained; or of
             (images, classes, regions) with the classes to explain (N,) and their true regions
             (N, H, W) bool.
-        normalization: what the images went through.
-        progress: show a bar.
+        normalization, progress: what the images went through; show a bar.
 
     Returns:
         a row a method: "method"; the means of the `METRICS` on "all" images, "AD 100%", "IC 100%",

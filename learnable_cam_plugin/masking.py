@@ -29,19 +29,17 @@ class Normalization:
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not len(self.mean):
-            raise ValueError(
-                f"mean and std need one value a channel each, got {self.mean} and {self.std}"
-            )
+            given = f"{self.mean} and {self.std}"
+            raise ValueError(f"mean and std need one value a channel each, got {given}")
         if any(not value > 0 for value in self.std):
             raise ValueError(f"std must be above 0, got {self.std}")
-        object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
-        object.__setattr__(self, "std", tuple(float(v) for v in self.std))
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            object.__setattr__(self, name, tuple(float(v) for v in values))
 
     def _per_channel(self, values: Sequence[float], images: Tensor) -> Tensor:
         if len(values) not in (1, images.shape[1]):
-            raise ValueError(
-                f"the normalisation has {len(values)} channels, the images {images.shape[1]}"
-            )
+            found = images.shape[1]
+            raise ValueError(f"the normalisation has {len(values)} channels, the images {found}")
         shape = (1, len(values)) + (1,) * (images.ndim - 2)
         return torch.tensor(values, dtype=images.dtype, device=images.device).view(shape)
 
@@ -68,12 +66,9 @@ class Normalization:
 def background(images: Tensor, normalization: Normalization, filling: str) -> Tensor:
     """What shows where a mask hides the image: images (N, C, H, W), normalised as `images` are.
 
-    Args:
-        images: (N, C, H, W), normalised; (N, C, D, H, W) too for "black" and "mean".
-        normalization: what the images went through.
-        filling: "black", 0 in [0, 1] pixels; "mean", each image's own mean pixel; "blur", the
-            image under a Gaussian with a sigma of 1/16 of its shorter side (14 pixels of 224),
-            cut off at 3 sigma: colours stay, shapes go.
+    The filling "black" is 0 in [0, 1] pixels; "mean" each image's own mean pixel; "blur" the image
+    under a Gaussian with a sigma of 1/16 of its shorter side (14 pixels of 224), cut off at 3
+    sigma: colours stay, shapes go. "black" and "mean" are for images (N, C, D, H, W) too.
 
     >>> background(torch.rand(2, 3, 4, 4), Normalization([0.5], [0.25]), "black").unique()
     tensor([-2.])
@@ -84,10 +79,8 @@ def background(images: Tensor, normalization: Normalization, filling: str) -> Te
         return images.mean(tuple(range(2, images.ndim)), keepdim=True).expand_as(images)
     if filling == "blur":
         if images.ndim != 4:
-            raise ValueError(
-                f"filling 'blur' is for images (N, C, H, W), got {tuple(images.shape)}; use "
-                "'black' or 'mean'"
-            )
+            given = f"got {tuple(images.shape)}; use 'black' or 'mean'"
+            raise ValueError(f"filling 'blur' is for images (N, C, H, W), {given}")
         sigma = min(images.shape[2:]) / 16
         window = 2 * round(3 * sigma) + 1
         # one side at a time: the same blur as both at once, in 2 * window instead of window ** 2
@@ -107,8 +100,7 @@ def mask_image(
     Args:
         images: (N, C, H, W) or (N, C, D, H, W), normalised.
         mask: (N, h, w) or (N, d, h, w) in [0, 1]; resized bilinearly to the images.
-        normalization: what the images went through.
-        filling: what shows where the mask is 0, one of `FILLINGS`; see `background`.
+        normalization, filling: of the images; what shows where the mask is 0, see `background`.
 
     Returns:
         the masked images, normalised, in the shape of `images`.

@@ -46,12 +46,8 @@ def saliency(raw_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
     method does, the mean over the layers is scaled to the full range [0, 1] once more: resizing
     can lower a peak that lies between pixels.
 
-    Args:
-        raw_maps: one tensor (N, h, w) or (N, d, h, w) a layer, any sign.
-        size: the image's (H, W) or (D, H, W).
-
-    Returns:
-        (N, H, W) or (N, D, H, W) in [0, 1].
+    The raw maps are a tensor (N, h, w) or (N, d, h, w) a layer, of any sign; `size` is the image's,
+    (H, W) or (D, H, W); the result, (N, *size), lies in [0, 1].
 
     >>> saliency([torch.tensor([[[-2.0, 0.0], [0.0, 2.0]]])], (2, 2))
     tensor([[[0.0000, 0.5000],

@@ -33,7 +33,7 @@ def check_images(images: Any) -> Tensor:
             "empty dimension is needed. Use image[None] for a single image."
         )
     if not bool(torch.isfinite(images.sum(dtype=torch.float32))):
-        bad = torch.nonzero(~torch.isfinite(images).flatten(1).all(1)).flatten().tolist()
+        bad = (~torch.isfinite(images).flatten(1).all(1)).nonzero()[:, 0].tolist()
         raise ValueError(
             f"images {bad} of the batch hold NaN or infinite pixels: check the files and the "
             "normalisation they went through"

@@ -21,8 +21,7 @@ class FrozenClassifier:
     """A classifier and how its feature maps are read. Nothing here changes it for good.
 
     Attributes:
-        model: gives class scores (N, K).
-        layers: name -> module of the target layers.
+        model, layers: gives class scores (N, K); name -> module of the target layers.
         normalization: what its images went through; needed to mask them.
         reshape_transform: as in pytorch-grad-cam, for layers of tokens.
 
@@ -73,14 +72,10 @@ class FrozenClassifier:
             return forward_with_features(run, self.layers, images, reshape_transform=reshape)
 
     def clean_pass(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Of images without a mask: layer name -> feature maps, and the class scores (N, K).
-
-        Raises:
-            ValueError: the model gives a single score, which no masked image can compete with.
-        """
+        """Layer name -> feature maps, and the class scores (N, K), of images without a mask."""
         outputs, features = self.read(images)
         scores = class_scores(outputs)
-        if scores.shape[1] < 2:
+        if scores.shape[1] < 2:  # no masked image can compete with a single score
             raise ValueError(
                 "the model gives one score; training needs one a class. Wrap a binary classifier "
                 "so that it returns two, for example torch.cat([-z, z], 1)."

@@ -44,11 +44,10 @@ class Replay:
         self.layer = model.get_submodule(name)
         parts = name.split(".")
         containers = [model.get_submodule(".".join(parts[:i])) for i in range(len(parts))]
-        inside = {id(module) for module in containers}
         self._modules = [
-            child for module in containers for child in module.children() if id(child) not in inside
+            child for module in containers for child in module.children() if child not in containers
         ]
-        self._outputs: dict[int, list[Any]] = {}
+        self._outputs: dict[nn.Module, list[Any]] = {}
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -63,7 +62,7 @@ class Replay:
             done = module is self.layer
             # What follows the layer may work in place on its output.
             kept = output.clone() if done and isinstance(output, Tensor) else output
-            self._outputs.setdefault(id(module), []).append(kept)
+            self._outputs.setdefault(module, []).append(kept)
 
         with ExitStack() as stack:
             for module in self._modules:
@@ -73,9 +72,8 @@ class Replay:
     def __call__(self, images: Tensor) -> Any:
         """The classifier's output, computing only what comes after the layer."""
         with ExitStack() as stack:
-            for module in self._modules:
-                if id(module) in self._outputs:
-                    stack.enter_context(_giving(module, self._outputs[id(module)]))
+            for module, outputs in self._outputs.items():
+                stack.enter_context(_giving(module, outputs))
             return self.model(images)
 
     def reproduces(self, images: Tensor, outputs: Tensor) -> bool:

@@ -39,18 +39,15 @@ def shipped_photos() -> list[Path]:
 
 
 def explain_photos(photos: Sequence[Path], out: Path, top: int = 1) -> list[dict[str, Any]]:
-    """Explain the classifier's top classes of photographs: a picture, beside Grad-CAM, and JSON.
+    """Explain the `top` most probable classes of photographs, beside Grad-CAM.
 
     Args:
-        photos: image files; those that packages ship, if there is none.
+        photos: image files, see `read_photo`; those that packages ship, if there is none.
         out: folder for explanations.png and explanations.json.
-        top: how many classes to explain of each, the most probable ones.
+        top: how many classes to explain of each.
 
     Returns:
         a row an explanation: "photo", "class" (index), "name", "probability".
-
-    Raises:
-        FileNotFoundError, ValueError: a file that is missing, or is no image.
     """
     model, normalization, attention = pretrained()
     names = EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]

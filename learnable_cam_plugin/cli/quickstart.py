@@ -39,8 +39,7 @@ def quickstart(
     Args:
         out: folder for table.md, table.json, comparison.png and the attention's files.
         seed: of the images, both trainings and their orders.
-        train_images, test_images: how many are drawn.
-        classifier_epochs, attention_epochs: passes over the training images.
+        train_images, test_images: how many are drawn; each epoch is a pass over the former.
 
     Returns:
         the table, a row a method (see `comparison.compare_methods`).
@@ -60,7 +59,6 @@ def quickstart(
         train_classifier(model, train, classifier_epochs, seed, report)
     print(f"    it names both shapes of {accuracy(model, test):.0%} of the held-out images")
     print("3/4 training the attention beside the frozen classifier")
-    layers = [model.get_submodule("features")]
     trainer = LearnableCAMTrainer(
         model,
         ["features.1", "features"],  # a finer grid beside the one that the head reads
@@ -73,9 +71,9 @@ def quickstart(
         device="cpu",
     )
     dataset = torch.utils.data.TensorDataset(train.images)
-    loader = torch.utils.data.DataLoader(dataset, 32, shuffle=True)
-    attention = trainer.fit(loader, resume=True)
+    attention = trainer.fit(torch.utils.data.DataLoader(dataset, 32, shuffle=True), resume=True)
     print("4/4 explaining the held-out images")
+    layers = [model.get_submodule("features")]
     methods: dict[str, BaseCAM] = {
         "Grad-CAM": GradCAM(model, layers),
         "Grad-CAM++": GradCAMPlusPlus(model, layers),

@@ -33,8 +33,7 @@ def mosaics(
     Args:
         images: (N, C, H, W), normalised or not; best those that the classifier is sure of.
         classes: (N,), of at least four kinds.
-        count: how many mosaics M; each draws four classes, then an image of each.
-        seed: of the draw.
+        count, seed: how many mosaics M, each of four classes and an image of each; of the draw.
 
     Returns:
         mosaics (M, C, H, W); members (M, 4), the indices of the images in reading order; cells

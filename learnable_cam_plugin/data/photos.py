@@ -17,12 +17,7 @@ EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
 def read_photo(path: str | os.PathLike[str]) -> Image.Image:
-    """An image file, in RGB.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no image, naming it.
-    """
+    """An image file, in RGB; a FileNotFoundError or, if it is no image, a ValueError names it."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no photograph at {path}")
     try:
@@ -47,8 +42,7 @@ class PhotoFolder(Dataset[Tensor]):
     """The photographs under a folder, at any depth, as normalised tensors (3, size, size).
 
     Args:
-        folder: with .jpg, .jpeg, .png, .webp or .bmp files.
-        normalization: of the classifier.
+        folder, normalization: with files of `EXTENSIONS`; the classifier's.
         size: of the square crop; the shorter side is first resized to 256 / 224 of it.
         train: random crop and horizontal flip (the authors') instead of the centre crop.
 

@@ -22,12 +22,10 @@ NORMALIZATION = Normalization([0.5, 0.5, 0.5], [0.25, 0.25, 0.25])
 
 @dataclass(frozen=True)
 class DrawnImages:
-    """A batch of drawn images.
+    """Images (N, 3, 96, 96), normalised with `NORMALIZATION`, of two different shapes each.
 
-    Attributes:
-        images: (N, 3, 96, 96), normalised with `NORMALIZATION`.
-        classes: (N, 2), the two shapes present, different ones, as indices into `CLASSES`.
-        regions: (N, 2, 96, 96) bool, the pixels of each.
+    `classes` (N, 2) are the shapes, as indices into `CLASSES`; `regions` (N, 2, 96, 96), bool, the
+    pixels of each.
     """
 
     images: Tensor

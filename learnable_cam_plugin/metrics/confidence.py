@@ -29,10 +29,8 @@ def check_saliency(saliency: Tensor) -> Tensor:
         raise ValueError("saliency holds NaN or infinity")
     low, high = float(saliency.min()), float(saliency.max())
     if low < 0 or high > 1:
-        raise ValueError(
-            f"saliency lies in [{low:.3g}, {high:.3g}], not [0, 1]: scale each map with min_max "
-            "first"
-        )
+        where = f"[{low:.3g}, {high:.3g}], not [0, 1]"
+        raise ValueError(f"saliency lies in {where}: scale each map with min_max first")
     return saliency
 
 
@@ -40,9 +38,8 @@ def check_explained(images: Tensor, saliency: Tensor, classes: Tensor) -> None:
     """Images (N, C, H, W), their maps (N, H, W) and classes (N,) that fit; else a clear error."""
     check_saliency(saliency)
     if len(saliency) != len(images) or saliency.shape[1:] != images.shape[2:]:
-        raise ValueError(
-            f"saliency {tuple(saliency.shape)} does not fit images {tuple(images.shape)}"
-        )
+        given, size = tuple(saliency.shape), tuple(images.shape)
+        raise ValueError(f"saliency {given} does not fit images {size}")
     check_one_class_each(images, classes)
 
 
@@ -85,12 +82,8 @@ def _checked(confidence: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
 def drops(confidence: Tensor, masked: Tensor) -> Tensor:
     """100 * max(0, p - p_masked) / p of each image (N,), in percent, [0, 100]; lower is better.
 
-    Args:
-        confidence: (N,), the class probability p of each image, in (0, 1].
-        masked: (N,), that of the masked image, in [0, 1].
-
-    Raises:
-        ValueError: a value is NaN or no probability, or a p is 0, which cannot drop.
+    Both are class probabilities (N,), of the images and of the masked images. A ValueError says
+    which is NaN or no probability, or which p is 0, which cannot drop.
 
     >>> drops(torch.tensor([0.8, 0.5]), torch.tensor([0.4, 0.9])).tolist()
     [50.0, 0.0]
@@ -134,11 +127,7 @@ def increase_in_confidence(confidence: Tensor, masked: Tensor) -> float:
 
 @torch.no_grad()
 def confidence(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    """Softmax probability (N,) of `classes` (N,), in [0, 1].
-
-    Raises:
-        ValueError: the images or the scores hold NaN, or a class is none of the model's.
-    """
+    """Softmax probability (N,) of `classes` (N,), in [0, 1]; errors for NaN, and no such class."""
     check_one_class_each(images, classes)
     with evaluating(model):
         scores = class_scores(model(images))
@@ -168,8 +157,7 @@ def masked_confidence(
         model: the classifier, giving scores (N, K).
         images: (N, C, H, W), normalised.
         saliency: (N, H, W) in [0, 1].
-        classes: (N,).
-        normalization: what the images went through; the mask acts on [0, 1] pixels.
+        classes, normalization: (N,); what the images went through: masks act on [0, 1] pixels.
         keep: fractions of the pixels; the paper's 100 %, 50 % and 15 %.
         filling: what shows where the mask is 0, one of `FILLINGS`, or images of their own (N, C,
             H, W), normalised; the paper's is black.
@@ -181,8 +169,8 @@ def masked_confidence(
     order = flat.argsort(dim=1, stable=True)
     behind = filling if isinstance(filling, Tensor) else background(images, normalization, filling)
 
-    def masked(fraction: float) -> Tensor:
-        kept = _zero_lowest(flat, order, fraction).view_as(saliency)
-        return torch.lerp(behind, images, kept[:, None])
-
-    return {fraction: confidence(model, masked(fraction), classes) for fraction in keep}
+    found = {}
+    for fraction in keep:
+        mask = _zero_lowest(flat, order, fraction).view_as(saliency)[:, None]
+        found[fraction] = confidence(model, torch.lerp(behind, images, mask), classes)
+    return found

@@ -65,10 +65,8 @@ def insertion(
 
     Args:
         model, images, saliency, classes, normalization: as in `masked_confidence`.
-        steps: the curve has `steps` + 1 points, with nothing and everything added among them; a
-            point adds a share of 1 / steps of the pixels. RISE's is 224 pixels, one row's worth.
-        filling: what is not added yet, one of `FILLINGS`; RISE's is a blur, which does not
-            draw edges of its own.
+        steps: each adds a share of 1 / steps of the pixels; RISE's is 224 pixels, one row's worth.
+        filling: what is not added yet, one of `FILLINGS`; RISE's blur draws no edges of its own.
         batch_size: images, at any point of the curve, that the model sees at once.
     """
     check_explained(images, saliency, classes)
@@ -121,10 +119,8 @@ def road(
 
     The library removes every pixel that is not below the percentile. With many equal pixels (a
     ReLU's zeros) that can be all of them, which leaves nothing to interpolate from: a grey image,
-    or NaN where the system is singular to the last digit. Here exactly the share asked for is
-    removed: the library sees the pixels' ranks, and equal pixels are ranked in random order. Maps
-    without equal pixels score as in the library. A constant map scores 0: its most and least
-    relevant pixels are the same.
+    or NaN. Here exactly the share asked for is removed: the library sees the pixels' ranks, equal
+    pixels in random order. Maps without equal pixels score as there; a constant map scores 0.
 
     Args:
         model, images, saliency, classes: as in `masked_confidence`.

@@ -90,8 +90,7 @@ class Explained:
         for some in torch.arange(len(self.images)).split(BATCH):
             x, y, maps = (v[some].to(self.device) for v in (self.images, self.classes, self.maps))
             p.append(confidence(self.model, x, y).cpu())
-            q = masked_confidence(self.model, x, maps, y, self.normalization, filling=filling)
-            kept.append(q)
+            kept += [masked_confidence(self.model, x, maps, y, self.normalization, KEEP, filling)]
         return torch.cat(p), {keep: torch.cat([q[keep].cpu() for q in kept]) for keep in KEEP}
 
     def of_each(self, metric: Callable[..., Tensor], **options: object) -> Tensor:
@@ -175,18 +174,14 @@ def _add(
 
 def _add_masking(filling: str) -> None:
     """Average drop and increase in confidence at every share kept."""
-    suffix = "" if filling == "black" else f" ({filling})"
+    suffix, group = "" if filling == "black" else f" ({filling})", f"{filling} mask"
+    on: On = "common" if suffix else "all"
     for keep in KEEP:
         for name, of in (("AD", drops), ("IC", increases)):
-            metric = Metric(
-                f"{name} {keep:.0%}{suffix}",
-                f"{_TITLES[name]}, {keep:.0%} kept",
-                "lower" if of is drops else "higher",
-                f"{filling} mask",
-                _after_masking(of, filling, keep),
-                "common" if suffix else "all",
-            )
-            register_metric(metric)
+            key, title = f"{name} {keep:.0%}{suffix}", f"{_TITLES[name]}, {keep:.0%} kept"
+            better: Better = "lower" if of is drops else "higher"
+            compute = _after_masking(of, filling, keep)
+            register_metric(Metric(key, title, better, group, compute, on))
 
 
 def _after_masking(of: Callable[..., Tensor], filling: str, keep: float) -> Compute:

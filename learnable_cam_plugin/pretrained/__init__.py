@@ -27,10 +27,8 @@ def pretrained() -> tuple[nn.Sequential, Normalization, AttentionMechanism]:
     """EfficientNet-Lite0, its normalisation, and an attention for all of its 1,000 classes.
 
     The attention is a file of this package; its model card, with the data it was trained on, its
-    figures and limits, lies beside it (`pretrained/README.md`). Nothing is downloaded.
-
-    Raises:
-        ModuleNotFoundError: the extra `photos` is not installed.
+    figures and limits, lies beside it (`pretrained/README.md`). Nothing is downloaded; without the
+    extra `photos` it is a ModuleNotFoundError.
     """
     model, normalization = efficientnet_lite0()
     attention = load_attention(EFFICIENTNET_LITE0)

