@@ -100,10 +100,8 @@ def picture(
 ) -> None:
     """Write image x method as a PNG: each image, and each method's map laid over it.
 
-    Args:
-        path: of the PNG.
-        images, titles: (N, 3, H, W), normalised with `normalization`; one an image.
-        maps: method -> (N, H, W) in [0, 1].
+    The images (N, 3, H, W) are normalised with `normalization`, each method's maps (N, H, W) lie in
+    [0, 1], and there is one title an image.
     """
     from matplotlib.figure import Figure
 

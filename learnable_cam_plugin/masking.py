@@ -95,15 +95,10 @@ def mask_image(
     """L-CAM-Img (and the paper's evaluation): multiply the image by a mask in [0, 1] pixel space.
 
     `normalize(denormalize(x) * m)` written as a blend with the normalised black image, which is
-    the same and takes one step. Other fillings are blended in the same way.
+    the same and takes one step. Other fillings, see `background`, are blended in the same way.
 
-    Args:
-        images: (N, C, H, W) or (N, C, D, H, W), normalised.
-        mask: (N, h, w) or (N, d, h, w) in [0, 1]; resized bilinearly to the images.
-        normalization, filling: of the images; what shows where the mask is 0, see `background`.
-
-    Returns:
-        the masked images, normalised, in the shape of `images`.
+    The images are (N, C, H, W) or (N, C, D, H, W), normalised, before and after; the mask, in
+    [0, 1], is (N, h, w) or (N, d, h, w), and resized bilinearly to them.
     """
     behind = background(images, normalization, filling)
     return torch.lerp(behind, images, resize(mask, images.shape[2:])[:, None])

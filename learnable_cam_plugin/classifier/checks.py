@@ -55,7 +55,5 @@ def check_class_range(classes: Tensor, num_classes: int) -> None:
     """Raise IndexError unless every class index lies in [0, num_classes)."""
     outside = classes[(classes < 0) | (classes >= num_classes)]
     if outside.numel():
-        raise IndexError(
-            f"class index {outside.flatten()[0].item()} is out of range: the classes are 0 to "
-            f"{num_classes - 1}"
-        )
+        first, last = outside.flatten()[0].item(), num_classes - 1
+        raise IndexError(f"class index {first} is out of range: the classes are 0 to {last}")

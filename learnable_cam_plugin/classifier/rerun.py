@@ -27,7 +27,6 @@ class Replay:
     `recording()` keeps what the outermost modules that run before the layer's end gave; a call then
     runs the classifier's own code with those modules giving it again, so only the rest (the head)
     is computed. L-CAM-Fm needs this: its second pass differs from the first after the layer only.
-
     The layer is given by its name in `model.named_modules()`.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Flatten(),
@@ -109,10 +108,8 @@ def classify_masked_features(
 ) -> Tensor:
     """L-CAM-Fm: the classifier's logits when the feature maps A of `layer` are `A * mask`.
 
-    Args:
-        forward: the classifier, or a `Replay` of it that computes only what follows the layer.
-        layer, images: the target layer; (N, C, H, W), as the classifier expects them.
-        mask: (N, h, w), the size of the layer's feature maps.
+    Of images (N, C, H, W), with a mask (N, h, w) of the maps' size. `forward` is the classifier, or
+    a `Replay` of it that computes only what follows the layer.
 
     Raises:
         ValueError: the layer's output is not (N, C, h, w) of the mask's size, as with a layer of

@@ -41,13 +41,9 @@ def shipped_photos() -> list[Path]:
 def explain_photos(photos: Sequence[Path], out: Path, top: int = 1) -> list[dict[str, Any]]:
     """Explain the `top` most probable classes of photographs, beside Grad-CAM.
 
-    Args:
-        photos: image files, see `read_photo`; those that packages ship, if there is none.
-        out: folder for explanations.png and explanations.json.
-        top: how many classes to explain of each.
-
-    Returns:
-        a row an explanation: "photo", "class" (index), "name", "probability".
+    The photographs are image files, see `read_photo`; without any, those that packages ship. Writes
+    explanations.png and explanations.json into the folder `out`, and returns what the latter holds:
+    a row an explanation, with "photo", "class" (index), "name" and "probability".
     """
     model, normalization, attention = pretrained()
     names = EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]

@@ -42,7 +42,7 @@ def quickstart(
         train_images, test_images: how many are drawn; each epoch is a pass over the former.
 
     Returns:
-        the table, a row a method (see `comparison.compare_methods`).
+        the table of `compare_methods`.
     """
     began = time.perf_counter()
     print(f"1/4 drawing {train_images} + {test_images} images of {', '.join(CLASSES)}")

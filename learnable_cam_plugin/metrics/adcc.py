@@ -27,21 +27,16 @@ def coherency(saliency: Tensor, again: Tensor) -> Tensor:
 
     100 * (1 + r) / 2 of their Pearson correlation r: 100 for the same map, 50 for unrelated ones.
     The correlation of a constant map is not defined: two of them are alike (100), one is unrelated
-    to anything else (50).
-
-    Args:
-        saliency: (N, H, W) in [0, 1], of the images.
-        again: (N, H, W) in [0, 1], of the same classes, of `mask_image(images, saliency, ...)`.
+    to anything else (50). Both are (N, H, W) in [0, 1] and of the same classes, `saliency` of the
+    images and `again` of `mask_image(images, saliency, ...)`.
 
     >>> maps = torch.tensor([[[0.0, 0.5, 1.0]]])
     >>> [float(coherency(maps, m).round()) for m in (maps, 1 - maps, torch.ones(1, 1, 3))]
     [100.0, 0.0, 50.0]
     """
     if saliency.shape != again.shape:
-        raise ValueError(
-            "the two maps of each image must have one shape, got "
-            f"{tuple(saliency.shape)} and {tuple(again.shape)}"
-        )
+        shapes = f"{tuple(saliency.shape)} and {tuple(again.shape)}"
+        raise ValueError(f"the two maps of each image must have one shape, got {shapes}")
     # the correlation does not mind the scale; at full scale no map is too faint to square
     a, b = (min_max(check_saliency(maps).flatten(1).double()) for maps in (saliency, again))
     both_constant = ((a == 0) & (b == 0)).all(1)

@@ -65,10 +65,8 @@ def keep_top(saliency: Tensor, fraction: float) -> Tensor:
 
 def _checked(confidence: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
     if confidence.ndim != 1 or confidence.shape != masked.shape or not len(confidence):
-        raise ValueError(
-            "confidences must be two vectors (N,) of the same N > 0, got "
-            f"{tuple(confidence.shape)} and {tuple(masked.shape)}"
-        )
+        shapes = f"{tuple(confidence.shape)} and {tuple(masked.shape)}"
+        raise ValueError(f"confidences must be two vectors (N,) of the same N > 0, got {shapes}")
     for name, values in (("confidence", confidence), ("masked", masked)):
         bad = ~((values >= 0) & (values <= 1 + _ROUNDING))  # NaN is neither
         if bool(bad.any()):

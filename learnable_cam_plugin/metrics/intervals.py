@@ -37,9 +37,8 @@ def bootstrap(
     if not bool(torch.isfinite(values).all()):
         raise ValueError("values hold NaN or infinity: find the images that have no score first")
     if not 0 < level < 1 or resamples < 1:
-        raise ValueError(
-            f"level must be in (0, 1) and resamples at least 1, got {level} and {resamples}"
-        )
+        given = f"{level} and {resamples}"
+        raise ValueError(f"level must be in (0, 1) and resamples at least 1, got {given}")
     values = values.detach().double().cpu()
     generator = torch.Generator().manual_seed(seed)
 

@@ -11,10 +11,8 @@ from .confidence import check_saliency
 
 def _regions(saliency: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
     if regions.shape != saliency.shape or regions.dtype != torch.bool:
-        raise ValueError(
-            f"regions must be booleans of shape {tuple(saliency.shape)}, got {regions.dtype} of "
-            f"{tuple(regions.shape)}"
-        )
+        given = f"{regions.dtype} of {tuple(regions.shape)}"
+        raise ValueError(f"regions must be booleans of shape {tuple(saliency.shape)}, got {given}")
     return check_saliency(saliency).flatten(1), regions.flatten(1)
 
 
