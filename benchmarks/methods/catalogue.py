@@ -21,6 +21,7 @@ from .sise import SISE, above_otsu, positive
 from .tame import tame_start
 
 Build = Callable[[Testbed, AttentionMechanism | None], Any]
+Settings = Callable[[Testbed], dict[str, Any]]
 
 
 class FinerTarget:
@@ -36,8 +37,33 @@ class FinerTarget:
         return FinerWeightedTarget(self.category, others, 1.0)(output)
 
 
-def _library(name: str) -> Build:
-    return lambda bed, _: getattr(library, name)(bed.model, [bed.layer])
+def _add(name: str, group: str, reference: str, build: Build, **more: Any) -> None:
+    register_method(Method(name, group, reference, build, **more))
+
+
+def _library(name: str, group: str, reference: str, of: str, **more: Any) -> None:
+    """A class of pytorch-grad-cam, at the target layer."""
+    _add(
+        name, group, reference, lambda bed, _: getattr(library, of)(bed.model, [bed.layer]), **more
+    )
+
+
+def _masking(name: str, reference: str, note: str, peer: type, settings: Settings) -> None:
+    """A peer of this package that scores masked copies."""
+
+    def build(bed: Testbed, _attention: AttentionMechanism | None) -> Any:
+        options = {"normalization": bed.normalization, "scorer": bed.scorer, "progress": False}
+        return peer(bed.model, **options, **settings(bed))
+
+    _add(name, "perturbation", reference, build, slow=True, note=note)
+
+
+def _learned(name: str, reference: str, note: str, how: Learned) -> None:
+    _add(name, "learned", reference, with_attention, learned=how, note=note)
+
+
+def _floor(name: str, reference: str, draw: Draw) -> None:
+    _add(name, "floor", reference, lambda bed, _: Floor(bed.model, draw, bed.protocol.seed))
 
 
 def _score_cam(bed: Testbed, _attention: AttentionMechanism | None) -> Any:
@@ -47,187 +73,110 @@ def _score_cam(bed: Testbed, _attention: AttentionMechanism | None) -> Any:
     return cam
 
 
-def _masking(
-    peer: Callable[..., Any], settings: Callable[[Testbed], dict[str, Any]] = lambda _: {}
-) -> Build:
-    """A peer of this package that scores masked copies."""
-
-    def build(bed: Testbed, _attention: AttentionMechanism | None) -> Any:
-        return peer(
-            bed.model,
-            normalization=bed.normalization,
-            scorer=bed.scorer,
-            progress=False,
-            **settings(bed),
-        )
-
-    return build
-
-
-def _sise(select: Callable[[Tensor], Tensor]) -> Build:
-    return _masking(SISE, lambda bed: {"target_layers": bed.stages, "select": select})
-
-
-def _rise(bed: Testbed) -> dict[str, Any]:
-    return {"masks": bed.network.rise_masks, "seed": bed.protocol.seed}
-
-
-def _floor(draw: Draw) -> Build:
-    return lambda bed, _: Floor(bed.model, draw=draw, seed=bed.protocol.seed)
-
-
+LCAM = "Gkartzonika et al., ECCV Workshops 2022"
 PAPER = (
     "the paper's loss and random start; Adam instead of its SGD, fewer epochs, and the "
     "regularisers on each image's own map"
 )
 BLACK = "masks to black, as average drop does"
+ONE_COUNTED = f"{BLACK}; its passes differ from image to image: one was counted"
 SAME_MAP = "on a head of pooling and one linear layer, classic CAM clipped at 0"
-_ENTRIES = [
-    Method(
-        "LearnableCAM",
-        "learned",
-        "this package",
-        with_attention,
-        learned=Learned("every-threshold", "head", fused=True),
-        note="the trainer's default recipe: every-threshold, a mechanism shared by all classes, at "
-        "the ends of the last two stages",
-    ),
-    Method(
-        "LearnableCAM (seed 1)",
-        "learned",
-        "this package",
-        with_attention,
-        learned=Learned("every-threshold", "head", fused=True, seed=1),
-        note="the same, trained a second time",
-    ),
-    Method(
-        "LearnableCAM (seed 2)",
-        "learned",
-        "this package",
-        with_attention,
-        learned=Learned("every-threshold", "head", fused=True, seed=2),
-        note="the same, trained a third time",
-    ),
-    Method(
-        "L-CAM-Img",
-        "learned",
-        "Gkartzonika et al., ECCV Workshops 2022",
-        with_attention,
-        learned=Learned("l-cam-img", "random"),
-        note=PAPER,
-    ),
-    Method(
-        "L-CAM-Fm",
-        "learned",
-        "Gkartzonika et al., ECCV Workshops 2022",
-        with_attention,
-        learned=Learned("l-cam-fm", "random"),
-        note=PAPER,
-    ),
-    Method(
-        "TAME",
-        "learned",
-        "Ntrougkas et al., ISM 2022",
-        with_attention,
-        learned=Learned("l-cam-img", tame_start, fused=True),
-        note="its mechanism at the last two stages, with the loss of L-CAM-Img",
-    ),
-    Method(
-        "classic CAM",
-        "gradient-free",
-        "Zhou et al., CVPR 2016",
-        lambda bed, _: LearnableCAM(bed.model, [bed.layer]),
-        note="LearnableCAM before any training",
-    ),
-    Method(
-        "Grad-CAM", "gradient", "Selvaraju et al., ICCV 2017", _library("GradCAM"), note=SAME_MAP
-    ),
-    Method(
-        "Grad-CAM++", "gradient", "Chattopadhyay et al., WACV 2018", _library("GradCAMPlusPlus")
-    ),
-    Method("HiResCAM", "gradient", "Draelos and Carin, 2020", _library("HiResCAM"), note=SAME_MAP),
-    Method("XGrad-CAM", "gradient", "Fu et al., BMVC 2020", _library("XGradCAM"), note=SAME_MAP),
-    Method("LayerCAM", "gradient", "Jiang et al., TIP 2021", _library("LayerCAM")),
-    Method("Eigen-CAM", "gradient-free", "Muhammad and Yeasin, 2020", _library("EigenCAM")),
-    Method(
-        "Ablation-CAM",
-        "perturbation",
-        "Desai and Ramaswamy, WACV 2020",
-        _library("AblationCAM"),
-        slow=True,
-        note="a pass for each channel, of which the target layer itself is not computed",
-    ),
-    Method(
-        "Score-CAM",
-        "perturbation",
-        "Wang et al., CVPR Workshops 2020",
-        _score_cam,
-        slow=True,
-        note="the library masks the normalised image, to its mean, not to black",
-    ),
-    Method(
-        "FullGrad",
-        "gradient",
-        "Srinivas and Fleuret, NeurIPS 2019",
-        lambda bed, _: library.FullGrad(bed.model, []),
-        slow=True,
-        note="slow because it resizes the gradient of every bias's channel on the CPU",
-    ),
-    Method(
-        "FinerCAM", "gradient", "Zhang et al., CVPR 2025", _library("FinerCAM"), target=FinerTarget
-    ),
-    Method(
-        "RefineCAM",
-        "gradient",
-        "arXiv 2605.14641",
-        lambda bed, _: library.RefineCAM(bed.model, bed.stages[-3:]),
-        note="Grad-CAM++ at the last three blocks",
-    ),
-    Method(
-        "ShapleyCAM",
-        "gradient",
-        "Cai, 2025, arXiv 2501.06261",
-        _library("ShapleyCAM"),
-        note="with the paper's ReST target",
-        # A plain score's Hessian is empty where the head is linear in the feature maps.
-        target=ClassifierOutputReST,
-    ),
-    Method(
-        "RISE",
-        "perturbation",
-        "Petsiuk et al., BMVC 2018",
-        _masking(RISE, _rise),
-        slow=True,
-        note=BLACK,
-    ),
-    Method(
-        "SIDU",
-        "perturbation",
-        "Muddamsetty et al., Pattern Recognition 2022",
-        _masking(SIDU, lambda bed: {"target_layers": [bed.layer]}),
-        slow=True,
-        note=f"explains the prediction as a whole, not one class; {BLACK}",
-    ),
-    Method(
-        "SISE",
-        "perturbation",
-        "Sattarzadeh et al., AAAI 2021",
-        _sise(positive),
-        slow=True,
-        note=f"{BLACK}; its passes differ from image to image: one was counted",
-    ),
-    Method(
-        "Ada-SISE",
-        "perturbation",
-        "Sudhakar et al., ICASSP 2021",
-        _sise(above_otsu),
-        slow=True,
-        note=f"{BLACK}; its passes differ from image to image: one was counted",
-    ),
-    Method("random map", "floor", "a 7x7 grid of uniform noise", _floor(random_grid)),
-    Method(
-        "centred Gaussian", "floor", "its spread a quarter of the image", _floor(centred_gaussian)
-    ),
-]
-for _entry in _ENTRIES:
-    register_method(_entry)
+DEFAULT = (
+    "the trainer's default recipe: every-threshold, a mechanism shared by all classes, at the ends "
+    "of the last two stages"
+)
+for _seed, _name, _note in (
+    (0, "LearnableCAM", DEFAULT),
+    (1, "LearnableCAM (seed 1)", "the same, trained a second time"),
+    (2, "LearnableCAM (seed 2)", "the same, trained a third time"),
+):
+    _learned(_name, "this package", _note, Learned("every-threshold", "head", True, _seed))
+_learned("L-CAM-Img", LCAM, PAPER, Learned("l-cam-img", "random"))
+_learned("L-CAM-Fm", LCAM, PAPER, Learned("l-cam-fm", "random"))
+_learned(
+    "TAME",
+    "Ntrougkas et al., ISM 2022",
+    "its mechanism at the last two stages, with the loss of L-CAM-Img",
+    Learned("l-cam-img", tame_start, fused=True),
+)
+_add(
+    "classic CAM",
+    "gradient-free",
+    "Zhou et al., CVPR 2016",
+    lambda bed, _: LearnableCAM(bed.model, [bed.layer]),
+    note="LearnableCAM before any training",
+)
+_library("Grad-CAM", "gradient", "Selvaraju et al., ICCV 2017", "GradCAM", note=SAME_MAP)
+_library("Grad-CAM++", "gradient", "Chattopadhyay et al., WACV 2018", "GradCAMPlusPlus")
+_library("HiResCAM", "gradient", "Draelos and Carin, 2020", "HiResCAM", note=SAME_MAP)
+_library("XGrad-CAM", "gradient", "Fu et al., BMVC 2020", "XGradCAM", note=SAME_MAP)
+_library("LayerCAM", "gradient", "Jiang et al., TIP 2021", "LayerCAM")
+_library("Eigen-CAM", "gradient-free", "Muhammad and Yeasin, 2020", "EigenCAM")
+_library(
+    "Ablation-CAM",
+    "perturbation",
+    "Desai and Ramaswamy, WACV 2020",
+    "AblationCAM",
+    slow=True,
+    note="a pass for each channel, of which the target layer itself is not computed",
+)
+_add(
+    "Score-CAM",
+    "perturbation",
+    "Wang et al., CVPR Workshops 2020",
+    _score_cam,
+    slow=True,
+    note="the library masks the normalised image, to its mean, not to black",
+)
+_add(
+    "FullGrad",
+    "gradient",
+    "Srinivas and Fleuret, NeurIPS 2019",
+    lambda bed, _: library.FullGrad(bed.model, []),
+    slow=True,
+    note="slow because it resizes the gradient of every bias's channel on the CPU",
+)
+_library("FinerCAM", "gradient", "Zhang et al., CVPR 2025", "FinerCAM", target=FinerTarget)
+_add(
+    "RefineCAM",
+    "gradient",
+    "arXiv 2605.14641",
+    lambda bed, _: library.RefineCAM(bed.model, bed.stages[-3:]),
+    note="Grad-CAM++ at the last three blocks",
+)
+_library(
+    "ShapleyCAM",
+    "gradient",
+    "Cai, 2025, arXiv 2501.06261",
+    "ShapleyCAM",
+    note="with the paper's ReST target",
+    # A plain score's Hessian is empty where the head is linear in the feature maps.
+    target=ClassifierOutputReST,
+)
+_masking(
+    "RISE",
+    "Petsiuk et al., BMVC 2018",
+    BLACK,
+    RISE,
+    lambda bed: {"masks": bed.network.rise_masks, "seed": bed.protocol.seed},
+)
+_masking(
+    "SIDU",
+    "Muddamsetty et al., Pattern Recognition 2022",
+    f"explains the prediction as a whole, not one class; {BLACK}",
+    SIDU,
+    lambda bed: {"target_layers": [bed.layer]},
+)
+for _name, _reference, _select in (
+    ("SISE", "Sattarzadeh et al., AAAI 2021", positive),
+    ("Ada-SISE", "Sudhakar et al., ICASSP 2021", above_otsu),
+):
+    _masking(
+        _name,
+        _reference,
+        ONE_COUNTED,
+        SISE,
+        lambda bed, select=_select: {"target_layers": bed.stages, "select": select},  # type: ignore[misc]
+    )
+_floor("random map", "a 7x7 grid of uniform noise", random_grid)
+_floor("centred Gaussian", "its spread a quarter of the image", centred_gaussian)

@@ -30,21 +30,13 @@ class Floor(BaseCAM):
     """A map drawn without looking: no pass of the classifier.
 
     Args:
-        model, target_layers, reshape_transform: as BaseCAM's; not used.
+        model: as BaseCAM's; not asked.
         draw: `random_grid` or `centred_gaussian`.
         seed: of the draws, which go on from call to call.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        target_layers: Sequence[nn.Module] = (),
-        reshape_transform: Any = None,
-        *,
-        draw: Draw = random_grid,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(model, [], reshape_transform, uses_gradients=False)
+    def __init__(self, model: nn.Module, draw: Draw = random_grid, seed: int = 0) -> None:
+        super().__init__(model, [], uses_gradients=False)
         self.draw, self.generator = draw, torch.Generator().manual_seed(seed)
 
     def forward(

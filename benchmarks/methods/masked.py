@@ -1,4 +1,4 @@
-"""What a classifier says of masked copies of an image: what RISE, SIDU and SISE have in common."""
+"""What RISE, SIDU and SISE have in common: they ask what the classifier says of masked copies."""
 
 from __future__ import annotations
 
@@ -16,34 +16,59 @@ from learnable_cam_plugin.classifier import class_scores
 from learnable_cam_plugin.masking import Normalization, mask_image
 
 
-def masked_probabilities(
-    classifier: nn.Module, image: Tensor, masks: Tensor, normalization: Normalization
-) -> Tensor:
-    """Softmax probabilities (M, K) of an image (C, H, W) seen through masks (M, H, W).
+class MaskingCAM(BaseCAM):
+    """A method that scores masked copies of each image.
 
-    The masks act in [0, 1] pixel space, as everywhere in this project, so what they hide is black.
+    Args:
+        model, target_layers, reshape_transform: as BaseCAM's.
+        normalization: what the images went through.
+        batch_size: masked copies scored at once.
+        scorer: what scores them; the classifier unless given.
+        progress: show a bar.
     """
-    copies = image[None].expand(len(masks), *image.shape)
-    with torch.no_grad():
-        scores = class_scores(classifier(mask_image(copies, masks, normalization)))
-    return scores.float().softmax(1)
 
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: Sequence[nn.Module] = (),
+        reshape_transform: Any = None,
+        *,
+        normalization: Normalization,
+        batch_size: int = 32,
+        scorer: nn.Module | None = None,
+        progress: bool = True,
+        uses_gradients: bool = False,
+    ) -> None:
+        layers = list(target_layers)
+        super().__init__(model, layers, reshape_transform, uses_gradients=uses_gradients)
+        self.normalization, self.batch_size = normalization, batch_size
+        self.scorer, self.progress = scorer or model, progress
 
-@contextmanager
-def unrecorded(cam: BaseCAM) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """What BaseCAM recorded in the pass before, (activations, gradients), a tensor a layer.
+    def masked_probabilities(self, image: Tensor, masks: Tensor) -> Tensor:
+        """Softmax probabilities (M, K) of an image (C, H, W) seen through masks (M, H, W).
 
-    Inside the block its hooks are off: they would keep the feature maps of every masked pass.
-    """
-    recorder = cam.activations_and_grads
-    recorded = list(recorder.activations), list(recorder.gradients)
-    recorder.release()
-    try:
-        yield recorded
-    finally:
-        cam.activations_and_grads = ActivationsAndGradients(
-            cam.model, cam.target_layers, cam.reshape_transform, cam.detach
-        )
+        The masks act in [0, 1] pixel space, as everywhere here, so what they hide is black.
+        """
+        copies = image[None].expand(len(masks), *image.shape)
+        with torch.no_grad():
+            masked = mask_image(copies, masks.to(image.device), self.normalization)
+            return class_scores(self.scorer(masked)).float().softmax(1)
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+        """What BaseCAM recorded in the pass before, (activations, gradients), a tensor a layer.
+
+        Inside the block its hooks are off: they would keep the feature maps of every masked pass.
+        """
+        recorder = self.activations_and_grads
+        recorded = list(recorder.activations), list(recorder.gradients)
+        recorder.release()
+        try:
+            yield recorded
+        finally:
+            self.activations_and_grads = ActivationsAndGradients(
+                self.model, self.target_layers, self.reshape_transform, self.detach
+            )
 
 
 def categories(targets: Sequence[Any]) -> list[int]:

@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pytorch_grad_cam.base_cam import BaseCAM
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from learnable_cam_plugin.masking import Normalization
 from learnable_cam_plugin.saliency import min_max, resize
 
-from .masked import masked_probabilities, unrecorded
+from .masked import MaskingCAM
 
 
-class SIDU(BaseCAM):
+class SIDU(MaskingCAM):
     """Similarity difference and uniqueness: a mask for each feature map, weighted by what it does.
 
     Each feature map A_i of the last convolutional layer, made binary and resized, is a mask M_i.
@@ -28,61 +26,40 @@ class SIDU(BaseCAM):
 
     It explains the prediction as a whole: the target's class plays no part.
 
-    Args:
-        model: the classifier.
-        target_layers: the last convolutional layer, alone.
-        reshape_transform: as BaseCAM's.
-        normalization: what the images went through.
+    Args: those of `MaskingCAM`, the target layers being the last convolutional one alone, and
         sigma: 0.25 in the paper.
         threshold: above which a feature map's value counts; 0.15 in the authors' code. It is on
             the feature maps' own scale, and too low a value makes all masks alike.
-        batch_size, scorer, progress: as of `RISE`.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        target_layers: Sequence[nn.Module],
-        reshape_transform: Any = None,
-        *,
-        normalization: Normalization,
-        sigma: float = 0.25,
-        threshold: float = 0.15,
-        batch_size: int = 32,
-        scorer: nn.Module | None = None,
-        progress: bool = True,
+        self, *args: Any, sigma: float = 0.25, threshold: float = 0.15, **options: Any
     ) -> None:
-        super().__init__(model, list(target_layers), reshape_transform, uses_gradients=False)
+        super().__init__(*args, **options)
         if len(self.target_layers) != 1:
             raise ValueError(f"SIDU takes one layer, got {len(self.target_layers)}")
-        self.normalization, self.sigma, self.threshold = normalization, sigma, threshold
-        self.batch_size, self.scorer, self.progress = batch_size, scorer or model, progress
+        self.sigma, self.threshold = sigma, threshold
 
     def compute_cam_per_layer(
         self, input_tensor: Tensor, targets: Sequence[Any], eigen_smooth: bool
     ) -> list[Any]:
         """One map (N, 1, H, W) in [0, 1], as numpy."""
         probabilities = self.outputs.detach().float().softmax(1)
-        with unrecorded(self) as ((features,), _):
-            maps = [
-                self._map_of(*each)
-                for each in zip(input_tensor, features, probabilities, strict=True)
-            ]
+        with self.unrecorded() as ((features,), _):
+            each = zip(input_tensor, features, probabilities, strict=True)
+            maps = [self._map_of(*one) for one in each]
         return [min_max(torch.stack(maps))[:, None].numpy()]
 
     def _map_of(self, image: Tensor, features: Tensor, p: Tensor) -> Tensor:
         """The map (H, W) of one image, from its feature maps (C, h, w) and probabilities (K,)."""
         binary = (features > self.threshold).float()
-        parts = []
-        for grids in tqdm(
-            binary.split(self.batch_size), "SIDU", leave=False, disable=not self.progress
-        ):
-            masks = resize(grids, image.shape[1:]).to(image.device)
-            parts.append(masked_probabilities(self.scorer, image, masks, self.normalization))
-        masked = torch.cat(parts)
+        parts = binary.split(self.batch_size)
+        bar = tqdm(parts, "SIDU", leave=False, disable=not self.progress)
+        size = image.shape[1:]
+        masked = torch.cat([self.masked_probabilities(image, resize(m, size)) for m in bar])
         similarity = torch.exp(-((masked - p).norm(dim=1) ** 2) / (2 * self.sigma**2))
         # In double precision, since the matrix product within loses small differences.
         unique = torch.cdist(masked.double(), masked.double()).sum(1)
         # Resizing is linear: the sum of the resized masks is the resized sum.
         weighted = torch.tensordot((similarity * unique).float().cpu(), binary.cpu(), 1)
-        return resize(weighted[None], image.shape[1:])[0]
+        return resize(weighted[None], size)[0]

@@ -12,15 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from learnable_cam_plugin.masking import Normalization
 from learnable_cam_plugin.saliency import min_max, resize
 
-from .masked import categories, masked_probabilities, unrecorded
+from .masked import MaskingCAM, categories
 
 Select = Callable[[Tensor], Tensor]
 
@@ -49,7 +47,7 @@ def above_otsu(gradients: Tensor) -> Tensor:
     return chosen
 
 
-class SISE(BaseCAM):
+class SISE(MaskingCAM):
     """Semantic input sampling: one backward pass chooses the masks, forward passes weigh them.
 
     Of each layer, the feature maps whose average gradient of the class probability is positive are
@@ -58,30 +56,14 @@ class SISE(BaseCAM):
     each is added to what was fused before and the sum is kept where the later one is above its
     Otsu threshold.
 
-    Args:
-        model: the classifier.
-        target_layers: the last layer of each convolutional block, first to last.
-        reshape_transform: as BaseCAM's.
-        normalization: what the images went through.
+    Args: those of `MaskingCAM`, the target layers being the last layer of each convolutional block,
+        first to last, and
         select: `positive` (SISE) or `above_otsu` (Ada-SISE).
-        batch_size, scorer, progress: as of `RISE`.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        target_layers: Sequence[nn.Module],
-        reshape_transform: Any = None,
-        *,
-        normalization: Normalization,
-        select: Select = positive,
-        batch_size: int = 32,
-        scorer: nn.Module | None = None,
-        progress: bool = True,
-    ) -> None:
-        super().__init__(model, list(target_layers), reshape_transform)
-        self.normalization, self.select = normalization, select
-        self.batch_size, self.scorer, self.progress = batch_size, scorer or model, progress
+    def __init__(self, *args: Any, select: Select = positive, **options: Any) -> None:
+        super().__init__(*args, uses_gradients=True, **options)
+        self.select = select
 
     def forward(
         self, input_tensor: Tensor, targets: Sequence[Any] | None, eigen_smooth: bool = False
@@ -89,26 +71,21 @@ class SISE(BaseCAM):
         """As BaseCAM's; the gradient is that of the class probability."""
         if targets is None:
             with torch.no_grad():
-                targets = self.model(input_tensor.to(self.device)).argmax(1).tolist()
+                classes = self.model(input_tensor.to(self.device)).argmax(1).tolist()
         else:
-            targets = categories(targets)
-        return super().forward(
-            input_tensor, [ClassifierOutputSoftmaxTarget(c) for c in targets], eigen_smooth
-        )
+            classes = categories(targets)
+        wanted = [ClassifierOutputSoftmaxTarget(c) for c in classes]
+        return super().forward(input_tensor, wanted, eigen_smooth)
 
     def compute_cam_per_layer(
         self, input_tensor: Tensor, targets: Sequence[Any], eigen_smooth: bool
     ) -> list[Any]:
         """One fused map (N, 1, H, W) in [0, 1], as numpy."""
-        with unrecorded(self) as recorded:
-            maps = [
-                self._map_of(
-                    image, category, [(a[i], g[i]) for a, g in zip(*recorded, strict=True)]
-                )
-                for i, (image, category) in enumerate(
-                    zip(input_tensor, categories(targets), strict=True)
-                )
-            ]
+        maps = []
+        with self.unrecorded() as recorded:
+            for i, category in enumerate(categories(targets)):
+                layers = [(a[i], g[i]) for a, g in zip(*recorded, strict=True)]
+                maps.append(self._map_of(input_tensor[i], category, layers))
         return [torch.stack(maps)[:, None].numpy()]
 
     def _map_of(
@@ -126,7 +103,7 @@ class SISE(BaseCAM):
         total = torch.zeros(image.shape[1:])
         for part in features.split(self.batch_size):
             masks = min_max(resize(part.float(), image.shape[1:])).to(image.device)
-            p = masked_probabilities(self.scorer, image, masks, self.normalization)[:, category]
+            p = self.masked_probabilities(image, masks)[:, category]
             area = masks.sum((1, 2))
             total += torch.tensordot(p / torch.where(area > 0, area, 1), masks, 1).cpu()
             bar.update(len(part))

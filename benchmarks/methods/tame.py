@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from learnable_cam_plugin.attention import AttentionMechanism, Origin
 from learnable_cam_plugin.classifier import FrozenClassifier
+from learnable_cam_plugin.saliency import resize
 
 
 class TAMEAttention(AttentionMechanism):
@@ -45,8 +46,7 @@ class TAMEAttention(AttentionMechanism):
         for name, branch in zip(self.channels, self.branches, strict=True):
             self.check_features(name, features[name])
             maps = features[name].to(self.weight.dtype)
-            maps = F.relu(branch(maps) + maps)
-            fused.append(F.interpolate(maps, size, mode="bilinear", align_corners=False))
+            fused.append(resize(F.relu(branch(maps) + maps), size))
         return torch.cat(fused, 1)
 
     def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
