@@ -24,15 +24,10 @@ class Docstrings(griffe.Extension):
 def rewritten(docstring: str) -> str:
     """A docstring as the reference wants it.
 
-    >>> print(rewritten("Args:\\n    a, b: two numbers.\\n\\n>>> 1\\n1"))
+    >>> print(rewritten("Args:\\n    a, b: two numbers."))
     Args:
         a: two numbers.
         b: two numbers.
-    <BLANKLINE>
-    ```pycon
-    >>> 1
-    1
-    ```
     """
 
     def each(match: re.Match[str]) -> str:

@@ -1,5 +1,7 @@
 """The site builds without a warning, shows what the results say, and has its figures."""
 
+import doctest
+import importlib
 import re
 import subprocess
 import sys
@@ -71,3 +73,10 @@ def test_the_figures_that_the_script_draws_are_there():
     for figure in re.findall(r'"([\w-]+\.png)"', (DOCS / "tools" / "figures.py").read_text()):
         with Image.open(DOCS / "images" / figure) as image:
             assert image.width > 1000
+
+
+@pytest.mark.parametrize("module", ["tables", "hook", "docstrings"])
+def test_the_examples_of_the_tools_hold(module):
+    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+    pytest.importorskip("griffe", reason="the extra `docs` is not installed")
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
