@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from learnable_cam_plugin.saliency import min_max
+from learnable_cam_plugin.saliency import min_max, resize
 
 from .masked import MaskingCAM, categories
 
@@ -50,7 +49,7 @@ class RISE(MaskingCAM):
             count = min(self.batch_size, self.masks - start)
             grids = torch.rand(count, 1, self.cells, self.cells, generator=generator)
             kept = (grids < self.probability).float()
-            full = F.interpolate(kept, size=larger, mode="bilinear")[:, 0]
+            full = resize(kept[:, 0], larger)
             places = [torch.randint(side, (count,), generator=generator).tolist() for side in cell]
             yield torch.stack(
                 [

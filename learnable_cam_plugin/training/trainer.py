@@ -100,7 +100,7 @@ class LearnableCAMTrainer:
         starts = list(self.recipe.starts)
         start = starts[0] if start is None else start
         given = None if isinstance(start, str) else start
-        if start not in starts if isinstance(start, str) else not hasattr(start, "attach"):
+        if not (start in starts if given is None else hasattr(given, "attach")):
             raise ValueError(
                 f"the recipe {self.recipe.name!r} has no {start} start: start must be one of "
                 f"{starts} or an attention; or take another recipe"
