@@ -39,7 +39,7 @@ from learnable_cam_plugin.pretrained import efficientnet_lite0
 from learnable_cam_plugin.training import EveryThreshold
 
 from ..protocol import load_protocol
-from ..report.schema import leave, read_rows, write_rows
+from ..report.schema import leave, read_json, write_json
 from ..sources import shapes_classifier
 
 OURS, PAPER = EveryThreshold(), LCAMRecipe("l-cam-img", mask="image")
@@ -213,7 +213,7 @@ def settings(
         kept = out / "scores" / f"{name}.json"
         if not kept.exists():
             attention, _ = setup.train(name, variant, "head", epochs)
-            write_rows(kept, setup.rows(attention))
-        rows += [{"recipe": name, **row} for row in read_rows(kept)]
+            write_json(kept, setup.rows(attention))
+        rows += [{"recipe": name, **row} for row in read_json(kept)]
     note = f"Epochs of each: {epochs}. Seed {seed}."
     leave(out, "settings", [note, markdown_table(rows)], rows=rows)

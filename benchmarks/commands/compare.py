@@ -37,7 +37,7 @@ from ..report.schema import (
     claim,
     command_line,
     method_file,
-    write_method,
+    write_json,
 )
 from ..report.summary import run_settings, summarize
 from ..report.tables import main_tables, results_csv
@@ -192,7 +192,7 @@ def measure(
         scores={key: ImageScores(index=s.index, values=s.values) for key, s in scores.items()},
         gallery=gallery,
     )
-    write_method(method_file(folder, method.slug), results)
+    write_json(method_file(folder, method.slug), results)
 
 
 def _report(

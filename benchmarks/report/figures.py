@@ -20,7 +20,6 @@ from .gallery import gallery_figure, gallery_methods
 from .schema import (
     GROUPS,
     SUBSETS,
-    MetricEntry,
     Results,
     SubsetName,
     finite,
@@ -70,7 +69,7 @@ def write_figures(folder: str | os.PathLike[str]) -> list[Path]:
     return [folder / name for name in figures]
 
 
-def _panels(folder: Path, results: Results) -> tuple[SubsetName, list[MetricEntry]]:
+def _panels(folder: Path, results: Results) -> tuple[SubsetName, list[dict[str, str]]]:
     """The subset and the two metrics drawn: PANELS, or the first that have a better side."""
     methods = [method for method in results["methods"] if passes_of(method) is not None]
     for subset in SUBSETS:

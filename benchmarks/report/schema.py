@@ -43,16 +43,6 @@ class MeanScore(TypedDict, total=False):
     n: int
 
 
-class MetricEntry(TypedDict, total=False):
-    """A column: as `metrics.Metric`, with the unit."""
-
-    key: str
-    title: str
-    better: str
-    group: str
-    unit: str
-
-
 class MethodRow(TypedDict, total=False):
     """A row: as `methods.Method`, the passes and milliseconds of one map, and its scores."""
 
@@ -79,7 +69,7 @@ class Results(TypedDict, total=False):
     network: str
     data: dict[str, Any]  # "name", and how many "images", "common" and "mosaics"
     notes: list[str]
-    metrics: list[MetricEntry]
+    metrics: list[dict[str, str]]  # "key", "title", "better", "group" as of `Metric`, and "unit"
     methods: list[MethodRow]
     gallery: dict[str, Any]  # "images": of "title", "file"; "maps": method -> of "file", "masked"
 
@@ -102,9 +92,15 @@ class MethodResults(TypedDict):
     gallery: list[dict[str, Any]]
 
 
-def _write(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote."""
+    return json.loads(path.read_text())
 
 
 def command_line() -> str:
@@ -113,11 +109,6 @@ def command_line() -> str:
     path = Path(program)
     module = ["-m", path.parent.name] if path.name == "__main__.py" else [os.path.relpath(path)]
     return shlex.join(["python", *module, *arguments])
-
-
-def write_results(folder: Path, results: Results) -> None:
-    """Write a folder's `results.json`."""
-    _write(folder / "results.json", results)
 
 
 def read_results(folder: str | os.PathLike[str]) -> Results:
@@ -135,12 +126,9 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
         )
     try:
         results = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except ValueError as error:  # bytes that are no UTF-8 as well as text that is no JSON
-        raise ValueError(
-            f"{path} is not whole JSON ({error}); run the benchmark again to write it anew"
-        ) from error
-    try:
         problem = _problem(results)
+    except ValueError as error:  # bytes that are no UTF-8 as well as text that is no JSON
+        problem = f"it is not whole JSON ({error})"
     except (TypeError, KeyError, AttributeError) as error:
         problem = f"its parts do not fit together ({type(error).__name__}: {error})"
     if problem:
@@ -156,19 +144,15 @@ def _problem(results: Any) -> str:
     if not isinstance(results, dict):
         return f"it is a {type(results).__name__}, not an object"
     for name, key in (("metrics", "key"), ("methods", "method")):
-        entries = results.get(name)
-        if not isinstance(entries, list) or not entries:
+        if not isinstance(results.get(name), list) or not results[name]:
             return f"it has no list of {name}"
-        for i, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not isinstance(entry.get(key), str):
+        for i, entry in enumerate(results[name]):
+            if not isinstance(entry.get(key), str):
                 return f'{name}[{i}] has no "{key}"'
     for i, method in enumerate(results["methods"]):
-        for subset in SUBSETS:
-            if not isinstance(method.get(subset) or {}, dict):
-                return f"methods[{i}][{subset!r}] is not an object of scores"
+        if not all(isinstance(method.get(subset) or {}, dict) for subset in SUBSETS):
+            return f"methods[{i}] has scores that are not an object"
     gallery = results.get("gallery") or {}
-    if not isinstance(gallery, dict):
-        return "its gallery is not an object"
     images = gallery.get("images") or []
     for name, maps in (gallery.get("maps") or {}).items():
         if len(maps) != len(images):
@@ -183,14 +167,9 @@ def method_file(folder: Path, slug: str) -> Path:
     return folder / "methods" / f"{slug}.json"
 
 
-def write_method(path: Path, content: MethodResults) -> None:
-    """Write a method's own results, at `method_file`."""
-    _write(path, content)
-
-
 def read_methods(folder: Path) -> dict[str, MethodResults]:
     """Name -> results of every method that is done."""
-    found = (json.loads(p.read_text()) for p in sorted((folder / "methods").glob("*.json")))
+    found = map(read_json, sorted((folder / "methods").glob("*.json")))
     return {content["method"]: content for content in found}
 
 
@@ -202,9 +181,8 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     """
     path, now = folder / "settings.json", json.loads(json.dumps(settings))
     if not path.exists():
-        _write(path, now)
-        return
-    then = json.loads(path.read_text())
+        write_json(path, now)
+    then = read_json(path)
     differing = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
     if differing:
         sides = "; ".join(f"{key}: {then.get(key)} then, {now.get(key)} now" for key in differing)
@@ -214,36 +192,22 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def leave(folder: Path, name: str, parts: Sequence[str], **record: Any) -> None:
-    """Print the command and the parts of a report, and leave them as name.md.
+    """Print a report and leave it as name.md, and its `record` as name.json if there is any.
 
-    Args:
-        folder: where.
-        name: of the files.
-        parts: paragraphs and tables, Markdown.
-        record: the same as data, left as name.json if there is any.
+    The report is the command and its `parts`, which are paragraphs and tables in Markdown.
     """
     text = "\n\n".join([f"`{command_line()}`", *parts]) + "\n"
     with atomic_path(folder / f"{name}.md") as path:
         path.write_text(text)
     if record:
-        _write(folder / f"{name}.json", {"command": command_line(), **record})
+        write_json(folder / f"{name}.json", {"command": command_line(), **record})
     print(text)
 
 
 def read_left(folder: Path, name: str) -> dict[str, Any]:
     """What `leave` recorded as name.json: the command and the data; nothing if there is none."""
     path = folder / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keep a part of a report that goes on after an interruption."""
-    _write(path, rows)
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """What `write_rows` kept."""
-    return json.loads(path.read_text())
+    return read_json(path) if path.exists() else {}
 
 
 def mean_score(method: MethodRow, subset: SubsetName, key: str) -> MeanScore | None:

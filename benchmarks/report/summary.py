@@ -18,16 +18,7 @@ from learnable_cam_plugin.metrics import METRICS, bootstrap
 from ..methods import METHODS
 from ..testbed import Testbed
 from .gallery import image_entries
-from .schema import (
-    ImageScores,
-    MeanScore,
-    MethodRow,
-    MetricEntry,
-    Results,
-    read_left,
-    read_methods,
-    write_results,
-)
+from .schema import ImageScores, MeanScore, MethodRow, Results, read_left, read_methods, write_json
 
 PACKAGES = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum", "numpy")
 
@@ -35,9 +26,7 @@ PACKAGES = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum"
 def run_settings(bed: Testbed, run: Mapping[str, Any]) -> dict[str, Any]:
     """What must be the same for results of two runs to stand in one table.
 
-    Args:
-        bed: what is run on.
-        run: the other settings that the results depend on.
+    `run` has what the results depend on beside the testbed.
     """
     digest = hashlib.sha256(bed.pictures.images.numpy().tobytes())
     digest.update(bed.pictures.classes.numpy().tobytes())
@@ -55,13 +44,7 @@ def summarize(
 ) -> Results:
     """Gather every method's file into results.json: means with 95 % bootstrap intervals.
 
-    Args:
-        folder: of the run.
-        bed: what was run on.
-        network, data, notes: the run's, see `Results`.
-
-    Returns:
-        what was written.
+    `network`, `data` and `notes` are as in `Results`, `data` without the counts.
     """
     speed, found = _speed(folder, network), read_methods(folder)
     done = {name: method for name, method in METHODS.items() if name in found}
@@ -95,7 +78,7 @@ def summarize(
         },
         notes=notes,
         metrics=[
-            MetricEntry(key=m.key, title=m.title, better=m.better, group=m.group, unit="%")
+            {"key": m.key, "title": m.title, "better": m.better, "group": m.group, "unit": "%"}
             for m in METRICS.values()
             if any(m.key in row["common"] for row in rows)
         ],
@@ -105,7 +88,7 @@ def summarize(
             "maps": {name: found[name]["gallery"] for name in done},
         },
     )
-    write_results(folder, results)
+    write_json(folder / "results.json", results)
     return results
 
 
@@ -142,10 +125,9 @@ def _speed(folder: Path, network: str) -> dict[str, float]:
 
 def hardware(device: torch.device) -> dict[str, Any]:
     """Processor, threads and device, in words."""
-    processor = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
-    if information.exists():
-        names = [s for s in information.read_text().splitlines() if s.startswith("model name")]
-        processor = names[0].partition(":")[2].strip() if names else processor
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = names[0] if names else platform.processor() or platform.machine()
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {"processor": processor, "threads": torch.get_num_threads(), "device": where}
