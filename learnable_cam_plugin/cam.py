@@ -84,9 +84,10 @@ class LearnableCAM(BaseCAM):
 
     Args:
         model: the classifier, giving class scores (N, K).
-        target_layers: the layers whose feature maps the attention reads; several layers give the
-            mean of their maps, as in every pytorch-grad-cam method. An attention that fuses its
-            layers (`ConditionedAttention`) makes one map of all of them, whichever are named here.
+        target_layers: the layers whose feature maps the attention reads, as modules or names; of
+            several the mean of their maps is shown, as in every pytorch-grad-cam method. An
+            attention that fuses its layers (`ConditionedAttention`) makes one map of all of them,
+            whichever are named here.
         reshape_transform: turns a layer's output into (N, C, h, w), for vision transformers.
         attention: a trained attention (module, file, folder or hub id). Without one, the head of
             the classifier is used if it is global average pooling and a linear layer: that is
@@ -111,12 +112,13 @@ class LearnableCAM(BaseCAM):
     def __init__(
         self,
         model: nn.Module,
-        target_layers: Sequence[nn.Module],
+        target_layers: Sequence[nn.Module | str],
         reshape_transform: ReshapeTransform | None = None,
         attention: AttentionMechanism | str | os.PathLike[str] | None = None,
         tta_transforms: Any = None,
     ) -> None:
         self.layers = layer_names(model, target_layers)
+        modules = list(self.layers.values())
         self.attention: AttentionMechanism | None = None
         if attention is not None:
             self.attention = load_attention(attention)
@@ -126,7 +128,7 @@ class LearnableCAM(BaseCAM):
         with evaluating(model):
             super().__init__(
                 model,
-                list(target_layers),
+                modules,
                 reshape_transform,
                 uses_gradients=False,
                 tta_transforms=tta_transforms,

@@ -139,6 +139,12 @@ def test_several_layers_give_the_mean_of_their_maps(model, layers, attention):
         assert np.allclose(cam(batch(), targets), min_max(part).numpy(), atol=1e-5)
 
 
+def test_a_layer_by_name_is_the_layer(tiny, images):
+    with LearnableCAM(tiny, [tiny[4]]) as cam, LearnableCAM(tiny, ["4"]) as named:
+        assert named.target_layers == [tiny[4]]
+        assert (named(images) == cam(images)).all()
+
+
 def test_top_class_is_explained_without_targets(model, layers, attention):
     cam = LearnableCAM(model, layers[1:], attention=attention)
     maps = cam(batch())
