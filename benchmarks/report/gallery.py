@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from PIL import Image
 from pytorch_grad_cam.utils.image import show_cam_on_image
-from torch import Tensor
 
 from learnable_cam_plugin.checkpoint import atomic_path
 
@@ -22,68 +22,55 @@ from ..testbed import Testbed
 from .schema import GROUPS, Results, finite, kind_of
 
 SIZE = 6
+IMAGE_NAME = "gallery/image-{}.jpg"
 # the most images and methods of the picture: what a README can show
 MOST_IMAGES, MOST_METHODS = 6, 9
 
 
-def _pixels(bed: Testbed) -> Tensor:
+def _pixels(bed: Testbed) -> np.ndarray:
+    """The gallery's images (n, H, W, 3) in [0, 1]."""
     chosen = bed.pictures.images[bed.common[:SIZE]]
-    return bed.normalization.denormalize(chosen).clamp(0, 1)
+    return bed.normalization.denormalize(chosen).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+
+
+def _save(path: Path, pixels: np.ndarray) -> None:
+    """Pixels (H, W, 3), 8 bits each, as a JPEG."""
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary, quality=85)
 
 
 def draw_images(folder: Path, bed: Testbed) -> None:
     """The pictures of the first common images."""
     for i, picture in enumerate(_pixels(bed)):
-        _save_picture(folder / _image_name(i), picture)
-
-
-def _image_name(i: int) -> str:
-    return f"gallery/image-{i}.jpg"
+        _save(folder / IMAGE_NAME.format(i), (picture * 255).round().astype(np.uint8))
 
 
 def image_entries(folder: Path, bed: Testbed) -> list[dict[str, str]]:
     """The images of the gallery for `results.json`."""
-    pictures = bed.pictures
+    titles, confidence = bed.pictures.titles, bed.pictures.confidence
     return [
-        {
-            "title": f"{pictures.titles[i]}, p = {float(pictures.confidence[i]):.2f}",
-            "file": _image_name(n),
-        }
+        {"title": f"{titles[i]}, p = {float(confidence[i]):.2f}", "file": IMAGE_NAME.format(n)}
         for n, i in enumerate(bed.common[:SIZE].tolist())
-        if (folder / _image_name(n)).exists()
+        if (folder / IMAGE_NAME.format(n)).exists()
     ]
 
 
 def draw_maps(
     folder: Path, bed: Testbed, method: Method, explained: Subset
 ) -> list[dict[str, Any]]:
-    """The pictures of a method's maps of the gallery's images, and the masked probabilities.
+    """The pictures of a method's maps of the gallery's images, "all" of `scoring.subsets`.
 
-    Args:
-        explained: "all" of `scoring.subsets`.
-
-    Returns:
-        an entry an image: "file", and "masked", the probability by the share kept.
+    Returns an entry an image: "file", and "masked", the probability by the share kept.
     """
     seen = explained.seen.of(places(explained.index, bed.common[:SIZE]))
     _, masked = seen.masked()
     entries = []
-    for i, (picture, one) in enumerate(zip(_pixels(bed), seen.maps, strict=True)):
-        rgb = picture.permute(1, 2, 0).numpy()
-        shown = torch.from_numpy(show_cam_on_image(rgb, one.numpy(), use_rgb=True))
+    for i, (picture, one) in enumerate(zip(_pixels(bed), seen.maps.numpy(), strict=True)):
         name = f"gallery/{method.slug}-{i}.jpg"
-        _save_picture(folder / name, shown.permute(2, 0, 1) / 255)
-        entries.append(
-            {"file": name, "masked": {f"{k:.0%}": round(float(q[i]), 4) for k, q in masked.items()}}
-        )
+        _save(folder / name, show_cam_on_image(picture, one, use_rgb=True))
+        kept = {f"{share:.0%}": round(float(q[i]), 4) for share, q in masked.items()}
+        entries.append({"file": name, "masked": kept})
     return entries
-
-
-def _save_picture(path: Path, pixels: Tensor) -> None:
-    """Pixels (3, H, W) in [0, 1] as a JPEG."""
-    array = (pixels * 255).round().byte().permute(1, 2, 0).numpy()
-    with atomic_path(path) as temporary:
-        Image.fromarray(array).save(temporary, quality=85)
 
 
 def gallery_file(folder: str | os.PathLike[str], name: str) -> Path:
@@ -112,12 +99,19 @@ def gallery_methods(results: Results) -> list[str]:
     """Those drawn, in the table's order: one of each kind in turn, floors last."""
     maps = results["gallery"].get("maps") or {}
     shown = [method for method in results["methods"] if method["method"] in maps]
-    kinds = {kind: [m["method"] for m in shown if kind_of(m) == kind] for kind in GROUPS}
-    floors = kinds.pop("floor")
-    turns = max(len(names) for names in kinds.values())
-    names = [names[turn] for turn in range(turns) for names in kinds.values() if turn < len(names)]
-    chosen = (names + floors)[:MOST_METHODS]
-    return [method["method"] for method in shown if method["method"] in chosen]
+    kinds = [kind_of(method) for method in shown]
+    turns = [
+        (kind == "floor", kinds[:i].count(kind), list(GROUPS).index(kind))
+        for i, kind in enumerate(kinds)
+    ]
+    chosen = sorted(range(len(shown)), key=turns.__getitem__)[:MOST_METHODS]
+    return [shown[i]["method"] for i in sorted(chosen)]
+
+
+def kept_shares(maps: Iterable[list[dict[str, Any] | None]]) -> list[str]:
+    """The shares of pixels that methods' maps keep when they mask; not every run has the same."""
+    kept = [entry.get("masked") or {} for entries in maps for entry in entries if entry]
+    return list(dict.fromkeys(share for masked in kept for share in masked))
 
 
 def gallery_figure(folder: Path, results: Results) -> Figure:
@@ -129,6 +123,8 @@ def gallery_figure(folder: Path, results: Results) -> Figure:
     )
     axes = figure.subplots(len(images), len(names) + 1, squeeze=False)
     for i, image in enumerate(images):
+        # in two lines: photographs stand closer than titles are long
+        title = "\n".join(str(image.get("title", "")).rsplit(", ", 1))
         for axis, name in zip(axes[i], [None, *names], strict=True):
             entry = gallery["maps"][name][i] if name else image
             axis.set_xticks([])
@@ -142,18 +138,11 @@ def gallery_figure(folder: Path, results: Results) -> Figure:
             axis.imshow(imread(gallery_file(folder, entry["file"])))
             masked = entry.get("masked") or {}
             kept = " · ".join(f"{100 * p:.0f}" if finite(p) else "–" for p in masked.values())
-            axis.set_xlabel(kept if name else _wrapped(str(image.get("title", ""))), fontsize=7)
-    entries = (entry for name in names for entry in gallery["maps"][name] if entry)
-    shares = dict.fromkeys(share for entry in entries for share in entry.get("masked") or {})
+            axis.set_xlabel(kept if name else title, fontsize=7)
+    shares = kept_shares(gallery["maps"][name] for name in names)
     figure.supxlabel(
         "beneath each map: probability of the class, in percent, when the image is masked by the "
         f"map's highest {', '.join(shares)} of pixels",
         fontsize=7.5,
     )
     return figure
-
-
-def _wrapped(title: str) -> str:
-    """A title in two lines at its last comma: photographs stand closer than titles are long."""
-    head, comma, tail = title.rpartition(", ")
-    return f"{head}\n{tail}" if comma else title

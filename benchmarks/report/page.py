@@ -10,26 +10,22 @@ import base64
 import mimetypes
 import os
 import secrets
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
 from learnable_cam_plugin.checkpoint import atomic_path
 
-from .gallery import gallery_file
-from .schema import GROUPS, Results, read_results
+from .gallery import gallery_file, kept_shares
+from .schema import GROUPS, read_results
 from .tables import results_csv
 
 
 def write_report(folder: str | os.PathLike[str]) -> Path:
     """Write `report.html` beside a folder's `results.json`; an old one stays if this fails.
 
-    Args:
-        folder: what a benchmark wrote: `results.json`, and the gallery's images that it names.
-
-    Returns:
-        the page's path.
+    The folder has the images of the gallery too. Gives the page's path.
 
     Raises:
         FileNotFoundError: there is no `results.json`, or an image that it names is missing.
@@ -43,10 +39,11 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
         undefined=ChainableUndefined,  # what a run did not record is left out of the page
     )
     environment.policies["json.dumps_kwargs"] = {}  # not sorted: kinds are in an order of theirs
+    environment.filters["uri"] = partial(_data_uri, folder)
     page = environment.get_template("page.html").render(
         results=results,
         groups=GROUPS,
-        gallery=_embedded_gallery(folder, results),
+        shares=kept_shares(((results.get("gallery") or {}).get("maps") or {}).values()),
         data={"metrics": results["metrics"], "methods": results["methods"], "groups": GROUPS},
         csv_uri=_uri("text/csv;charset=utf-8", results_csv(results).encode()),
         nonce=secrets.token_hex(16),
@@ -57,30 +54,8 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _embedded_gallery(folder: Path, results: Results) -> dict[str, Any]:
-    """The gallery with data URIs for files, and its methods in the table's order; or nothing."""
-    gallery = results.get("gallery") or {}
-    images = gallery.get("images")
-    if not images:
-        return {}
-    maps = gallery.get("maps") or {}
-    methods = [method for method in results["methods"] if method["method"] in maps]
-    embedded = {
-        name: [entry and {**entry, "uri": _data_uri(folder, entry["file"])} for entry in entries]
-        for name, entries in maps.items()
-    }
-    # Not every run keeps the same shares of pixels.
-    entries = (entry for shown in maps.values() for entry in shown if entry)
-    shares = list(dict.fromkeys(share for entry in entries for share in entry.get("masked") or {}))
-    return {
-        "images": [{**image, "uri": _data_uri(folder, image["file"])} for image in images],
-        "methods": methods,
-        "maps": embedded,
-        "shares": shares,
-    }
-
-
 def _data_uri(folder: Path, name: str) -> str:
+    """An image of the folder as a part of the page."""
     path = gallery_file(folder, name)
     kind, _ = mimetypes.guess_type(path.name)
     if not (kind or "").startswith("image/"):
