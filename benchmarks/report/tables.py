@@ -30,31 +30,22 @@ def results_csv(results: Results) -> str:
     `<subset>/<metric> mean`, `... low`, `... high`, `... n`.
     """
     keys = [metric["key"] for metric in results["metrics"]]
-    columns = ["method", "group", "forward", "backward", "ms"]
+    columns = ("method", "group", "forward", "backward", "ms")
     fields = ("mean", "low", "high", "n")
     scores = [(subset, key, field) for subset in SUBSETS for key in keys for field in fields]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*columns, *(f"{subset}/{key} {field}" for subset, key, field in scores)])
     for method in results["methods"]:
-        cells = [
-            (mean_score(method, subset, key) or {}).get(field) for subset, key, field in scores
-        ]
-        writer.writerow([*(method.get(column) for column in columns), *cells])
+        cells = ((mean_score(method, sub, key) or {}).get(name) for sub, key, name in scores)
+        writer.writerow([*map(method.get, columns), *cells])
     return text.getvalue()
 
 
 def scores_table(results: Results, subset: SubsetName, metrics: Sequence[str]) -> str:
     """Some metrics of one subset as a Markdown table, cells "mean [low, high]".
 
-    Beside the method stand its passes, forward + backward.
-
-    Methods with none of these scores are left out.
-
-    Args:
-        results: what `read_results` returns.
-        subset: "common" or "all".
-        metrics: keys of metrics, in the order of the columns.
+    Beside a method stand its passes, forward + backward. Without any of the scores it is left out.
     """
     known = {metric["key"]: metric for metric in results["metrics"]}
     unknown = [key for key in metrics if key not in known]
@@ -90,35 +81,32 @@ def number(value: float, unit: str | None) -> str:
 
 
 def _cell(found: MeanScore | None, unit: str | None) -> str:
-    mean, low, high = ((found or {}).get(name) for name in ("mean", "low", "high"))
-    if not finite(mean):
+    if not found:
         return "–"
-    if not (finite(low) and finite(high)):
-        return number(mean, unit)
-    return f"{number(mean, unit)} [{number(low, unit)}, {number(high, unit)}]"
+    values = (found.get(name) for name in ("mean", "low", "high"))
+    mean, low, high = (number(value, unit) if finite(value) else "" for value in values)
+    return f"{mean} [{low}, {high}]" if low and high else mean
 
 
 def main_tables(results: Results) -> str:
     """The main columns as Markdown tables: on the common images, and on all."""
-    counts = {"common": results["data"]["common"], "all": results["data"]["images"]}
+    data, rows = results["data"], results["methods"]
     groups = {metric["key"]: metric.get("group") for metric in results["metrics"]}
-    parts = [f"{results['data']['name']}, {results['network']}: `{results['command']}`"]
-    parts += results["notes"]
+    parts = [f"{data['name']}, {results['network']}: `{results['command']}`", *results["notes"]]
 
     def add(title: str, subset: SubsetName, columns: Sequence[str]) -> None:
         present = [key for key in columns if key in groups]
-        if any(mean_score(row, subset, key) for row in results["methods"] for key in present):
+        if any(mean_score(row, subset, key) for row in rows for key in present):
             parts.extend([title, scores_table(results, subset, present)])
 
-    add(f"{counts['common']} images, common", "common", MASKED)
-    add(f"{counts['all']} images, all", "all", MASKED)
-    add(f"{counts['common']} images, common", "common", CURVES)
+    add(f"{data['common']} images, common", "common", MASKED)
+    add(f"{data['images']} images, all", "all", MASKED)
+    add(f"{data['common']} images, common", "common", CURVES)
     shown = (*MASKED, *CURVES, *AGAIN)
     own = [key for key, group in groups.items() if key not in shown and group not in NOT_SHOWN]
     add("further metrics, on the images that every method has them on", "common", own)
     for subset in SUBSETS:
-        scores = [mean_score(row, subset, key) for row in results["methods"] for key in AGAIN]
-        sizes = sorted({score["n"] for score in scores if score})
-        title = f"explained anew: {' or '.join(map(str, sizes))} images or mosaics"
-        add(title, subset, AGAIN)
+        scores = (mean_score(row, subset, key) for row in rows for key in AGAIN)
+        sizes = " or ".join(map(str, sorted({score["n"] for score in scores if score})))
+        add(f"explained anew: {sizes} images or mosaics", subset, AGAIN)
     return "\n\n".join(parts) + "\n"
