@@ -15,7 +15,7 @@ a table (.md, .json) in --out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -25,18 +25,12 @@ import click
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from learnable_cam_plugin import (
-    AttentionMechanism,
-    LCAMRecipe,
-    LearnableCAM,
-    LearnableCAMTrainer,
-    Normalization,
-    TrainingRecipe,
-)
+from learnable_cam_plugin import AttentionMechanism, LearnableCAM, LearnableCAMTrainer
 from learnable_cam_plugin.comparison import compare_methods, markdown_table
 from learnable_cam_plugin.data import NORMALIZATION, PhotoFolder, draw_images
+from learnable_cam_plugin.masking import Normalization
 from learnable_cam_plugin.pretrained import efficientnet_lite0
-from learnable_cam_plugin.training import EveryThreshold
+from learnable_cam_plugin.training import EveryThreshold, LCAMRecipe, TrainingRecipe
 
 from ..protocol import load_protocol
 from ..report.schema import leave, read_json, write_json
@@ -60,19 +54,25 @@ class Variant:
     fused: bool
 
 
+def ours(**setting: Any) -> Variant:
+    """This package's recipe, with a setting changed."""
+    return Variant(dataclasses.replace(OURS, **setting), fused=True)
+
+
+def paper(**setting: Any) -> Variant:
+    """The paper's recipe, with a setting of its loss changed."""
+    loss = dataclasses.replace(PAPER.loss, **setting)
+    return Variant(dataclasses.replace(PAPER, loss=loss), fused=False)
+
+
 def variants() -> dict[str, Variant]:
     """Name -> variant: both recipes, and each with one setting changed at a time."""
-    found = {"every-threshold": Variant(OURS, fused=True)}
-    for setting, values in OUR_SETTINGS.items():
-        for value in values:
-            changed = dataclasses.replace(OURS, **{setting: value})  # type: ignore[arg-type]
-            found[f"every-threshold, {setting} {value:g}"] = Variant(changed, fused=True)
-    found["l-cam-img"] = Variant(PAPER, fused=False)
-    for setting, values in PAPER_SETTINGS.items():
-        for value in values:
-            loss = dataclasses.replace(PAPER.loss, **{setting: value})
-            changed_loss = dataclasses.replace(PAPER, loss=loss)
-            found[f"l-cam-img, {setting} {value:g}"] = Variant(changed_loss, fused=False)
+    found = {}
+    for make, turned in ((ours, OUR_SETTINGS), (paper, PAPER_SETTINGS)):
+        name = make().recipe.name
+        found[name] = make()
+        for setting, values in turned.items():
+            found |= {f"{name}, {setting} {v:g}": make(**{setting: v}) for v in values}
     return found
 
 
@@ -95,12 +95,7 @@ class Setup:
     seed: int
 
     def train(
-        self,
-        name: str,
-        variant: Variant,
-        start: str,
-        epochs: int,
-        val: Iterable[Any] | None = None,
+        self, name: str, variant: Variant, start: str, epochs: int, val: Iterable[Any] | None = None
     ) -> tuple[AttentionMechanism, list[dict[str, float]]]:
         """The attention and the history of a training, gone on with where it was."""
         trainer = LearnableCAMTrainer(
@@ -119,9 +114,8 @@ class Setup:
 
     def rows(self, attention: AttentionMechanism) -> list[dict[str, Any]]:
         """The table's columns on every set."""
-        cam = LearnableCAM(
-            self.model, [self.model.get_submodule(self.layers[-1])], attention=attention
-        )
+        layer = self.model.get_submodule(self.layers[-1])
+        cam = LearnableCAM(self.model, [layer], attention=attention)
         rows = []
         for name, batches in self.scored.items():
             (row,) = compare_methods(self.model, {"": cam}, batches, self.normalization)
@@ -130,22 +124,12 @@ class Setup:
         return rows
 
 
-@click.group(help=__doc__)
-def main() -> None:
-    """Two ablations."""
-
-
-_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-
-
 def photographs(train: Path, vals: Iterable[Path], out: Path, seed: int) -> Setup:
     """Folders of photographs, and EfficientNet-Lite0."""
     model, normalization = efficientnet_lite0()
     layers = load_protocol("photos").networks["efficientnet-lite0"].two_layers
-    scored = {
-        f"{val.parent.name}/{val.name}": DataLoader(PhotoFolder(val, normalization), 16)
-        for val in vals
-    }
+    sets = {f"{val.parent.name}/{val.name}": PhotoFolder(val, normalization) for val in vals}
+    scored = {name: DataLoader(photos, 16) for name, photos in sets.items()}
     images = PhotoFolder(train, normalization, train=True)
     return Setup(model, normalization, layers, images, 16, scored, out, seed)
 
@@ -159,32 +143,36 @@ def drawn_shapes(out: Path, seed: int) -> Setup:
     return Setup(model, NORMALIZATION, layers, images, 32, test, out, seed)
 
 
+@click.group(help=__doc__)
+def main() -> None:
+    """Two ablations."""
+
+
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+_OUT = click.option("--out", type=click.Path(path_type=Path), required=True)
+_SEED = click.option("--seed", default=0, show_default=True)
+
+
 @main.command()
 @click.option("--train", type=_FOLDER, required=True)
 @click.option("--val", type=_FOLDER, required=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True)
+@_OUT
 @click.option("--epochs", default=6, show_default=True, help="of the paper's recipe")
-@click.option("--seed", default=0, show_default=True)
+@_SEED
 def efficiency(train: Path, val: Path, out: Path, epochs: int, seed: int) -> None:
     """The images that each recipe sees until it reaches the paper recipe's final score."""
     setup, rows = photographs(train, [val], out, seed), []
     (watched,) = setup.scored.values()
     for name, variant, start, length in (
-        ("l-cam-img, random start", Variant(PAPER, fused=False), "random", epochs),
-        ("every-threshold", Variant(OURS, fused=True), "head", 1),
+        ("l-cam-img, random start", paper(), "random", epochs),
+        ("every-threshold", ours(), "head", 1),
     ):
         seen = 0
         for row in setup.train(name, variant, start, length, watched)[1]:
             seen += int(row["images"])
-            rows.append(
-                {
-                    "training": name,
-                    "epoch": int(row["epoch"]),
-                    "images seen": seen,
-                    "AD 100%": row["val_average_drop"],
-                    "IC 100%": row["val_increase_in_confidence"],
-                }
-            )
+            done = {"training": name, "epoch": int(row["epoch"]), "images seen": seen}
+            drop, rise = row["val_average_drop"], row["val_increase_in_confidence"]
+            rows.append({**done, "AD 100%": drop, "IC 100%": rise})
     note = f"Scored on {val.parent.name}/{val.name}, seed {seed}."
     leave(out, "efficiency", [note, markdown_table(rows)], rows=rows)
 
@@ -192,17 +180,12 @@ def efficiency(train: Path, val: Path, out: Path, epochs: int, seed: int) -> Non
 @main.command()
 @click.option("--train", type=_FOLDER, help="of photographs; drawn shapes unless given")
 @click.option("--val", "vals", type=_FOLDER, multiple=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True)
+@_OUT
 @click.option("--epochs", default=2, show_default=True)
 @click.option("--only", multiple=True, help='names or patterns of variants, as "l-cam-img*"')
-@click.option("--seed", default=0, show_default=True)
+@_SEED
 def settings(
-    train: Path | None,
-    vals: tuple[Path, ...],
-    out: Path,
-    epochs: int,
-    only: tuple[str, ...],
-    seed: int,
+    train: Path | None, vals: Sequence[Path], out: Path, epochs: int, only: Sequence[str], seed: int
 ) -> None:
     """Scores of variants, one setting changed at a time, on every folder of --val."""
     setup = drawn_shapes(out, seed) if train is None else photographs(train, vals, out, seed)
@@ -212,8 +195,7 @@ def settings(
             continue
         kept = out / "scores" / f"{name}.json"
         if not kept.exists():
-            attention, _ = setup.train(name, variant, "head", epochs)
-            write_json(kept, setup.rows(attention))
+            write_json(kept, setup.rows(setup.train(name, variant, "head", epochs)[0]))
         rows += [{"recipe": name, **row} for row in read_json(kept)]
     note = f"Epochs of each: {epochs}. Seed {seed}."
     leave(out, "settings", [note, markdown_table(rows)], rows=rows)
