@@ -20,7 +20,6 @@ from typing import Any
 
 import click
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -37,7 +36,6 @@ from ..testbed import Testbed, prepare
 OURS = ("LearnableCAM", "LearnableCAM (seed 1)", "LearnableCAM (seed 2)")
 MASKED = ("AD 100%", "IC 100%", "AD 50%", "IC 50%", "AD 15%", "IC 15%")
 COLUMNS = (*MASKED, "grid pointing", "insertion", "deletion", "ROAD")
-LOWER = {metric.key for metric in METRICS.values() if metric.better == "lower"}
 SLOW = ("Score-CAM", "RISE")
 FEW_PASSES = 10
 
@@ -56,35 +54,22 @@ def read(folder: Path) -> Found:
 
 def values(method: MethodResults, column: str, left_out: set[int]) -> dict[int, float]:
     """Image or mosaic -> value; of mosaics none is left out."""
-    scores = method["scores"].get(column)
-    if scores is None:
-        return {}
+    scores = method["scores"].get(column, {"index": [], "values": []})
     skip = set() if column == "grid pointing" else left_out
     pairs = zip(scores["index"], scores["values"], strict=True)
     return {i: v for i, v in pairs if i not in skip}
-
-
-def difference(ours: dict[int, float], theirs: dict[int, float], column: str) -> Tensor:
-    """How much better we are on each image that both have."""
-    both = sorted(ours.keys() & theirs.keys())
-    sign = -1 if column in LOWER else 1
-    return torch.tensor([sign * (ours[i] - theirs[i]) for i in both], dtype=torch.double)
 
 
 def seeds(found: Found, left_out: set[int]) -> list[dict[str, Any]]:
     """Mean and standard deviation of the trainings, a row a column."""
     rows = []
     for column in COLUMNS:
-        means = []
-        for name in OURS:
-            one = values(found[name], column, left_out) if name in found else {}
-            means += [statistics.mean(one.values())] if one else []
-        if means:
+        trainings = [values(found[name], column, left_out) for name in OURS if name in found]
+        if means := [statistics.mean(one.values()) for one in trainings if one]:
             spread = statistics.stdev(means) if len(means) > 1 else 0.0
             cells = {f"training {i + 1}": f"{mean:.1f}" for i, mean in enumerate(means)}
-            rows.append(
-                {"column": column, "mean": f"{statistics.mean(means):.1f} ± {spread:.1f}", **cells}
-            )
+            mean = f"{statistics.mean(means):.1f} ± {spread:.1f}"
+            rows.append({"column": column, "mean": mean, **cells})
     return rows
 
 
@@ -92,31 +77,28 @@ def paired_rows(found: Found, peers: list[str], left_out: set[int]) -> list[dict
     """A row a column: the peer that comes closest or leads, and the verdict over all of them."""
     rows = []
     for column in COLUMNS:
-        ours = values(found["LearnableCAM"], column, left_out)
-        worst: dict[str, Any] | None = None
-        verdicts: dict[str, list[str]] = {"ahead": [], "level": [], "behind": []}
+        ours, met = values(found[OURS[0]], column, left_out), []
+        sign = -1 if METRICS[column].better == "lower" else 1
         for name in peers:
-            better = difference(ours, values(found[name], column, left_out), column)
-            if not len(better):
-                continue
-            mean, low, high = bootstrap(better)
-            verdict = "ahead" if low > 0 else "behind" if high < 0 else "level"
-            verdicts[verdict].append(name)
-            if worst is None or mean < worst["mean"]:
-                common = ours.keys() & values(found[name], column, left_out).keys()
-                worst = {
-                    "mean": mean,
+            theirs = values(found[name], column, left_out)
+            if both := sorted(ours.keys() & theirs.keys()):
+                better = [sign * (ours[i] - theirs[i]) for i in both]
+                met.append((bootstrap(torch.tensor(better, dtype=torch.double)), name, both))
+        if met:
+            (mean, low, high), name, both = min(met, key=lambda one: one[0].mean)
+            ahead = sum(interval.low > 0 for interval, _, _ in met)
+            behind = [name for interval, name, _ in met if interval.high < 0]
+            rows.append(
+                {
                     "column": column,
-                    "LearnableCAM": f"{statistics.mean(ours[i] for i in common):.1f}",
+                    "LearnableCAM": f"{statistics.mean(ours[i] for i in both):.1f}",
                     "closest peer": name,
                     "better by": f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]",
-                    "n": len(better),
+                    "n": len(both),
+                    "ahead of": f"{ahead} of {len(met)}",
+                    "behind": ", ".join(behind) or "none",
                 }
-        if worst is not None:
-            del worst["mean"]
-            worst["ahead of"] = f"{len(verdicts['ahead'])} of {sum(map(len, verdicts.values()))}"
-            worst["behind"] = ", ".join(verdicts["behind"]) or "none"
-            rows.append(worst)
+            )
     return rows
 
 
@@ -148,13 +130,11 @@ def main(folder: Path, data: Path | None, unseen: Path | None, ours: str) -> Non
         )
     peers = [
         name
-        for name, content in found.items()
-        if name not in OURS
-        and METHODS[name].group != "floor"
-        and content["forward"] + content["backward"] <= FEW_PASSES
+        for name, one in found.items()
+        if name not in OURS and METHODS[name].group != "floor"
+        if one["forward"] + one["backward"] <= FEW_PASSES
     ]
-    slow = [name for name in SLOW if name in found]
-    ahead = {**found, OURS[0]: found[ours]}
+    slow, ahead = [name for name in SLOW if name in found], {**found, OURS[0]: found[ours]}
     leave(
         folder,
         "-".join(["paired", *(["unseen"] if unseen else []), *ours.split()[1:]]),
