@@ -17,9 +17,9 @@ Leaves sanity.json and sanity.md. Nothing is downloaded.
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
@@ -29,16 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from learnable_cam_plugin import LearnableCAM, Normalization, load_attention
+from learnable_cam_plugin import LearnableCAM, Normalization, load_attention, metrics
 from learnable_cam_plugin.comparison import class_maps, markdown_table
-from learnable_cam_plugin.metrics import (
-    KEEP,
-    confidence,
-    drops,
-    grid_pointing,
-    increases,
-    masked_confidence,
-)
 from learnable_cam_plugin.pretrained import efficientnet_lite
 from learnable_cam_plugin.saliency import resize
 
@@ -48,7 +40,7 @@ from ..testbed import Testbed, prepare
 
 MakeCAM = Callable[[nn.Module], BaseCAM]
 # From the head downwards; each step draws its part anew too, on top of those before.
-CASCADE = {"head": ["head"], "last stage": ["features.last"], "all": ["features"]}
+CASCADE = {"head": "head", "last stage": "features.last", "all": "features"}
 
 
 def explainers(attention: Path) -> dict[str, MakeCAM]:
@@ -66,11 +58,16 @@ def explainers(attention: Path) -> dict[str, MakeCAM]:
     }
 
 
+def in_parts(call: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """`call` of tensors (N, ...), 32 of each at a time."""
+    parts = zip(*(tensor.split(32) for tensor in tensors), strict=True)
+    return torch.cat([call(*part) for part in parts])
+
+
 def maps_of(make: MakeCAM, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    """The maps (N, H, W), some images at a time."""
-    parts = zip(images.split(32), classes.split(32), strict=True)
+    """The maps (N, H, W)."""
     with make(model) as cam:
-        return torch.cat([class_maps(cam, x, y) for x, y in parts])
+        return in_parts(lambda x, y: class_maps(cam, x, y), images, classes)
 
 
 def correlation(one: Tensor, other: Tensor) -> float:
@@ -86,43 +83,38 @@ def ranks(maps: Tensor) -> Tensor:
     return small.argsort(1).argsort(1).float()
 
 
-def class_sensitivity(bed: Testbed, make: MakeCAM, others: Tensor) -> dict[str, float]:
+def class_sensitivity(bed: Testbed, make: MakeCAM) -> dict[str, float]:
     """On the mosaics: the share of the map in the right cell; and the correlation of the maps of
-    the class explained and of another one (`other_classes`)."""
-    maps = maps_of(make, bed.model, bed.mosaics.images, bed.mosaics.classes)
-    other = maps_of(make, bed.model, bed.mosaics.images, others)
+    the class explained and of the most probable other one."""
+    images, classes = bed.mosaics.images, bed.mosaics.classes
+    with torch.no_grad():
+        scores = in_parts(bed.model, images)
+    others = scores.scatter(1, classes[:, None], -torch.inf).argmax(1)
+    maps, other = (maps_of(make, bed.model, images, which) for which in (classes, others))
     return {
-        "grid pointing": 100 * float(grid_pointing(maps, bed.mosaics.cells).mean()),
+        "grid pointing": 100 * float(metrics.grid_pointing(maps, bed.mosaics.cells).mean()),
         "maps of two present classes, r": correlation(maps, other),
     }
-
-
-def other_classes(bed: Testbed) -> Tensor:
-    """The most probable class of each mosaic that is not the one explained."""
-    with torch.no_grad():
-        scores = torch.cat([bed.model(part) for part in bed.mosaics.images.split(32)])
-    return scores.scatter(1, bed.mosaics.classes[:, None], -torch.inf).argmax(1)
 
 
 def randomised(model: nn.Module, seed: int = 0) -> dict[str, nn.Module]:
     """Step of the cascade -> a copy of the classifier with that much drawn anew."""
     models, model = {}, copy.deepcopy(model)
     torch.manual_seed(seed)
-    for step, names in CASCADE.items():
-        for name in names:
-            for module in model.get_submodule(name).modules():
-                if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
-                    module.reset_parameters()
+    for step, name in CASCADE.items():
+        for module in model.get_submodule(name).modules():
+            if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+                module.reset_parameters()
         models[step] = copy.deepcopy(model)
     return models
 
 
 def randomisation(bed: Testbed, make: MakeCAM, models: dict[str, nn.Module]) -> dict[str, float]:
     """Spearman's correlation of the maps before and after each step of the cascade."""
-    images, classes = bed.pictures.images[bed.common], bed.pictures.classes[bed.common]
-    before = ranks(maps_of(make, bed.model, images, classes))
+    explained = bed.pictures.images[bed.common], bed.pictures.classes[bed.common]
+    before = ranks(maps_of(make, bed.model, *explained))
     return {
-        f"{step} random, rho": correlation(before, ranks(maps_of(make, model, images, classes)))
+        f"{step} random, rho": correlation(before, ranks(maps_of(make, model, *explained)))
         for step, model in models.items()
     }
 
@@ -132,27 +124,23 @@ def masked_scores(
     images: Tensor,
     maps: Tensor,
     classes: Tensor,
-    normalization: Normalization,
-    filling: str | Tensor = "black",
+    normal: Normalization,
+    filling: Tensor | None = None,
 ) -> dict[str, float]:
-    """AD and IC at every threshold; maps of another size than the images are resized.
+    """AD and IC at every threshold; maps of another size than the images are resized. Where the
+    mask hides, images of `filling` (N, C, H, W) show, black unless given."""
+    behind = normal.normalize(torch.zeros_like(images)) if filling is None else filling
 
-    Args:
-        filling: as of `masked_confidence`; a tensor (N, C, H, W) shows where the mask hides.
-    """
-    maps = resize(maps, images.shape[2:])
-    before, after = [], []
-    for i in torch.arange(len(images)).split(32):
-        behind = filling if isinstance(filling, str) else filling[i]
-        arguments = model, images[i], maps[i], classes[i], normalization
-        before.append(confidence(model, images[i], classes[i]))
-        after.append(masked_confidence(*arguments, filling=behind))
-    p, found = torch.cat(before), {}
-    for keep in KEEP:
-        q = torch.cat([part[keep] for part in after])
-        found[f"AD {keep:.0%}"] = float(drops(p, q).mean())
-        found[f"IC {keep:.0%}"] = float(increases(p, q).mean())
-    return found
+    def asked(x: Tensor, m: Tensor, y: Tensor, b: Tensor) -> Tensor:
+        kept = metrics.masked_confidence(model, x, m, y, normal, filling=b)
+        return torch.stack([metrics.confidence(model, x, y), *kept.values()], 1)
+
+    p, *after = in_parts(asked, images, resize(maps, images.shape[2:]), classes, behind).unbind(1)
+    return {
+        f"{name} {keep:.0%}": float(of(p, q).mean())
+        for keep, q in zip(metrics.KEEP, after, strict=True)
+        for name, of in (("AD", metrics.drops), ("IC", metrics.increases))
+    }
 
 
 @click.command(help=__doc__)
@@ -164,35 +152,28 @@ def main(data: Path, attention: Path, out: Path, limit: int | None) -> None:
     bed = prepare(load_protocol("photos"), "efficientnet-lite0", out, data, limit=limit)
     normal, images, classes = bed.normalization, bed.pictures.images, bed.pictures.classes
     noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
-    fillings = {
-        "white": normal.normalize(torch.ones_like(images)),
-        "noise": normal.normalize(noise),
-    }
+    pixels = {"white": torch.ones_like(images), "noise": noise}
+    fillings = {name: normal.normalize(shown) for name, shown in pixels.items()}
     second, _ = efficientnet_lite(2)  # of the same normalisation
     larger = F.interpolate(images, (260, 260), mode="bilinear", antialias=True)
-    pairs = zip(larger.split(32), classes.split(32), strict=True)
-    agrees = torch.cat([confidence(second, x, y) > 0.3 for x, y in pairs])
-    others, models = other_classes(bed), randomised(bed.model)
-    tables: dict[str, list[dict[str, Any]]] = {}
-
-    def keep(title: str, name: str, found: dict[str, Any]) -> None:
-        tables.setdefault(title, []).append({"method": name, **found})
-
+    agrees = in_parts(lambda x, y: metrics.confidence(second, x, y) > 0.3, larger, classes)
+    models, tables = randomised(bed.model), defaultdict(list)
     for name, make in tqdm(explainers(attention).items(), desc="methods"):
-        keep("class sensitivity", name, class_sensitivity(bed, make, others))
-        keep("model-parameter randomisation", name, randomisation(bed, make, models))
         maps = maps_of(make, bed.model, images, classes)
+        found = {
+            "class sensitivity": class_sensitivity(bed, make),
+            "model-parameter randomisation": randomisation(bed, make, models),
+        }
         for filling, behind in fillings.items():
-            found = masked_scores(bed.model, images, maps, classes, normal, behind)
-            keep(f"filled with {filling}, {len(maps)} images", name, found)
-        found = masked_scores(second, larger[agrees], maps[agrees], classes[agrees], normal)
-        keep(f"EfficientNet-Lite2, {int(agrees.sum())} images", name, found)
+            scores = masked_scores(bed.model, images, maps, classes, normal, behind)
+            found[f"filled with {filling}, {len(maps)} images"] = scores
+        scores = masked_scores(second, larger[agrees], maps[agrees], classes[agrees], normal)
+        found[f"EfficientNet-Lite2, {int(agrees.sum())} images"] = scores
+        for title, scores in found.items():
+            tables[title].append({"method": name, **scores})
     parts = []
     for title, rows in tables.items():
-        digits = 2 if "rho" in str(rows) or ", r" in str(rows) else 1
-        rounded = [
-            {k: f"{v:.{digits}f}" if isinstance(v, float) else v for k, v in row.items()}
-            for row in rows
-        ]
-        parts += [f"**{title}**", markdown_table(rounded)]
+        digits = 2 if ", r" in str(rows) else 1  # correlations
+        cells = [{k: v if k == "method" else f"{v:.{digits}f}" for k, v in r.items()} for r in rows]
+        parts += [f"**{title}**", markdown_table(cells)]
     leave(out, "sanity", parts, tables=tables)
