@@ -1,11 +1,23 @@
 """Every JSON file that a benchmark leaves, written and read in this one place.
 
-| file | what | written by |
-| --- | --- | --- |
-| `results.json` | `Results`: every method's means and intervals, and the gallery | `compare` |
-| `methods/*.json` | `MethodResults`: a method's passes, and its scores image by image | `compare` |
-| `settings.json` | what the results of a folder were made with | `compare` |
-| `<name>.json`, beside `<name>.md` | a report: the command, and its rows or tables | the others |
+`compare` leaves `results.json`. Reports show what there is of it; they need metrics and methods:
+
+    {"protocol", "created", "command", "network", "seed", "notes": [Markdown],
+     "versions": {package: version}, "hardware": {"processor", "threads", "device"},
+     "data": {"name", and how many "images", "common" and "mosaics"},
+     "metrics": [{"key", "title", "better": "lower" or "higher", "group", "unit"}],
+     "methods": [{"method", "group", "reference", "note", "forward", "backward", "ms",
+                  "common" and "all": {metric: {"mean", "low", "high", "n"}}}],
+     "gallery": {"images": [{"title", "file"}], "maps": {method: [{"file", "masked"}]}}}
+
+Forward and backward passes and ms are of one map, low and high the ends of the mean's 95 % interval
+over n images, masked the probability by the share of pixels kept; what is not known is null. Beside
+it stand `settings.json`, what the folder was made with, and `methods/*.json`, scores by image:
+
+    {"method", "command", "forward", "backward", "gallery": [{"file", "masked"}],
+     "scores": {metric: {"index": [...], "values": [...]}}}
+
+The other commands leave `<name>.json` beside `<name>.md`: the command, and rows or tables.
 """
 
 from __future__ import annotations
@@ -17,7 +29,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeGuard, get_args
+from typing import Any, Literal, TypeAlias, TypeGuard, get_args
 
 from learnable_cam_plugin.checkpoint import atomic_path
 
@@ -34,62 +46,13 @@ GROUPS = {
 }
 
 
-class MeanScore(TypedDict, total=False):
-    """A mean, its 95 % interval, and over how many images; None where it is not known."""
-
-    mean: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-
-class MethodRow(TypedDict, total=False):
-    """A row: as `methods.Method`, the passes and milliseconds of one map, and its scores."""
-
-    method: str
-    group: str
-    reference: str
-    note: str
-    forward: float | None
-    backward: float | None
-    ms: float | None
-    common: dict[str, MeanScore]
-    all: dict[str, MeanScore]
-
-
-class Results(TypedDict, total=False):
-    """`results.json`; the reports show what there is, and need the metrics and the methods."""
-
-    protocol: str
-    created: str
-    seed: int
-    command: str
-    versions: dict[str, str]
-    hardware: dict[str, Any]
-    network: str
-    data: dict[str, Any]  # "name", and how many "images", "common" and "mosaics"
-    notes: list[str]
-    metrics: list[dict[str, str]]  # "key", "title", "better", "group" as of `Metric`, and "unit"
-    methods: list[MethodRow]
-    gallery: dict[str, Any]  # "images": of "title", "file"; "maps": method -> of "file", "masked"
-
-
-class ImageScores(TypedDict):
-    """One metric of one method, image by image."""
-
-    index: list[int]
-    values: list[float]
-
-
-class MethodResults(TypedDict):
-    """`methods/*.json`."""
-
-    method: str
-    command: str
-    forward: float
-    backward: float
-    scores: dict[str, ImageScores]
-    gallery: list[dict[str, Any]]
+# `results.json`, and of it one of "methods" and one of its scores
+Results: TypeAlias = dict[str, Any]
+MethodRow: TypeAlias = dict[str, Any]
+MeanScore: TypeAlias = dict[str, Any]
+# a file of `methods/`, and one of its "scores"
+MethodResults: TypeAlias = dict[str, Any]
+ImageScores: TypeAlias = dict[str, Any]
 
 
 def write_json(path: Path, content: Any) -> None:
