@@ -12,7 +12,6 @@ method under way; methods that are done are not run again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +27,10 @@ from ..maps import make_maps
 from ..methods import Method, find_methods, opened
 from ..passes import counted
 from ..protocol import load_protocol
+from ..report import schema
 from ..report.figures import write_figures
 from ..report.gallery import draw_images, draw_maps
 from ..report.page import write_report
-from ..report.schema import (
-    ImageScores,
-    MethodResults,
-    claim,
-    command_line,
-    method_file,
-    write_json,
-)
 from ..report.summary import run_settings, summarize
 from ..report.tables import main_tables, results_csv
 from ..scoring import score_maps, subsets
@@ -46,6 +38,11 @@ from ..testbed import Testbed, prepare
 from ..trainings import train_attentions
 
 _PATH = click.Path(path_type=Path)
+_SEEDED = "random weights: try out without a download"
+_ACCELERATE = (
+    "OpenVINO on the CPU: bfloat16 for the masked copies of RISE and its like, float32 for the "
+    "metrics (extra `bench`)"
+)
 
 
 @click.command(help=__doc__)
@@ -57,15 +54,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--methods", help="comma-separated; all unless given")
 @click.option("--limit", type=click.IntRange(1), help="at most so many images")
 @click.option("--device", default="cpu", show_default=True)
-@click.option(
-    "--seeded-weights", "seeded", is_flag=True, help="random weights: try out without a download"
-)
-@click.option(
-    "--accelerate",
-    is_flag=True,
-    help="OpenVINO on the CPU: bfloat16 for the masked copies of RISE and its like, float32 for "
-    "the metrics (extra `bench`)",
-)
+@click.option("--seeded-weights", "seeded", is_flag=True, help=_SEEDED)
+@click.option("--accelerate", is_flag=True, help=_ACCELERATE)
 def main(**options: Any) -> None:
     try:
         run_comparison(**options)
@@ -88,16 +78,9 @@ def run_comparison(
 ) -> None:
     """What the command does; a script of yours may register methods and metrics, and call it.
 
-    Args:
-        protocol: name of a protocol, or the path of one.
-        out: where the results go; a folder a network if the protocol has several.
-        data, train, names, methods, limit, device, accelerate: see the command's options.
-        seeded: random weights instead of trained ones.
-
-    Raises:
-        ValueError, FileNotFoundError: an argument names what there is not, or `out` holds results
-            made with other settings.
-        ModuleNotFoundError: `accelerate` without OpenVINO.
+    The arguments are the command's options; `out` gets a folder a network if the protocol has
+    several. A ValueError or FileNotFoundError says which names what there is not, or that `out`
+    holds results made with other settings; without OpenVINO, `accelerate` is a ModuleNotFoundError.
     """
     chosen, wanted = load_protocol(protocol), find_methods(methods)
     for network in chosen.networks:
@@ -105,21 +88,30 @@ def run_comparison(
         bed = prepare(chosen, network, folder, data, names, limit, device, seeded)
         if accelerate and bed.device.type != "cpu":
             raise ValueError("--accelerate is for the CPU: leave it out, or pass --device cpu")
-        other = {
-            "trained on": train and _name_of(train),
-            "accelerated": accelerate,
-            "device": bed.device.type,
-        }
-        claim(folder, run_settings(bed, other))
+        trained_on = train and _name_of(train)
+        other = {"trained on": trained_on, "accelerated": accelerate, "device": bed.device.type}
+        schema.claim(folder, run_settings(bed, other))
         notes = _notes(bed)
         if accelerate:
             bed, note = _accelerated(bed)
             notes.append(note)
         attentions = train_attentions(bed, wanted, train, folder / "attentions")
         draw_images(folder, bed)
-        notes += _measure_all(bed, wanted, attentions, folder)
-        name = {"name": "drawn shapes" if data is None else _name_of(data)}
-        _report(folder, bed, network, name, notes)
+        for method in tqdm(wanted, desc="methods"):
+            if schema.method_file(folder, method.slug).exists():
+                continue
+            try:
+                measure(bed, method, attentions.get(method.name), folder)
+            except (RuntimeError, ValueError) as error:  # out of memory among them
+                notes.append(f"{method.name} is left out: {error}")
+                tqdm.write(notes[-1])
+        shown = {"name": "drawn shapes" if data is None else _name_of(data)}
+        results = summarize(folder, bed, network, shown, notes)
+        for file, text in (("csv", results_csv(results)), ("md", main_tables(results))):
+            with atomic_path(folder / f"results.{file}") as path:
+                path.write_text(text)
+        for written in [*write_figures(folder), write_report(folder)]:
+            print(written)
 
 
 def _name_of(folder: Path) -> str:
@@ -152,25 +144,6 @@ def _accelerated(bed: Testbed) -> tuple[Testbed, str]:
     )
 
 
-def _measure_all(
-    bed: Testbed,
-    wanted: Sequence[Method],
-    attentions: dict[str, AttentionMechanism],
-    folder: Path,
-) -> list[str]:
-    """Method by method, those that are done left out; a note of each that fails."""
-    notes = []
-    for method in tqdm(wanted, desc="methods"):
-        if method_file(folder, method.slug).exists():
-            continue
-        try:
-            measure(bed, method, attentions.get(method.name), folder)
-        except (RuntimeError, ValueError) as error:  # out of memory among them
-            notes.append(f"{method.name} is left out: {error}")
-            tqdm.write(notes[-1])
-    return notes
-
-
 def measure(
     bed: Testbed, method: Method, attention: AttentionMechanism | None, folder: Path
 ) -> None:
@@ -182,28 +155,14 @@ def measure(
             explain(bed.pictures.images[:1], bed.pictures.classes[:1])
     with torch.no_grad():
         parts = subsets(bed, maps)
-        scores = score_maps(parts, method.name)
+        scores = score_maps(parts, method.name).items()
         gallery = draw_maps(folder, bed, method, parts["all"])
-    results = MethodResults(
+    results = schema.MethodResults(
         method=method.name,
-        command=command_line(),
+        command=schema.command_line(),
         forward=passes.forward,
         backward=passes.backward,
-        scores={key: ImageScores(index=s.index, values=s.values) for key, s in scores.items()},
+        scores={key: schema.ImageScores(index=s.index, values=s.values) for key, s in scores},
         gallery=gallery,
     )
-    write_json(method_file(folder, method.slug), results)
-
-
-def _report(
-    folder: Path, bed: Testbed, network: str, data: dict[str, Any], notes: list[str]
-) -> None:
-    results = summarize(folder, bed, network, data, notes)
-    for name, text in {
-        "results.csv": results_csv(results),
-        "results.md": main_tables(results),
-    }.items():
-        with atomic_path(folder / name) as path:
-            path.write_text(text)
-    for written in [*write_figures(folder), write_report(folder)]:
-        print(written)
+    schema.write_json(schema.method_file(folder, method.slug), results)
