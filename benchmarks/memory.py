@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from .methods import METHODS, opened, untrained
-from .testbed import blank
+from .methods import METHODS, Explain, opened, untrained
+from .testbed import Testbed, blank
+
+
+@contextmanager
+def bare(bed: Testbed) -> Iterator[Explain]:
+    """The classifier's forward pass without a graph, called as a method is."""
+    with torch.no_grad():
+        yield lambda images, _: bed.model(images)
 
 
 def peak_memory(network: str, method: str | None, batch: int, device: str) -> float:
-    """MiB that a call takes at its peak, beyond the classifier and the images.
-
-    Args:
-        network: by name, as `testbed.blank` takes it.
-        method: by name; None measures the bare forward pass.
-        batch: images a call.
-        device: "cpu" counts the process's resident memory (on Linux), "cuda" the allocator's.
-    """
+    """MiB that a call of a method, by name, or of the bare forward pass (None) takes at its peak,
+    beyond the classifier and the `batch` images: the process's resident memory (on Linux) if the
+    device is "cpu", the allocator's if it is "cuda"."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_measure, (network, method, batch, device))
 
@@ -28,19 +32,15 @@ def peak_memory(network: str, method: str | None, batch: int, device: str) -> fl
 def _measure(network: str, method: str | None, batch: int, device: str) -> float:
     bed = blank(network, device, images=batch)
     # The masks' number changes the time, not the memory.
-    bed = dataclasses.replace(bed, network=dataclasses.replace(bed.network, rise_masks=64))
+    bed = replace(bed, network=replace(bed.network, rise_masks=64))
     images, classes = bed.pictures.images.to(device), bed.pictures.classes
-    if method is None:
-        before = _now(device)
-        with torch.no_grad():
-            bed.model(images)
-    else:
-        chosen = METHODS[method]
-        attention = untrained(bed, chosen.learned) if chosen.learned else None
-        before = _now(device)
-        with opened(chosen, bed, attention) as explain:
-            explain(images, classes)
-    return round((_peak(device) - before) / 2**20, 1)
+    chosen = METHODS[method] if method else None
+    attention = untrained(bed, chosen.learned) if chosen and chosen.learned else None
+    before = _now(device)
+    with opened(chosen, bed, attention) if chosen else bare(bed) as explain:
+        explain(images, classes)
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else _status("VmHWM")
+    return round((peak - before) / 2**20, 1)
 
 
 def _now(device: str) -> int:
@@ -49,10 +49,6 @@ def _now(device: str) -> int:
         return torch.cuda.memory_allocated()
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     return _status("VmRSS")
-
-
-def _peak(device: str) -> int:
-    return torch.cuda.max_memory_allocated() if device == "cuda" else _status("VmHWM")
 
 
 def _status(key: str) -> int:
