@@ -16,14 +16,8 @@ Images = Literal["drawn", "folder"]
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """A classifier of a protocol.
-
-    Attributes:
-        layer: the target layer, whose feature maps the methods read.
-        stages: the last layer of each convolutional block, first to last (SISE, Ada-SISE); the
-            last three of them for RefineCAM.
-        rise_masks: how many masks RISE takes.
-    """
+    """A classifier of a protocol: its target layer, whose feature maps the methods read, and the
+    last layer of each convolutional block, first to last, for SISE and the like."""
 
     layer: str
     stages: tuple[str, ...]
@@ -37,12 +31,7 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class Training:
-    """How the learned methods are trained.
-
-    Attributes:
-        epochs, batch_size: of each.
-        recipes: recipe name -> the settings that differ from its own.
-    """
+    """How the learned methods are trained: recipe name -> the settings that differ from its own."""
 
     epochs: int
     batch_size: int
@@ -54,16 +43,12 @@ class Protocol:
     """One comparison.
 
     Attributes:
-        name: of its file.
-        images: "drawn", or "folder" for those of --data.
-        networks: name -> settings.
-        training: of the learned methods.
+        images: "drawn", `count` of them, or "folder" for those of --data.
         common: images on which every method, slow ones too, and every metric is scored.
         few: of those, and of the mosaics, explained by slow methods for coherency and the Grid
             Pointing Game.
         mosaics: 2x2 mosaics of the Grid Pointing Game; 0 for none.
         seed: of every random choice.
-        count: images drawn ("drawn" only).
     """
 
     name: str
@@ -80,13 +65,10 @@ class Protocol:
 def load_protocol(name_or_path: str) -> Protocol:
     """A protocol by the name of a file in `benchmarks/protocols`, or by path.
 
-    Raises:
-        FileNotFoundError: there is none, naming those there are.
-        ValueError: the file has keys that a protocol has not, or lacks some.
+    A FileNotFoundError names those there are; a ValueError is of keys that are missing or unknown.
     """
-    path = Path(name_or_path)
-    if not path.suffix:
-        path = FOLDER / f"{name_or_path}.yaml"
+    given = Path(name_or_path)
+    path = given if given.suffix else FOLDER / f"{given}.yaml"
     if not path.is_file():
         raise FileNotFoundError(
             f"no protocol {name_or_path!r}; there are {sorted(p.stem for p in FOLDER.glob('*'))}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 import torch
@@ -16,12 +17,8 @@ IMAGENET = Normalization([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
 def load_network(name: str, seeded: bool = False) -> tuple[nn.Module, Normalization]:
-    """A classifier by name, in eval mode, and its normalisation.
-
-    Args:
-        name: "efficientnet-lite0", or a network of torchvision.
-        seeded: random weights instead of trained ones, to try a protocol without a download.
-    """
+    """A classifier in eval mode, EfficientNet-Lite0 or a network of torchvision, and its
+    normalisation; `seeded` for random weights of torchvision's, to do without a download."""
     if name == "efficientnet-lite0":
         return efficientnet_lite0()
     torch.manual_seed(0)
@@ -46,31 +43,24 @@ def load_photos(
 ) -> tuple[Tensor, list[str]]:
     """The photographs (N, 3, 224, 224) of a folder at any depth, and their titles.
 
-    Args:
-        folder: an ImageFolder layout or a flat one.
-        normalization: of the classifier.
-        names: a text file whose lines start with the file names wanted, or their paths relative
-            to the folder (what follows a blank is ignored); all unless given.
-        limit: that many, evenly spread over the folder.
-
-    Raises:
-        FileNotFoundError: no folder, no photograph, or names that are not in it.
-        ValueError: a name that several files have.
+    The lines of the text file `names` start with the file names wanted, or with their paths
+    relative to the folder (what follows a blank is ignored); of those, or of all, `limit` are
+    taken, evenly spread. Names that are not there, or several times, are an error.
     """
     photos = PhotoFolder(folder, normalization)
     if names is not None:
         wanted = [line.split()[0] for line in names.read_text().splitlines() if line.strip()]
-        found: dict[str, list[Path]] = {}
+        found = defaultdict(list)
         for path in photos.files:
             for key in {path.name, path.relative_to(folder).as_posix()}:
-                found.setdefault(key, []).append(path)
-        several = [name for name in wanted if len(found.get(name, [])) > 1]
-        if several:
-            raise ValueError(
-                f"{names} names {several[0]}, and {folder} has {len(found[several[0]])} of that "
-                "name: list paths relative to the folder"
-            )
-        missing = [name for name in wanted if name not in found]
+                found[key].append(path)
+        for name in wanted:
+            if len(found[name]) > 1:
+                raise ValueError(
+                    f"{names} names {name}, and {folder} has {len(found[name])} of that name: "
+                    "list paths relative to the folder"
+                )
+        missing = [name for name in wanted if not found[name]]
         if missing or not wanted:
             raise FileNotFoundError(
                 f"{len(missing)} of the {len(wanted)} images of {names} are not under {folder}, "

@@ -12,24 +12,17 @@ from learnable_cam_plugin import FrozenClassifier, Normalization
 from learnable_cam_plugin.classifier import predict
 from learnable_cam_plugin.data import CLASSES, NORMALIZATION, SIZE, draw_images
 from learnable_cam_plugin.data import mosaics as draw_mosaics
+from learnable_cam_plugin.metrics import confidence
 from learnable_cam_plugin.pretrained import small_network
 
-from .protocol import FOLDER as PROTOCOLS
-from .protocol import NetworkSettings, Protocol, load_protocol
+from .protocol import FOLDER, NetworkSettings, Protocol, load_protocol
 from .sources import load_network, load_photos, shapes_classifier
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """The images explained, each in one class.
-
-    Attributes:
-        images: (N, C, H, W), normalised.
-        titles: of the images.
-        classes: (N,), the classes explained: predicted ones, or those drawn.
-        confidence: (N,), their probabilities.
-        regions: (N, H, W) bool, where the class is, if known.
-    """
+    """The images explained (N, C, H, W), normalised; a class of each (N,), predicted or drawn, and
+    its probability (N,); and where it is (N, H, W), bool, if that is known."""
 
     images: Tensor
     titles: list[str]
@@ -50,14 +43,10 @@ class Mosaics:
 
 @dataclass(frozen=True)
 class Testbed:
-    """Everything that a method or a metric is handed.
+    """Everything that a method or a metric is handed; the classifier is in eval mode.
 
     Attributes:
-        protocol, network: what was asked for.
-        classifier: it, in eval mode, with its normalisation and the layers that methods read.
-        pictures: the images explained.
         common: (n,) indices of the images on which every method is scored.
-        mosaics: made of the images.
         scorer: what scores the masked copies of RISE and its like: the classifier, or a fast copy.
         judge: what the metrics ask: the classifier, or a fast copy of the same probabilities.
     """
@@ -75,17 +64,14 @@ class Testbed:
 
     @property
     def model(self) -> nn.Module:
-        """The classifier's network."""
         return self.classifier.model
 
     @property
     def normalization(self) -> Normalization:
-        """What the images went through."""
         return self.classifier.pixels
 
     @property
     def device(self) -> torch.device:
-        """Where the classifier is."""
         return next(self.model.parameters()).device
 
     @property
@@ -105,10 +91,8 @@ class Testbed:
 
     def few(self, slow: bool) -> tuple[Tensor, Tensor]:
         """Indices of the images explained twice, and of the mosaics explained."""
-        few, mosaics = self.protocol.few, len(self.mosaics.images)
-        if slow:
-            return self.common[:few], torch.arange(min(few, mosaics))
-        return self.common, torch.arange(mosaics)
+        few = self.protocol.few if slow else None
+        return self.common[:few], torch.arange(len(self.mosaics.images))[:few]
 
 
 def assembled(
@@ -146,10 +130,12 @@ def prepare(
 ) -> Testbed:
     """Load the classifier and the images, predict, and draw the common subset and the mosaics."""
     if protocol.images == "drawn":
-        normalization = NORMALIZATION
+        normalization, sure = NORMALIZATION, 0.3  # two shapes share the probability
         model = shapes_classifier(out / "classifier.safetensors", protocol.seed).to(device)
-        pictures = _drawn(protocol, model, limit, device)
-        shown = pictures.confidence > 0.3  # two shapes share the probability
+        drawn = draw_images(min(limit or protocol.count, protocol.count), protocol.seed + 10_000)
+        images, classes, regions = drawn.images, drawn.classes[:, 0], drawn.regions[:, 0]
+        p = confidence(model, images.to(device), classes).cpu()
+        pictures = Pictures(images, [CLASSES[c] for c in classes], classes, p, regions)
     else:
         if data is None:
             raise ValueError(
@@ -158,24 +144,13 @@ def prepare(
         model, normalization = load_network(network, seeded)
         images, titles = load_photos(data, normalization, names, limit)
         parts = [predict(model.to(device), part.to(device)) for part in images.split(32)]
-        confidence, classes = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
-        pictures = Pictures(images, titles, classes, confidence)
-        shown = confidence > 0.5
+        p, classes = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+        pictures, sure = Pictures(images, titles, classes, p), 0.5
     generator = torch.Generator().manual_seed(protocol.seed)
     common = torch.randperm(len(pictures.images), generator=generator)[: protocol.common]
-    mosaics = _mosaics(protocol, pictures.images[shown], pictures.classes[shown])
+    mosaics = _mosaics(protocol, images[p > sure], classes[p > sure])
     settings = protocol.networks[network]
     return assembled(protocol, settings, model, normalization, pictures, common, mosaics)
-
-
-def _drawn(protocol: Protocol, model: nn.Module, limit: int | None, device: str) -> Pictures:
-    drawn = draw_images(min(limit or protocol.count, protocol.count), protocol.seed + 10_000)
-    classes = drawn.classes[:, 0]
-    with torch.no_grad():
-        probabilities = model(drawn.images.to(device)).softmax(1).cpu()
-    confidence = probabilities.gather(1, classes[:, None])[:, 0]
-    titles = [CLASSES[c] for c in classes]
-    return Pictures(drawn.images, titles, classes, confidence, drawn.regions[:, 0])
 
 
 def _mosaics(protocol: Protocol, images: Tensor, classes: Tensor) -> Mosaics | None:
@@ -188,23 +163,16 @@ def _mosaics(protocol: Protocol, images: Tensor, classes: Tensor) -> Mosaics | N
 
 
 def blank(network: str, device: str = "cpu", images: int = 16) -> Testbed:
-    """A testbed of noise images and seeded weights, to time methods on.
-
-    Args:
-        network: of any protocol, by name.
-        device: where the classifier is.
-        images: how many.
-    """
-    protocols = [load_protocol(path.stem) for path in PROTOCOLS.glob("*.yaml")]
+    """A testbed of so many noise images, and of a network of any protocol with seeded weights, to
+    time methods on."""
+    protocols = [load_protocol(path.stem) for path in FOLDER.glob("*.yaml")]
     protocol = next((p for p in protocols if network in p.networks), None)
     if protocol is None:
         names = sorted(name for p in protocols for name in p.networks)
         raise ValueError(f"no protocol has a network {network!r}; there are {names}")
     drawn = protocol.images == "drawn"
-    side = SIZE if drawn else 224
-    model, normalization = (
-        (small_network().eval(), NORMALIZATION) if drawn else load_network(network, seeded=True)
-    )
+    made = (small_network().eval(), NORMALIZATION) if drawn else load_network(network, seeded=True)
+    (model, normalization), side = made, SIZE if drawn else 224
     generator = torch.Generator().manual_seed(0)
     pixels = normalization.normalize(torch.rand(images, 3, side, side, generator=generator))
     classes = torch.zeros(images, dtype=torch.long)
