@@ -26,17 +26,14 @@ class _Compiled(nn.Module):
         # The traced module must be quiet: a hook would be traced with it.
         network = openvino.convert_model(module, example_input=images[:1])
         network.reshape([-1, *images.shape[1:]])
-        self._compiled = openvino.Core().compile_model(
-            network,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": PRECISION[precision],
-                "PERFORMANCE_HINT": "LATENCY",
-                # As many threads as torch; pinned, two runs beside each other would share a core.
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
+        settings = {
+            "INFERENCE_PRECISION_HINT": PRECISION[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            # As many threads as torch; pinned, two runs beside each other would share a core.
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._compiled = openvino.Core().compile_model(network, "CPU", settings)
         self._request = self._compiled.create_infer_request()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -51,21 +48,11 @@ def accelerated(
     precision: Literal["float32", "bfloat16"],
     tolerance: float,
 ) -> tuple[nn.Module, float]:
-    """A copy of `model` in which `layer`, given the image itself, runs in OpenVINO.
+    """A copy of `model`, on the CPU in eval mode, in which `layer` runs in OpenVINO.
 
-    Args:
-        model: the classifier, on the CPU, in eval mode.
-        layer: name of the submodule that computes the feature maps from the image.
-        images: a few (N, C, H, W), on which the copy is compared with the model.
-        precision: of the convolutions.
-        tolerance: of the class probabilities.
-
-    Returns:
-        the copy, and by how much its class probabilities differ at most.
-
-    Raises:
-        ModuleNotFoundError: OpenVINO is not installed.
-        ValueError: the copy's probabilities differ by more than the tolerance.
+    The layer, by name, computes feature maps from the image itself. Returned with the copy is by
+    how much its class probabilities of a few images (N, C, H, W) differ at most; more than the
+    tolerance is a ValueError.
     """
     if precision not in PRECISION:
         raise ValueError(f"precision must be one of {list(PRECISION)}, got {precision!r}")

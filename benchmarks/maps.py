@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,8 @@ SAVE_EVERY = 30.0  # seconds
 
 @dataclass(frozen=True)
 class Maps:
-    """A method's maps.
-
-    Attributes:
-        index, maps: (n,), (n, H, W): which pictures of the testbed, and their maps.
-        again_index, again: (k,), (k, H, W): the maps of the images masked by their own maps.
-        mosaic_index, mosaics: (m,), (m, H, W): of the mosaics.
-    """
+    """A method's maps (n, H, W) of pictures of the testbed, by index (n,); of some of these (k),
+    masked by their own maps, again; and of mosaics (m)."""
 
     index: Tensor
     maps: Tensor
@@ -52,13 +46,7 @@ def places(index: Tensor, wanted: Tensor) -> Tensor:
 
 
 def make_maps(explain: Explain, method: Method, bed: Testbed, folder: Path) -> Maps:
-    """All maps of an opened method; a slow one goes on where it was interrupted.
-
-    Args:
-        explain: the method, opened.
-        method, bed: which it is, and what it explains.
-        folder: where the maps of slow methods are kept, an array a part.
-    """
+    """All maps of an opened method; a slow one's are kept in `folder`, and go on from there."""
     pictures, mosaics = bed.pictures, bed.mosaics
     index = bed.common if method.slow else torch.arange(len(pictures.images))
     again_index, mosaic_index = bed.few(method.slow)
@@ -79,19 +67,11 @@ def make_maps(explain: Explain, method: Method, bed: Testbed, folder: Path) -> M
 
 
 def in_batches(
-    explain: Explain,
-    images: Tensor,
-    classes: Tensor,
-    batch: int,
-    title: str,
-    keep: Path | None = None,
+    explain: Explain, images: Tensor, classes: Tensor, batch: int, title: str, keep: Path | None
 ) -> Tensor:
     """The maps (N, H, W), with a bar; kept in the file `keep` as they come, if given."""
-    parts: list[Tensor] = []
-    if keep is not None and keep.exists():
-        parts = [torch.from_numpy(np.load(keep, allow_pickle=False))]
-    done = sum(map(len, parts))
-    saved = time.monotonic()
+    parts = [torch.from_numpy(np.load(keep))] if keep and keep.exists() else []
+    done, saved = sum(map(len, parts)), time.monotonic()
     with tqdm(total=len(images), initial=done, desc=title, leave=False) as bar:
         while done < len(images):
             part = slice(done, done + batch)
@@ -99,14 +79,8 @@ def in_batches(
             parts.append(check_saliency(maps.clamp(0, 1)))
             done += len(maps)
             bar.update(len(maps))
-            if keep is not None and (time.monotonic() - saved > SAVE_EVERY or done >= len(images)):
-                _save(keep, torch.cat(parts))
+            if keep and (time.monotonic() - saved > SAVE_EVERY or done >= len(images)):
+                with atomic_path(keep) as temporary:
+                    np.save(temporary, torch.cat(parts).numpy())
                 saved = time.monotonic()
     return torch.cat(parts)
-
-
-def _save(path: Path, maps: Tensor) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, maps.numpy(), allow_pickle=False)
-        handle.flush()
-        os.fsync(handle.fileno())

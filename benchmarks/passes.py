@@ -22,11 +22,9 @@ class Passes:
 
 @contextmanager
 def counted(*models: nn.Module) -> Iterator[Passes]:
-    """Count the passes that run in the block.
-
-    A forward pass is a call of one of the models; a backward pass is a call of autograd's
-    `backward` or `grad`, for each image of the last forward pass, so that a Hessian-vector product
-    counts as what it is.
+    """Count the passes that run in the block: forward, the calls of the models; backward, those of
+    autograd's `backward` or `grad`, for each image of the last forward pass, so that a
+    Hessian-vector product counts as what it is.
 
     >>> net = nn.Linear(2, 1)
     >>> with counted(net) as passes:
@@ -34,8 +32,7 @@ def counted(*models: nn.Module) -> Iterator[Passes]:
     >>> passes
     Passes(forward=3, backward=3)
     """
-    passes = Passes()
-    last = 0
+    passes, last = Passes(), 0
 
     def forward(_module: nn.Module, args: Any) -> None:
         nonlocal last

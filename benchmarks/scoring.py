@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from learnable_cam_plugin.metrics import METRICS, Explained
 
 from .maps import Maps, places
-from .testbed import Testbed
+from .testbed import Mosaics, Pictures, Testbed
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,15 @@ def subsets(bed: Testbed, maps: Maps) -> dict[str, Subset]:
 
     All but the mosaics are parts of "all": what the judge said of it need not be asked again.
     """
-    pictures, index = bed.pictures, maps.index
-    everything = Explained(
-        bed.judge,
-        bed.normalization,
-        pictures.images[index],
-        pictures.classes[index],
-        maps.maps,
-        bed.protocol.seed,
-        regions=None if pictures.regions is None else pictures.regions[index],
-    )
+    pictures, tiles, index = bed.pictures, bed.mosaics, maps.index
+
+    def seen(shown: Pictures | Mosaics, which: Tensor, found: Tensor) -> Explained:
+        images, classes, seed = shown.images[which], shown.classes[which], bed.protocol.seed
+        return Explained(bed.judge, bed.normalization, images, classes, found, seed)
+
+    everything = seen(pictures, index, maps.maps)
+    if pictures.regions is not None:
+        everything = dataclasses.replace(everything, regions=pictures.regions[index])
     again = everything.of(places(index, maps.again_index))
     found = {
         "all": Subset(index, everything),
@@ -53,30 +52,14 @@ def subsets(bed: Testbed, maps: Maps) -> dict[str, Subset]:
         "again": Subset(maps.again_index, dataclasses.replace(again, again=maps.again)),
     }
     if len(maps.mosaics):
-        tiles, chosen = bed.mosaics, maps.mosaic_index
-        seen = Explained(
-            bed.judge,
-            bed.normalization,
-            tiles.images[chosen],
-            tiles.classes[chosen],
-            maps.mosaics,
-            bed.protocol.seed,
-            cells=tiles.cells[chosen],
-        )
-        found["mosaics"] = Subset(chosen, seen)
+        chosen = maps.mosaic_index
+        mosaics = seen(tiles, chosen, maps.mosaics)
+        found["mosaics"] = Subset(chosen, dataclasses.replace(mosaics, cells=tiles.cells[chosen]))
     return found
 
 
 def score_maps(parts: Mapping[str, Subset], title: str) -> dict[str, Scores]:
-    """Key -> values of every registered metric that these images allow.
-
-    Args:
-        parts: what `subsets` gives.
-        title: of the bar.
-
-    Raises:
-        ValueError: a metric does not give one value an image.
-    """
+    """Key -> values of every registered metric that these images, of `subsets`, allow."""
     scores = {}
     for metric in tqdm(METRICS.values(), desc=f"{title}, scores", leave=False):
         part = parts.get(metric.images)

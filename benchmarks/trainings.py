@@ -21,14 +21,8 @@ def train_attentions(
 ) -> dict[str, AttentionMechanism]:
     """Name -> attention of each learned method; a training under way goes on where it was.
 
-    Args:
-        bed: the classifier, and how to train.
-        methods: those wanted.
-        photographs: the folder to train on; drawn images need none.
-        folder: where the trainings are kept, a folder a method.
-
-    Returns:
-        nothing for the learned methods if there is nothing to train on.
+    Trained on the photographs, which drawn images do without; without either there is no
+    attention. `folder` keeps the trainings, a folder a method.
     """
     images: TensorDataset | PhotoFolder
     if bed.protocol.images == "drawn":
