@@ -31,23 +31,15 @@ def batches_of(loader: Iterable[Any], accelerator: Any) -> Iterator[Any]:
 
 
 def first_batch(loader: Iterable[Any]) -> Any:
-    """A look at the loader.
-
-    Raises:
-        ValueError: it is empty.
-    """
+    """A look at the loader; ValueError if it is empty."""
     for batch in loader:
         return batch
     raise ValueError("the training loader is empty: it gave no batch")
 
 
 def images_of(batch: Any, device: torch.device) -> Tensor:
-    """A batch's images (N, C, H, W) on the device, laid out as `FrozenClassifier.held` likes them.
-
-    Raises:
-        TypeError: it holds no tensor of images.
-        ValueError: they are of a wrong shape, or not finite.
-    """
+    """A batch's images (N, C, H, W) on the device, laid out as `FrozenClassifier.held` likes them;
+    a clear error where it holds no images, or they are of a wrong shape or not finite."""
     images = batch[0] if isinstance(batch, Sequence) and len(batch) else batch
     if not isinstance(images, Tensor):
         raise TypeError(
@@ -60,12 +52,8 @@ def images_of(batch: Any, device: torch.device) -> Tensor:
 
 
 def labels_of(batch: Any, device: torch.device, num_classes: int) -> Tensor:
-    """A batch's labels (N,) on the device.
-
-    Raises:
-        TypeError: it has none.
-        ValueError: they are no integers, not one an image, or no classes of the classifier.
-    """
+    """A batch's labels (N,) on the device; a clear error where it has none, or they are not one an
+    image, no integers, or no classes of the classifier."""
     if not isinstance(batch, Sequence) or len(batch) < 2:
         raise TypeError("labels='dataset' needs a loader of (images, labels)")
     labels = torch.as_tensor(batch[1]).to(device)

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,7 +212,10 @@ class TrainingRun:
 
     def _end_epoch(self, epoch: int, val_loader: Iterable[Any] | None, began: float) -> None:
         state = self.state
-        sums = self._over_processes(state.sums)
+        sums = dict(state.sums)
+        if self.accelerator.num_processes > 1 and sums:
+            own = torch.tensor(list(sums.values()), device=self.accelerator.device)
+            sums = dict(zip(sums, self.accelerator.reduce(own).tolist(), strict=True))
         images = sums.get("images", 0.0)
         row: dict[str, float] = {"epoch": epoch, "images": images}
         row["seconds"] = round(time.perf_counter() - began, 3)
@@ -223,12 +226,6 @@ class TrainingRun:
         state.history.append(row)
         if self.plan.output_dir and self.accelerator.is_main_process:
             write_history(self.plan.output_dir, state.history, self.plan.recipe.terms)
-
-    def _over_processes(self, sums: Mapping[str, float]) -> dict[str, float]:
-        if self.accelerator.num_processes == 1 or not sums:
-            return dict(sums)
-        own = torch.tensor(list(sums.values()), device=self.accelerator.device)
-        return dict(zip(sums, self.accelerator.reduce(own).tolist(), strict=True))
 
     def _save(self, path: Path | None) -> None:
         if path and self.accelerator.is_main_process:

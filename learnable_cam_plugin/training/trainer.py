@@ -86,7 +86,7 @@ class LearnableCAMTrainer:
         mixed_precision: Literal["no", "bf16", "fp16"] = "no",
         progress: bool = True,
     ) -> None:
-        self.recipe = find_recipe(recipe)
+        self.recipe = chosen = find_recipe(recipe)
         if not isinstance(normalization, Normalization):
             raise ValueError(
                 "normalization is missing: the mask acts on pixels in [0, 1], so the mean and std "
@@ -97,30 +97,22 @@ class LearnableCAMTrainer:
         self.classifier = FrozenClassifier.of(
             model, target_layers, normalization, reshape_transform
         )
-        starts = list(self.recipe.starts)
+        starts = list(chosen.starts)
         start = starts[0] if start is None else start
         given = None if isinstance(start, str) else start
         if not (start in starts if given is None else hasattr(given, "attach")):
             raise ValueError(
-                f"the recipe {self.recipe.name!r} has no {start} start: start must be one of "
+                f"the recipe {chosen.name!r} has no {start} start: start must be one of "
                 f"{starts} or an attention; or take another recipe"
             )
         if labels not in ("predicted", "dataset"):
             raise ValueError(f"labels must be 'predicted' or 'dataset', got {labels!r}")
         if epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {epochs}")
-        self.output_dir = None if output_dir is None else Path(output_dir)
+        kind = start if isinstance(start, str) else "attention"
+        self.output_dir = out = None if output_dir is None else Path(output_dir)
         self.plan = Plan(
-            self.recipe,
-            start if isinstance(start, str) else "attention",
-            given,
-            labels,
-            epochs,
-            patience,
-            seed,
-            self.output_dir,
-            checkpoint_every,
-            progress,
+            chosen, kind, given, labels, epochs, patience, seed, out, checkpoint_every, progress
         )
         self.device, self.mixed_precision = device, mixed_precision
         self.history: list[dict[str, float]] = []

@@ -18,16 +18,22 @@ class LossWeights:
         average_variation: lambda 2, on `average_variation`.
         cross_entropy: lambda 3, on the cross-entropy of the masked image's logits.
         power: lambda 4, the exponent inside the average variation.
+        border: of the squared border values in the total variation.
+        offset: added to the map in the average variation.
     """
 
     total_variation: float = 0.01
     average_variation: float = 2.0
     cross_entropy: float = 1.5
     power: float = 0.3
+    border: float = 0.3
+    offset: float = 0.0005
 
 
-def total_variation(attention: Tensor, batch_size: int | None = None) -> Tensor:
-    """(sum of squared differences of neighbours + 0.3 * sum of squared border values) / (2 N).
+def total_variation(
+    attention: Tensor, batch_size: int | None = None, border: float = LossWeights.border
+) -> Tensor:
+    """(sum of squared differences of neighbours + border * squared border values) / (2 N).
 
     The border is each side of the map, so a corner lies on two sides and counts twice.
 
@@ -40,18 +46,20 @@ def total_variation(attention: Tensor, batch_size: int | None = None) -> Tensor:
     """
     total = attention.new_zeros(())
     for dim in range(1, attention.ndim):
-        border = attention.select(dim, 0).square() + attention.select(dim, -1).square()
-        total = total + attention.diff(dim=dim).square().sum() + 0.3 * border.sum()
+        edges = attention.select(dim, 0).square() + attention.select(dim, -1).square()
+        total = total + attention.diff(dim=dim).square().sum() + border * edges.sum()
     return total / (2 * (batch_size or attention.shape[0]))
 
 
-def average_variation(attention: Tensor, power: float) -> Tensor:
-    """mean((a + 0.0005) ** power): small where the map is small; a power below 1 favours sparsity.
+def average_variation(
+    attention: Tensor, power: float, offset: float = LossWeights.offset
+) -> Tensor:
+    """mean((a + offset) ** power): small where the map is small; a power below 1 favours sparsity.
 
     >>> average_variation(torch.tensor([0.9995, 0.0]), 1.0)
     tensor(0.5002)
     """
-    return ((attention + 0.0005) ** power).mean()
+    return ((attention + offset) ** power).mean()
 
 
 def lcam_loss(
@@ -68,17 +76,16 @@ def lcam_loss(
         labels: (N,), the classes explained.
         attention: (M, h, w) or (M, d, h, w) in (0, 1), the maps that are regularised: M = N for
             each image's own map, M = N * N for each image's maps for every label of the batch.
-        weights: the four lambdas.
         batch_size: N, by which the total variation is divided; `len(labels)` unless given.
 
     Returns:
         scalars "loss", "cross_entropy", "average_variation", "total_variation".
     """
+    small = average_variation(attention, weights.power, weights.offset)
+    smooth = total_variation(attention, batch_size or len(labels), weights.border)
     terms = {
         "cross_entropy": weights.cross_entropy * F.cross_entropy(logits, labels),
-        "average_variation": weights.average_variation
-        * average_variation(attention, weights.power),
-        "total_variation": weights.total_variation
-        * total_variation(attention, batch_size or len(labels)),
+        "average_variation": weights.average_variation * small,
+        "total_variation": weights.total_variation * smooth,
     }
     return {"loss": torch.stack(list(terms.values())).sum(), **terms}

@@ -67,16 +67,9 @@ def draw_fractions(count: int, between: tuple[float, float], generator: torch.Ge
 def fill_at_random(
     images: Tensor, normalization: Normalization, black: float, generator: torch.Generator
 ) -> Tensor:
-    """What shows behind each image's mask: black for a share `black`, else its mean or a blur.
-
-    Args:
-        images: (N, C, H, W), normalised.
-        normalization: what they went through.
-        black: the share of black ones; the protocol of average drop is black.
-        generator: of the draw, on the CPU.
-
-    Returns:
-        (N, C, H, W), normalised.
+    """What shows behind each image's mask, (N, C, H, W), normalised as the images are: black, as in
+    the protocol of average drop, for a share `black` of them, else the image's mean or a blur.
+    The generator is the CPU's.
     """
     kinds = torch.rand(len(images), generator=generator).to(images.device)
     behind = background(images, normalization, "black").clone()
@@ -111,12 +104,8 @@ def sufficiency_loss(clean: Tensor, masked: Tensor) -> Tensor:
 
 
 def necessity_loss(masked: Tensor, offset: float = 2.0) -> Tensor:
-    """How much of the class is left without the highest pixels, (N,).
-
-    Args:
-        masked: (N,), log odds of the class without them.
-        offset: how far below even odds the class is to fall.
-    """
+    """How much of the class is left without the highest pixels, (N,): of its log odds `masked`
+    (N,) without them, which are to fall `offset` below even."""
     return F.softplus(masked + offset)
 
 

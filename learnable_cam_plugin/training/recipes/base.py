@@ -22,47 +22,38 @@ class TrainingRecipe(Protocol):
     @property
     def name(self) -> str:
         """Recorded in the attention's file."""
-        ...
 
     @property
     def terms(self) -> Sequence[str]:
         """Names of what a step returns, "loss" first; the history and its plot show them."""
-        ...
 
     @property
     def starts(self) -> Sequence[str]:
         """What the trainer's `start` may name, the first unless it names one."""
-        ...
 
     @property
     def max_norm(self) -> float | None:
         """To which the gradient is clipped; None leaves it as it is."""
-        ...
 
     def start(
         self, classifier: FrozenClassifier, images: Tensor, kind: str, seed: int, progress: bool
     ) -> AttentionMechanism:
         """The attention before its first step: of a kind in `starts`, for the first batch of images
         (N, C, H, W), normalised; `progress` says whether a bar may be shown."""
-        ...
 
     def step(self, classifier: FrozenClassifier, images: Tensor) -> Step:
         """What computes the terms of a batch, scalars with a graph to the attention; made once a
         training, with its first batch to try things out on."""
-        ...
 
     def make_optimizer(self, attention: AttentionMechanism) -> torch.optim.Optimizer:
         """The optimiser over the attention's parameters."""
-        ...
 
     def rate(self, done: float, epochs: int) -> float:
         """By what the learning rate is multiplied, `done` epochs (with fractions) into `epochs`."""
-        ...
 
     def record(self) -> dict[str, Any]:
         """Every setting that shapes the result, as JSON values: saved with the attention, and
         compared before a training is gone on with."""
-        ...
 
 
 RECIPES: dict[str, TrainingRecipe] = {}
