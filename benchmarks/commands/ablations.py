@@ -78,12 +78,8 @@ def variants() -> dict[str, Variant]:
 
 @dataclass(frozen=True)
 class Setup:
-    """A classifier, the images to train on, the sets to score on, and where the results go.
-
-    Attributes:
-        layers: two, the one that the head reads last.
-        scored: name -> batches, as `compare_methods` takes them.
-    """
+    """A classifier and two of its layers, the one that the head reads last; the images to train on;
+    the sets to score on, as batches for `compare_methods`; and where the results go."""
 
     model: nn.Module
     normalization: Normalization
@@ -114,8 +110,7 @@ class Setup:
 
     def rows(self, attention: AttentionMechanism) -> list[dict[str, Any]]:
         """The table's columns on every set."""
-        layer = self.model.get_submodule(self.layers[-1])
-        cam = LearnableCAM(self.model, [layer], attention=attention)
+        cam = LearnableCAM(self.model, self.layers[-1:], attention=attention)
         rows = []
         for name, batches in self.scored.items():
             (row,) = compare_methods(self.model, {"": cam}, batches, self.normalization)
@@ -128,9 +123,9 @@ def photographs(train: Path, vals: Iterable[Path], out: Path, seed: int) -> Setu
     """Folders of photographs, and EfficientNet-Lite0."""
     model, normalization = efficientnet_lite0()
     layers = load_protocol("photos").networks["efficientnet-lite0"].two_layers
+    images = PhotoFolder(train, normalization, train=True)
     sets = {f"{val.parent.name}/{val.name}": PhotoFolder(val, normalization) for val in vals}
     scored = {name: DataLoader(photos, 16) for name, photos in sets.items()}
-    images = PhotoFolder(train, normalization, train=True)
     return Setup(model, normalization, layers, images, 16, scored, out, seed)
 
 
