@@ -31,7 +31,7 @@ from learnable_cam_plugin.metrics import METRICS, bootstrap
 from ..methods import METHODS
 from ..protocol import load_protocol
 from ..report.schema import MethodResults, leave, read_methods
-from ..testbed import Testbed, prepare
+from ..testbed import prepare
 
 OURS = ("LearnableCAM", "LearnableCAM (seed 1)", "LearnableCAM (seed 2)")
 MASKED = ("AD 100%", "IC 100%", "AD 50%", "IC 50%", "AD 15%", "IC 15%")
@@ -102,12 +102,6 @@ def paired_rows(found: Found, peers: list[str], left_out: set[int]) -> list[dict
     return rows
 
 
-def classes_trained_on(bed: Testbed, train: Path) -> set[int]:
-    """The classes that the classifier predicts for the photographs trained on."""
-    batches = tqdm(DataLoader(PhotoFolder(train, bed.normalization), 32), desc="classes trained on")
-    return {int(c) for x in batches for c in predict(bed.model, x)[1]}
-
-
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
@@ -122,7 +116,9 @@ def main(folder: Path, data: Path | None, unseen: Path | None, ours: str) -> Non
         if data is None:
             raise click.ClickException("--unseen needs --data, the images of the results")
         bed = prepare(load_protocol("photos"), "efficientnet-lite0", folder, data)
-        trained, classes = classes_trained_on(bed, unseen), bed.pictures.classes.tolist()
+        batches = tqdm(DataLoader(PhotoFolder(unseen, bed.normalization), 32), "trained on")
+        trained = {int(c) for x in batches for c in predict(bed.model, x)[1]}
+        classes = bed.pictures.classes.tolist()
         left_out = {i for i, c in enumerate(classes) if c in trained}
         note = (
             f"Images of the {len(trained)} classes trained on are left out: "
