@@ -49,11 +49,11 @@ def explainers(attention: Path) -> dict[str, MakeCAM]:
     def learned(model: nn.Module) -> BaseCAM:
         found = load_attention(attention)
         found.origin = None  # a classifier of other weights is what is asked about
-        return LearnableCAM(model, [model.features], attention=found)  # type: ignore[list-item]
+        return LearnableCAM(model, ["features"], attention=found)
 
     return {
         "LearnableCAM": learned,
-        "classic CAM": lambda model: LearnableCAM(model, [model.features]),
+        "classic CAM": lambda model: LearnableCAM(model, ["features"]),
         "Grad-CAM": lambda model: GradCAM(model, [model.features]),
     }
 
@@ -97,26 +97,19 @@ def class_sensitivity(bed: Testbed, make: MakeCAM) -> dict[str, float]:
     }
 
 
-def randomised(model: nn.Module, seed: int = 0) -> dict[str, nn.Module]:
-    """Step of the cascade -> a copy of the classifier with that much drawn anew."""
-    models, model = {}, copy.deepcopy(model)
-    torch.manual_seed(seed)
+def randomisation(bed: Testbed, make: MakeCAM) -> dict[str, float]:
+    """Spearman's correlation of the maps before and after each step of the cascade."""
+    models, model = {"": bed.model}, copy.deepcopy(bed.model)
+    torch.manual_seed(0)
     for step, name in CASCADE.items():
         for module in model.get_submodule(name).modules():
             if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
                 module.reset_parameters()
         models[step] = copy.deepcopy(model)
-    return models
-
-
-def randomisation(bed: Testbed, make: MakeCAM, models: dict[str, nn.Module]) -> dict[str, float]:
-    """Spearman's correlation of the maps before and after each step of the cascade."""
     explained = bed.pictures.images[bed.common], bed.pictures.classes[bed.common]
-    before = ranks(maps_of(make, bed.model, *explained))
-    return {
-        f"{step} random, rho": correlation(before, ranks(maps_of(make, model, *explained)))
-        for step, model in models.items()
-    }
+    found = {step: ranks(maps_of(make, model, *explained)) for step, model in models.items()}
+    before = found.pop("")
+    return {f"{step} random, rho": correlation(before, after) for step, after in found.items()}
 
 
 def masked_scores(
@@ -157,12 +150,12 @@ def main(data: Path, attention: Path, out: Path, limit: int | None) -> None:
     second, _ = efficientnet_lite(2)  # of the same normalisation
     larger = F.interpolate(images, (260, 260), mode="bilinear", antialias=True)
     agrees = in_parts(lambda x, y: metrics.confidence(second, x, y) > 0.3, larger, classes)
-    models, tables = randomised(bed.model), defaultdict(list)
+    tables = defaultdict(list)
     for name, make in tqdm(explainers(attention).items(), desc="methods"):
         maps = maps_of(make, bed.model, images, classes)
         found = {
             "class sensitivity": class_sensitivity(bed, make),
-            "model-parameter randomisation": randomisation(bed, make, models),
+            "model-parameter randomisation": randomisation(bed, make),
         }
         for filling, behind in fillings.items():
             scores = masked_scores(bed.model, images, maps, classes, normal, behind)
