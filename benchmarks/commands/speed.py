@@ -15,7 +15,9 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +26,16 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from learnable_cam_plugin import AttentionMechanism
 from learnable_cam_plugin.comparison import markdown_table
 
 from ..memory import bare, peak_memory
-from ..methods import Method, find_methods, opened, untrained
+from ..methods import METHODS, Explain, Method, find_methods, opened, untrained
 from ..report.schema import leave
 from ..report.summary import hardware
 from ..testbed import Testbed, blank
 
 BARE = "bare forward pass"
+Open = Callable[[], AbstractContextManager[Explain]]
 # at run time these are LearnableCAM
 SAME = ("L-CAM-Img", "L-CAM-Fm", "LearnableCAM (seed 1)", "LearnableCAM (seed 2)")
 
@@ -59,15 +61,18 @@ def main(
     rows: list[dict[str, Any]] = []
     for network in networks:
         bed = blank(network, device)
-        usable = [method for method in wanted if allowed(method, bed)]
-        attentions = {m.name: untrained(bed, m.learned) for m in usable if m.learned}
+        opens: dict[str, Open] = {BARE: partial(bare, bed)}
+        for method in wanted:
+            if allowed(method, bed):
+                attention = untrained(bed, method.learned) if method.learned else None
+                opens[method.name] = partial(opened, method, bed, attention)
         for batch in (1, 16):
             slow = slow_rounds if batch == 1 else 0
-            rows += time_methods(bed, network, usable, attentions, batch, rounds, slow)
+            rows += time_methods(bed, network, opens, batch, rounds, slow)
     if memory:
         for row in tqdm(rows, desc="peak memory"):
-            method = None if row["method"] == BARE else row["method"]
-            row["peak MiB"] = peak_memory(row["network"], method, row["batch"], device)
+            name = None if row["method"] == BARE else row["method"]
+            row["peak MiB"] = peak_memory(row["network"], name, row["batch"], device)
     where, version = hardware(torch.device(device)), torch.__version__
     where_text = ", ".join(f"{key} {value}" for key, value in where.items())
     table = markdown_table([{**row, "batch": str(row["batch"])} for row in rows])
@@ -76,23 +81,17 @@ def main(
 
 
 def time_methods(
-    bed: Testbed,
-    network: str,
-    methods: Sequence[Method],
-    attentions: Mapping[str, AttentionMechanism],
-    batch: int,
-    rounds: int,
-    slow_rounds: int,
+    bed: Testbed, network: str, opens: Mapping[str, Open], batch: int, rounds: int, slow_rounds: int
 ) -> list[dict[str, Any]]:
     """A row a method: the median milliseconds an image of a call, and its ratios."""
     images, classes = bed.pictures.images[:batch].to(bed.device), bed.pictures.classes[:batch]
-    times: dict[str, list[float]] = {name: [] for name in [BARE, *(m.name for m in methods)]}
+    times: dict[str, list[float]] = {name: [] for name in opens}
     for turn in tqdm(range(rounds + 1), desc=f"{network}, batch {batch}"):
         # The first round warms up; slow methods run in the first of the others.
-        now = [None, *(m for m in methods if not m.slow or 0 < turn <= slow_rounds)]
-        for method in random.sample(now, len(now)):
-            name = method.name if method else BARE
-            seconds = time_one(method, bed, attentions.get(name), images, classes)
+        every = 0 < turn <= slow_rounds
+        now = [n for n in opens if every or n == BARE or not METHODS[n].slow]
+        for name in random.sample(now, len(now)):
+            seconds = time_one(opens[name], images, classes)
             if turn:
                 times[name].append(seconds)
     medians = {name: statistics.median(found) for name, found in times.items() if found}
@@ -115,23 +114,18 @@ def allowed(method: Method, bed: Testbed) -> bool:
     """Whether the classifier's head gives classic CAM its maps; every other method takes any."""
     if method.name == "classic CAM":
         try:
-            time_one(method, bed, None, bed.pictures.images[:1], bed.pictures.classes[:1])
+            pictures = bed.pictures
+            time_one(partial(opened, method, bed), pictures.images[:1], pictures.classes[:1])
         except ValueError:
             return False
     return True
 
 
-def time_one(
-    method: Method | None,
-    bed: Testbed,
-    attention: AttentionMechanism | None,
-    images: Tensor,
-    classes: Tensor,
-) -> float:
-    """Seconds of one call, of the bare forward pass without a method. The library's hooks slow
-    every pass while they exist, so each call makes its own object, outside the time."""
+def time_one(method: Open, images: Tensor, classes: Tensor) -> float:
+    """Seconds of one call. The library's hooks slow every pass while they exist, so each call
+    makes its own object, outside the time."""
     synchronize = torch.cuda.synchronize if images.is_cuda else lambda: None
-    with opened(method, bed, attention) if method else bare(bed) as explain:
+    with method() as explain:
         synchronize()
         began = time.perf_counter()
         explain(images, classes)
