@@ -53,8 +53,8 @@ def make_maps(explain: Explain, method: Method, bed: Testbed, folder: Path) -> M
 
     def run(name: str, images: Tensor, classes: Tensor) -> Tensor:
         keep = folder / f"{name}.npy" if method.slow else None
-        batch = 1 if method.slow else 16
-        return in_batches(explain, images, classes, batch, f"{method.name}, {name}", keep)
+        size, title = 1 if method.slow else 16, f"{method.name}, {name}"
+        return in_batches(explain, images, classes, size, title, keep)
 
     maps = run("images", pictures.images[index], pictures.classes[index])
     own = maps[places(index, again_index)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -76,7 +76,6 @@ class Testbed:
 
     @property
     def layer(self) -> nn.Module:
-        """The target layer."""
         return self.model.get_submodule(self.network.layer)
 
     @property
@@ -86,8 +85,8 @@ class Testbed:
 
     def reading(self, fused: bool) -> FrozenClassifier:
         """The classifier with the last two stages as its layers, or with the target layer alone."""
-        layers = self.network.two_layers if fused else (self.network.layer,)
-        return FrozenClassifier.of(self.model, layers, normalization=self.normalization)
+        one = {self.network.layer: self.layer}
+        return self.classifier if fused else replace(self.classifier, layers=one)
 
     def few(self, slow: bool) -> tuple[Tensor, Tensor]:
         """Indices of the images explained twice, and of the mosaics explained."""
