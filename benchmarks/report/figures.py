@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+import textalloc
 from matplotlib import rc_context
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from learnable_cam_plugin.checkpoint import atomic_path
@@ -40,22 +37,16 @@ STYLES = {
 }
 # What the paper's loss trains for, beside what it never sees: the gain and its price.
 PANELS = ("AD 100%", "AD 50%")
-# pixels from a point to where its label may begin
-GAPS = (11, 24, 44, 72)
+ARROWS = {"lower": "↓", "higher": "↑"}
+# where a point's name is tried, the best first
+SIDES = ["east", "west", "southeast", "southwest", "northeast", "northwest", "south", "north"]
 
 
 def write_figures(folder: str | os.PathLike[str]) -> list[Path]:
     """Write `quality-against-passes.png` and, where there is a gallery, `gallery.png`.
 
-    Args:
-        folder: what a benchmark wrote: `results.json`, and the gallery's images that it names.
-
-    Returns:
-        the pictures' paths.
-
-    Raises:
-        FileNotFoundError: there is no `results.json`, or an image that it names is missing.
-        ValueError: `results.json` is damaged, or holds no score of a method with known passes.
+    Raises FileNotFoundError where the folder's `results.json` or an image that it names is missing,
+    and ValueError where it is damaged or has no score of a method with known passes.
     """
     folder = Path(folder)
     results = read_results(folder)
@@ -71,14 +62,9 @@ def write_figures(folder: str | os.PathLike[str]) -> list[Path]:
 
 def _panels(folder: Path, results: Results) -> tuple[SubsetName, list[dict[str, str]]]:
     """The subset and the two metrics drawn: PANELS, or the first that have a better side."""
-    methods = [method for method in results["methods"] if passes_of(method) is not None]
+    sided = [metric for metric in results["metrics"] if metric.get("better") in ARROWS]
     for subset in SUBSETS:
-        scored = [
-            metric
-            for metric in results["metrics"]
-            if metric.get("better") in ("lower", "higher")
-            and any(mean_score(m, subset, metric["key"]) for m in methods)
-        ]
+        scored = [metric for metric in sided if _points(results, subset, metric["key"])]
         preferred = [metric for metric in scored if metric["key"] in PANELS]
         if scored:
             return subset, (preferred if len(preferred) == len(PANELS) else scored)[: len(PANELS)]
@@ -103,108 +89,76 @@ def _points(results: Results, subset: SubsetName, key: str) -> list[Point]:
     points = []
     for method in results["methods"]:
         found, passes = mean_score(method, subset, key), passes_of(method)
-        if found and passes is not None and finite(mean := found["mean"]):
-            low, high = (v if finite(v) else mean for v in (found.get("low"), found.get("high")))
-            points.append(
-                Point(method["method"], kind_of(method), max(passes, 0.5), mean, low, high)
-            )
+        if found and passes is not None:
+            mean = found["mean"]
+            ends = (v if finite(v) else mean for v in (found.get("low"), found.get("high")))
+            kind = kind_of(method)
+            points.append(Point(method["method"], kind, max(passes, 0.5), mean, *ends))
     return points
 
 
 def _quality_figure(folder: Path, results: Results) -> Figure:
     """Scores against passes, log x; a method with no pass at all stands at 1/2, marked 0."""
     subset, metrics = _panels(folder, results)
-    figure = Figure(figsize=(6.8 * len(metrics), 5.6), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = []
+    images = "common subset" if subset == "common" else "all images"
+    figure = Figure(figsize=(6.8 * len(metrics), 6.4), dpi=DPI, layout="constrained")
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
-    for axis, metric in zip(axes, metrics, strict=True):
-        points = _points(results, subset, metric["key"])
+    panels = [_points(results, subset, metric["key"]) for metric in metrics]
+    handles = {}
+    for axis, metric, points in zip(axes, metrics, panels, strict=True):
         for kind, (colour, marker, size) in STYLES.items():
-            chosen = [point for point in points if point.kind == kind]
-            if chosen:
+            if chosen := [point for point in points if point.kind == kind]:
                 _, _, x, mean, low, high = zip(*chosen, strict=True)
                 axis.vlines(x, low, high, color=colour, alpha=0.4, linewidth=1.3)
-                axis.plot(x, mean, marker, color=colour, ms=size, label=GROUPS[kind], zorder=3)
-        first = min(point.passes for point in points)
-        last = max(10, *(point.passes for point in points))
+                (mark,) = axis.plot(x, mean, marker, color=colour, ms=size, zorder=3)
+                handles[GROUPS[kind]] = mark
+        passes = [point.passes for point in points]
+        first, last = min(passes), max(10, *passes)
         room = (last / first) ** 0.12
-        axis.set_xscale("log")
-        axis.set_xlim(first / room, last * room)
+        axis.set(xscale="log", xlim=(first / room, last * room))
         ticks = [t for t in (0.5, 1, 2, 10, 100, 1000, 10_000, 100_000) if first <= t <= last]
         axis.set_xticks(ticks, ["0" if t == 0.5 else f"{t:,}" for t in ticks])
         axis.minorticks_off()
         axis.margins(y=0.08)
-        arrow = {"lower": "↓", "higher": "↑"}[metric["better"]]
+        key, side = metric["key"], metric["better"]
         unit = f", {metric['unit']}" if metric.get("unit") else ""
-        images = "common subset" if subset == "common" else "all images"
-        axis.set_title(f"{metric['key']}, {images} ({metric['better']} is better {arrow})")
-        axis.set_ylabel(f"{metric.get('title') or metric['key']}{unit}")
+        axis.set_title(f"{key}, {images} ({side} is better {ARROWS[side]})")
+        axis.set_ylabel(f"{metric.get('title') or key}{unit}")
         axis.set_xlabel("forward + backward passes for one map")
         axis.grid(axis="y", color="#e3e2de", linewidth=0.8)
         axis.spines[["top", "right"]].set_visible(False)
-        panels.append((axis, points))
-    handles: dict[str, Artist] = {}
-    for axis, _ in panels:
-        marks, names = axis.get_legend_handles_labels()
-        handles |= dict(zip(names, marks, strict=True))
     legend: dict[str, Any] = {"ncols": len(handles), "frameon": False, "fontsize": 9}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", **legend)
     figure.draw_without_rendering()  # settles the layout, in which labels are then placed
     figure.set_layout_engine("none")
-    for axis, points in panels:
+    for axis, points in zip(axes, panels, strict=True):
         _label(axis, points)
     return figure
 
 
-def _label(axis: Axes, points: Sequence[Point]) -> None:
-    """Name each point where it costs least: near it, over no label, no marker and few bars."""
-    renderer = axis.figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    ends = [[(p.passes, p.mean), (p.passes, p.low), (p.passes, p.high)] for p in points]
-    mark, low, high = (
-        axis.transData.transform(np.reshape(ends, (-1, 2))).reshape(-1, 3, 2).swapaxes(0, 1)
+def _label(axis: Axes, points: list[Point]) -> None:
+    """Name each point close by, over no marker, name or leader; the learned choose first."""
+    points = sorted(points, key=lambda point: (list(STYLES).index(point.kind), point.mean))
+    names, kinds, x, y, _, _ = map(list, zip(*points, strict=True))
+    radii: list[Any] = [7] * len(points)  # pixels around a marker
+    textalloc.allocate(
+        axis,
+        x,
+        y,
+        names,
+        x_scatter=x,
+        y_scatter=y,
+        scatter_sizes=radii,
+        margin=0,
+        min_distance=0.012,  # of a name from its point, as a part of the panel
+        max_distance=0.1,
+        nbr_candidates=500,
+        direction=SIDES,
+        avoid_label_lines_overlap=True,
+        textsize=7.5,
+        fontweight=["bold" if kind == "learned" else "normal" for kind in kinds],
+        textcolor=[STYLES[kind][0] if kind == "learned" else "#1c1d20" for kind in kinds],
+        linecolor=[STYLES[kind][0] for kind in kinds],
+        plot_kwargs={"alpha": 0.5, "linewidth": 0.7},
+        zorder=4,
     )
-    markers = np.hstack([mark - 7, mark + 7])
-    bars = np.hstack([low - 1, high + 1])
-    placed = np.empty((0, 4))
-    heights = range(-140, 141, 5)
-    offsets = np.array([(gap * side, dy) for dy in heights for gap in GAPS for side in (1, -1)])
-    right = offsets[:, 0] > 0
-    distance = np.abs(offsets) @ [0.6, 1.0]
-    for i in sorted(range(len(points)), key=lambda i: list(STYLES).index(points[i].kind)):
-        own = points[i].kind == "learned"
-        style: dict[str, Any] = {"fontsize": 7.5, "fontweight": "bold" if own else "normal"}
-        text = axis.text(0, 0, points[i].name, **style)
-        size = text.get_window_extent(renderer)
-        text.remove()
-        corner = mark[i] + offsets - [0, size.height / 2]
-        corner[~right, 0] -= size.width
-        boxes = np.hstack([corner, corner + np.array([size.width, size.height])])
-        outside = (corner < axis.bbox.min).any(1) | (boxes[:, 2:] > axis.bbox.max).any(1)
-        cost = distance + 1e5 * outside + 15 * _overlaps(boxes, placed)
-        cost += 2 * _overlaps(boxes, markers) + 0.6 * _overlaps(boxes, bars)
-        best = int(cost.argmin())
-        placed = np.vstack([placed, boxes[best]])
-        colour = STYLES[points[i].kind][0]
-        leader = {"arrowstyle": "-", "color": colour, "alpha": 0.5, "linewidth": 0.7, "shrinkA": 0}
-        far = distance[best] > distance.min() + 6
-        axis.annotate(
-            points[i].name,
-            (points[i].passes, points[i].mean),
-            tuple(offsets[best] * 72 / DPI),
-            textcoords="offset points",
-            ha="left" if right[best] else "right",
-            va="center",
-            color=colour if own else "#1c1d20",
-            arrowprops={**leader, "relpos": (0.0 if right[best] else 1.0, 0.5)} if far else None,
-            zorder=4,
-            **style,
-        )
-
-
-def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Area in pixels that each of (N, 4) boxes (left, bottom, right, top) shares with others."""
-    sides = np.minimum(boxes[:, None, 2:], others[:, 2:]) - np.maximum(
-        boxes[:, None, :2], others[:, :2]
-    )
-    return sides.clip(0).prod(2).sum(1)

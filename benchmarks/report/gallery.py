@@ -76,21 +76,19 @@ def draw_maps(
 def gallery_file(folder: str | os.PathLike[str], name: str) -> Path:
     """The path of an image that a folder's `results.json` names.
 
-    Raises:
-        FileNotFoundError: it is missing.
-        ValueError: it is outside the folder: a page must not carry off other files of a disk.
+    Raises FileNotFoundError where it is missing, and ValueError where it is outside the folder: a
+    page must not carry off other files of a disk.
     """
-    folder = Path(folder)
-    path = folder / name
+    folder, path, results = Path(folder), Path(folder) / name, Path(folder) / "results.json"
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(
-            f"{folder / 'results.json'} names the image {name!r}, which is outside its folder; "
-            "give a path inside it"
+            f"{results} names the image {name!r}, which is outside its folder; give a path inside "
+            "it"
         )
     if not path.is_file():
         raise FileNotFoundError(
-            f"no image at {path}, which {folder / 'results.json'} names; copy the whole folder, "
-            "or run the benchmark again"
+            f"no image at {path}, which {results} names; copy the whole folder, or run the "
+            "benchmark again"
         )
     return path
 
@@ -118,9 +116,8 @@ def gallery_figure(folder: Path, results: Results) -> Figure:
     """Image x method, and beneath each map what the class keeps of its probability, in percent."""
     gallery = results["gallery"]
     images, names = gallery["images"][:MOST_IMAGES], gallery_methods(results)
-    figure = Figure(
-        figsize=(1.35 * (len(names) + 1), 1.62 * len(images) + 0.5), layout="constrained"
-    )
+    size = (1.35 * (len(names) + 1), 1.62 * len(images) + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(images), len(names) + 1, squeeze=False)
     for i, image in enumerate(images):
         # in two lines: photographs stand closer than titles are long

@@ -25,11 +25,8 @@ from .tables import results_csv
 def write_report(folder: str | os.PathLike[str]) -> Path:
     """Write `report.html` beside a folder's `results.json`; an old one stays if this fails.
 
-    The folder has the images of the gallery too. Gives the page's path.
-
-    Raises:
-        FileNotFoundError: there is no `results.json`, or an image that it names is missing.
-        ValueError: `results.json` is damaged, or names a file that is no image of the folder.
+    Raises FileNotFoundError where the results or an image that they name is missing, and ValueError
+    where they are damaged or name a file that is no image of the folder.
     """
     folder = Path(folder)
     results = read_results(folder)
