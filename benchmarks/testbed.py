@@ -104,17 +104,11 @@ def assembled(
     mosaics: Mosaics | None = None,
 ) -> Testbed:
     """A testbed in which the classifier itself is scorer and judge; no mosaics unless given."""
-    images, nothing = pictures.images, torch.zeros(0, dtype=torch.long)
-    return Testbed(
-        protocol,
-        network,
-        FrozenClassifier.of(model, network.two_layers, normalization=normalization),
-        pictures,
-        common,
-        mosaics or Mosaics(images[:0], nothing, nothing),
-        scorer=model,
-        judge=model,
-    )
+    classifier = FrozenClassifier.of(model, network.two_layers, normalization)
+    if mosaics is None:
+        nothing = torch.zeros(0, dtype=torch.long)
+        mosaics = Mosaics(pictures.images[:0], nothing, nothing)
+    return Testbed(protocol, network, classifier, pictures, common, mosaics, model, model)
 
 
 def prepare(
