@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import namedtuple
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import textalloc
 from matplotlib import rc_context
@@ -13,18 +14,8 @@ from matplotlib.figure import Figure
 
 from learnable_cam_plugin.checkpoint import atomic_path
 
+from . import schema
 from .gallery import gallery_figure, gallery_methods
-from .schema import (
-    GROUPS,
-    SUBSETS,
-    Results,
-    SubsetName,
-    finite,
-    kind_of,
-    mean_score,
-    passes_of,
-    read_results,
-)
 
 DPI = 110
 # kind -> colour, marker, size: the page's, told apart by shape as well as by colour
@@ -49,7 +40,7 @@ def write_figures(folder: str | os.PathLike[str]) -> list[Path]:
     and ValueError where it is damaged or has no score of a method with known passes.
     """
     folder = Path(folder)
-    results = read_results(folder)
+    results = schema.read_results(folder)
     with rc_context({"text.parse_math": False}):  # a $ in a name is a dollar, not a formula
         figures = {"quality-against-passes.png": _quality_figure(folder, results)}
         if (results.get("gallery") or {}).get("images") and gallery_methods(results):
@@ -60,10 +51,12 @@ def write_figures(folder: str | os.PathLike[str]) -> list[Path]:
     return [folder / name for name in figures]
 
 
-def _panels(folder: Path, results: Results) -> tuple[SubsetName, list[dict[str, str]]]:
+def _panels(
+    folder: Path, results: schema.Results
+) -> tuple[schema.SubsetName, list[dict[str, str]]]:
     """The subset and the two metrics drawn: PANELS, or the first that have a better side."""
     sided = [metric for metric in results["metrics"] if metric.get("better") in ARROWS]
-    for subset in SUBSETS:
+    for subset in schema.SUBSETS:
         scored = [metric for metric in sided if _points(results, subset, metric["key"])]
         preferred = [metric for metric in scored if metric["key"] in PANELS]
         if scored:
@@ -74,30 +67,23 @@ def _panels(folder: Path, results: Results) -> tuple[SubsetName, list[dict[str, 
     )
 
 
-class Point(NamedTuple):
-    """A method in a panel: passes, at least 1/2, across; a score and its interval upwards."""
-
-    name: str
-    kind: str
-    passes: float
-    mean: float
-    low: float
-    high: float
+# A method in a panel: passes, at least 1/2, across; a score and its interval upwards.
+Point = namedtuple("Point", ["name", "kind", "passes", "mean", "low", "high"])
 
 
-def _points(results: Results, subset: SubsetName, key: str) -> list[Point]:
+def _points(results: schema.Results, subset: schema.SubsetName, key: str) -> list[Point]:
     points = []
     for method in results["methods"]:
-        found, passes = mean_score(method, subset, key), passes_of(method)
+        found, passes = schema.mean_score(method, subset, key), schema.passes_of(method)
         if found and passes is not None:
             mean = found["mean"]
-            ends = (v if finite(v) else mean for v in (found.get("low"), found.get("high")))
-            kind = kind_of(method)
+            ends = (v if schema.finite(v) else mean for v in (found.get("low"), found.get("high")))
+            kind = schema.kind_of(method)
             points.append(Point(method["method"], kind, max(passes, 0.5), mean, *ends))
     return points
 
 
-def _quality_figure(folder: Path, results: Results) -> Figure:
+def _quality_figure(folder: Path, results: schema.Results) -> Figure:
     """Scores against passes, log x; a method with no pass at all stands at 1/2, marked 0."""
     subset, metrics = _panels(folder, results)
     images = "common subset" if subset == "common" else "all images"
@@ -111,7 +97,7 @@ def _quality_figure(folder: Path, results: Results) -> Figure:
                 _, _, x, mean, low, high = zip(*chosen, strict=True)
                 axis.vlines(x, low, high, color=colour, alpha=0.4, linewidth=1.3)
                 (mark,) = axis.plot(x, mean, marker, color=colour, ms=size, zorder=3)
-                handles[GROUPS[kind]] = mark
+                handles[schema.GROUPS[kind]] = mark
         passes = [point.passes for point in points]
         first, last = min(passes), max(10, *passes)
         room = (last / first) ** 0.12

@@ -77,9 +77,8 @@ def command_line() -> str:
 def read_results(folder: str | os.PathLike[str]) -> Results:
     """A folder's `results.json`, checked; NaN and infinity are None, as a missing score is.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no JSON, or has no methods, no metrics or an uneven gallery.
+    Raises FileNotFoundError where there is none, and ValueError where it is no JSON or has no
+    methods, no metrics or an uneven gallery.
     """
     path = Path(folder) / "results.json"
     if not path.is_file():
@@ -137,11 +136,7 @@ def read_methods(folder: Path) -> dict[str, MethodResults]:
 
 
 def claim(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Make the folder this run's, or check that what it holds was made with the same settings.
-
-    Raises:
-        ValueError: it holds results of other images, classes or settings.
-    """
+    """Make the folder this run's; a ValueError where it holds results of other settings."""
     path, now = folder / "settings.json", json.loads(json.dumps(settings))
     if not path.exists():
         write_json(path, now)

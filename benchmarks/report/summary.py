@@ -24,10 +24,7 @@ PACKAGES = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum"
 
 
 def run_settings(bed: Testbed, run: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same for results of two runs to stand in one table.
-
-    `run` has what the results depend on beside the testbed.
-    """
+    """What must be the same for results of two runs to stand in one table; `run` is part of it."""
     digest = hashlib.sha256(bed.pictures.images.numpy().tobytes())
     digest.update(bed.pictures.classes.numpy().tobytes())
     return {
