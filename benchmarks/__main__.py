@@ -6,8 +6,6 @@
 Run from the folder that holds `benchmarks`, or with it on PYTHONPATH.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 
 import click

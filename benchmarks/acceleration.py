@@ -3,8 +3,6 @@
 Only what scores masked images is handed such a copy; speed is never measured with one.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 from typing import Literal

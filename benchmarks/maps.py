@@ -1,7 +1,5 @@
 """A method's maps of everything it is scored on; those of slow methods are kept on disk."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from pathlib import Path

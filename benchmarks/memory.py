@@ -1,7 +1,5 @@
 """Peak memory of an explanation, each measured in a process of its own."""
 
-from __future__ import annotations
-
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager

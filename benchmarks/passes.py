@@ -1,7 +1,5 @@
 """Forward and backward passes of a classifier, counted as they happen."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

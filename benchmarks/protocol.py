@@ -1,7 +1,5 @@
 """Protocols: what is compared on what, as small YAML files in `benchmarks/protocols`."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field

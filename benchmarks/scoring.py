@@ -1,7 +1,5 @@
 """Every metric of a method's maps, image by image."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Where a comparison's classifiers and photographs come from."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 

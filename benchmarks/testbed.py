@@ -1,7 +1,5 @@
 """What the methods are compared on: the classifier, the images, the classes, the mosaics."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

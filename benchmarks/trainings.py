@@ -1,7 +1,5 @@
 """The learned methods' attentions: trained once beside the classifier, kept with the results."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """LearnableCAM: learned class activation maps behind pytorch-grad-cam's interface."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any

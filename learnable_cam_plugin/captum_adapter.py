@@ -1,7 +1,5 @@
 """Learned class activation maps behind Captum's interface: one forward pass, no backward."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """Safetensors files with a JSON record: written atomically, verified when read, never unpickled."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

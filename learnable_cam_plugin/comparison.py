@@ -1,7 +1,5 @@
 """Methods side by side on the same images and classes: scores, a table, a picture."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence

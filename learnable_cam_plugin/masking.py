@@ -1,7 +1,5 @@
 """How a map acts on an image: pixels in [0, 1] times the map, in front of a filling."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """From raw maps to saliency: min-max to [0, 1], resize bilinearly to the image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

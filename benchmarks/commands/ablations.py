@@ -12,8 +12,6 @@ on EfficientNet-Lite0, drawn shapes on a small network. Both go on after an inte
 a table (.md, .json) in --out.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ results.md, report.html and figures in --out. Run again after an interruption, i
 method under way; methods that are done are not run again.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ from ..passes import counted
 from ..protocol import load_protocol
 from ..report import schema
 from ..report.figures import write_figures
-from ..report.gallery import draw_images, draw_maps
+from ..report.gallery import write_images, write_maps
 from ..report.page import write_report
 from ..report.summary import run_settings, summarize
 from ..report.tables import main_tables, results_csv
@@ -96,7 +94,7 @@ def run_comparison(
             bed, note = _accelerated(bed)
             notes.append(note)
         attentions = train_attentions(bed, wanted, train, folder / "attentions")
-        draw_images(folder, bed)
+        write_images(folder, bed)
         for method in tqdm(wanted, desc="methods"):
             if schema.method_file(folder, method.slug).exists():
                 continue
@@ -156,7 +154,7 @@ def measure(
     with torch.no_grad():
         parts = subsets(bed, maps)
         scores = score_maps(parts, method.name).items()
-        gallery = draw_maps(folder, bed, method, parts["all"])
+        gallery = write_maps(folder, bed, method, parts["all"])
     results = schema.MethodResults(
         method=method.name,
         command=schema.command_line(),

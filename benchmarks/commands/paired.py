@@ -12,8 +12,6 @@ the predicted one of any photograph that was trained on. Leaves paired.md in the
 paired-unseen.md.
 """
 
-from __future__ import annotations
-
 import statistics
 from pathlib import Path
 from typing import Any

@@ -14,8 +14,6 @@
 Leaves sanity.json and sanity.md. Nothing is downloaded.
 """
 
-from __future__ import annotations
-
 import copy
 from collections import defaultdict
 from collections.abc import Callable

@@ -10,8 +10,6 @@ alike. Leaves speed.json and speed.md in --out: medians, explanations a second, 
 bare pass and to Grad-CAM. Slow methods explain image after image, so they are timed at batch 1.
 """
 
-from __future__ import annotations
-
 import random
 import statistics
 import time

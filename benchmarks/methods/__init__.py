@@ -1,9 +1,4 @@
-"""What is compared: this package's methods, pytorch-grad-cam's, and what that lacks.
-
-`registry` is how a method is declared, `learned` how one is trained; `catalogue`, imported here,
-declares those of the comparison. RISE, SIDU, SISE with Ada-SISE, the floors and TAME's attention
-have a file each.
-"""
+"""What is compared: this package's methods, pytorch-grad-cam's, and what that lacks."""
 
 from . import catalogue
 from .learned import Learned, untrained, with_attention

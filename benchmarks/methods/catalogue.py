@@ -1,7 +1,5 @@
 """Every method of the comparison, in the order of the tables."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Maps that know nothing of the image or the classifier: what every method must beat."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

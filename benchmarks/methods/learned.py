@@ -1,7 +1,5 @@
 """Methods that are an attention trained beside the classifier: how each is trained, and built."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What RISE, SIDU and SISE have in common: they ask what the classifier says of masked copies."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +24,8 @@ class MaskingCAM(BaseCAM):
         scorer: what scores them; the classifier unless given.
         progress: show a bar.
     """
+
+    activations_and_grads: Any
 
     def __init__(
         self,

@@ -5,8 +5,6 @@ A peer of your own is an entry too, registered before the comparison is run:
     register_method(Method("mine", "gradient-free", "a paper", lambda bed, _: Mine(bed.model)))
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import io
@@ -66,11 +64,7 @@ METHODS: dict[str, Method] = {}
 
 
 def register_method(method: Method) -> Method:
-    """Add a method to the comparison.
-
-    Raises:
-        ValueError: there is one of that name, or of the same file name.
-    """
+    """Add a method to the comparison; ValueError if there is one of that name, or file name."""
     taken = {known.slug: known.name for known in METHODS.values()}
     if method.slug in taken:
         raise ValueError(

@@ -1,7 +1,5 @@
 """SIDU (Muddamsetty, Jahromi, Moeslund, ICIP 2020; Pattern Recognition 2022, arXiv 2101.10710)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ SISE: Sattarzadeh et al., AAAI 2021, arXiv 2010.00672. Ada-SISE: Sudhakar et al.
 arXiv 2102.07799.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """TAME's attention mechanism, as published, for comparison: several layers fused, a row a class."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

@@ -1,7 +1,5 @@
 """A benchmark's results as pictures, for a README."""
 
-from __future__ import annotations
-
 import os
 from collections import namedtuple
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The gallery: pictures of the first common images and of every method's maps of them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,7 +37,7 @@ def _save(path: Path, pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(temporary, quality=85)
 
 
-def draw_images(folder: Path, bed: Testbed) -> None:
+def write_images(folder: Path, bed: Testbed) -> None:
     """The pictures of the first common images."""
     for i, picture in enumerate(_pixels(bed)):
         _save(folder / IMAGE_NAME.format(i), (picture * 255).round().astype(np.uint8))
@@ -55,7 +53,7 @@ def image_entries(folder: Path, bed: Testbed) -> list[dict[str, str]]:
     ]
 
 
-def draw_maps(
+def write_maps(
     folder: Path, bed: Testbed, method: Method, explained: Subset
 ) -> list[dict[str, Any]]:
     """The pictures of a method's maps of the gallery's images, "all" of `scoring.subsets`.

@@ -4,8 +4,6 @@ Everything is inside the page, its images too, so that the one file can be maile
 opened from a disk without a network; its content security policy forbids it to ask for anything.
 """
 
-from __future__ import annotations
-
 import base64
 import mimetypes
 import os

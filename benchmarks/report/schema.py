@@ -20,8 +20,6 @@ it stand `settings.json`, what the folder was made with, and `methods/*.json`, s
 The other commands leave `<name>.json` beside `<name>.md`: the command, and rows or tables.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """A run's settings, and its summary: every method's scores as means with intervals."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import hashlib

@@ -1,7 +1,5 @@
 """A benchmark's results as a CSV file and as Markdown tables."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Sequence

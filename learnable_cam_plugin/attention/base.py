@@ -1,7 +1,5 @@
 """What every attention mechanism has: its layers, its origin, its file; and the way from a file."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence

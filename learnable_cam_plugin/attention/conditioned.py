@@ -1,7 +1,5 @@
 """An attention mechanism shared by all classes: the class enters through the head's own weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any

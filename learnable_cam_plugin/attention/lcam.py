@@ -1,7 +1,5 @@
 """L-CAM's attention mechanism: a row of weights a class."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

@@ -1,7 +1,5 @@
 """What an attention mechanism was made for: saved with it, compared with the model at hand."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -40,7 +38,7 @@ class Origin:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: nn.Module, **details: Any) -> Origin:
+    def of(cls, model: nn.Module, **details: Any) -> "Origin":
         """The origin that describes `model`."""
         state = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
         shapes = ";".join(f"{name}:{tuple(value.shape)}" for name, value in state.items())

@@ -1,7 +1,5 @@
 """Where an attention mechanism starts: from random weights, or from the classifier's own head."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import torch

@@ -1,7 +1,5 @@
 """What goes into a classifier and what comes out, checked; each error says what to do."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

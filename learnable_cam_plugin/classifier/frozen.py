@@ -1,7 +1,5 @@
 """The classifier that is explained: what it is read at, its clean pass, and how it is held."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +41,7 @@ class FrozenClassifier:
         target_layers: Iterable[nn.Module | str],
         normalization: Normalization | None = None,
         reshape_transform: ReshapeTransform | None = None,
-    ) -> FrozenClassifier:
+    ) -> "FrozenClassifier":
         """Of a model, read at layers given as modules or names; see `layer_names`."""
         return cls(model, layer_names(model, target_layers), normalization, reshape_transform)
 

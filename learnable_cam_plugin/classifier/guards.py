@@ -1,7 +1,5 @@
 """Blocks that change the classifier for their length, and leave it as it was found."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Which linear layer gave the classifier's output, and what it read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any

@@ -3,8 +3,6 @@
 Nothing here changes the classifier: hooks live for the length of one call.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial

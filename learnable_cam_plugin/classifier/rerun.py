@@ -1,7 +1,5 @@
 """Run a network with the output of a layer replaced, or again from that layer on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """The command `learnable-cam`: a module a command."""
 
-from __future__ import annotations
-
 try:
     import click
 except ModuleNotFoundError as error:

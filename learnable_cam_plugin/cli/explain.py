@@ -1,7 +1,5 @@
 """`learnable-cam explain`: photographs, with the attention that comes with the package."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from importlib.util import find_spec

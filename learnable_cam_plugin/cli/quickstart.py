@@ -1,7 +1,5 @@
 """`learnable-cam quickstart`: the main job in minutes, on drawn shapes and a small network."""
 
-from __future__ import annotations
-
 import json
 import time
 from contextlib import ExitStack

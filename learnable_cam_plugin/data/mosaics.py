@@ -1,7 +1,5 @@
 """2 x 2 mosaics of images: one class in each cell, so that a map of it has a right place."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Photographs from a folder, as a classifier expects them."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

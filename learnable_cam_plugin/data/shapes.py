@@ -3,8 +3,6 @@
 Made in memory from a seed, so that the quick start, the tests and the benchmarks need no data set.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

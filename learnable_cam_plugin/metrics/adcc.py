@@ -4,8 +4,6 @@ Poppi, Cornia, Baraldi, Cucchiara, CVPR Workshops 2021 (arXiv 2104.10252): each 
 fooled by a map that explains nothing; their harmonic mean less so. All are in percent.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -6,8 +6,6 @@ masked image is compared with that of the image. The measures are Grad-CAM++'s (
 al., WACV 2018).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """How sure is a mean over images? A bootstrap interval."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Does the map lie where the object is known to be? True regions, and the cells of mosaics."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

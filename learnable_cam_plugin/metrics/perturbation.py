@@ -1,7 +1,5 @@
 """Does the class fade, and come back, in the map's order of pixels? Insertion, deletion, ROAD."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Metrics as entries: what is asked, which way is better, on which images; and what they are."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
@@ -51,14 +49,14 @@ class Explained:
     regions: Tensor | None = None
     cells: Tensor | None = None
     _known: dict[str, Masked] = field(default_factory=dict, repr=False)
-    _whole: tuple[Explained, Tensor] | None = field(default=None, repr=False)
+    _whole: "tuple[Explained, Tensor] | None" = field(default=None, repr=False)
 
     @property
     def device(self) -> torch.device:
         """Where the model is, and so what it is handed."""
         return next((p.device for p in self.model.parameters()), torch.device("cpu"))
 
-    def of(self, places: Tensor) -> Explained:
+    def of(self, places: Tensor) -> "Explained":
         """Some of the images (n,), by place; what was asked of all is not asked again."""
         of_images = ("images", "classes", "maps", "again", "regions", "cells")
         some = {name: v[places] for name in of_images if (v := getattr(self, name)) is not None}

@@ -1,7 +1,5 @@
 """Networks and attentions that need no training, and no download but packages."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from torch import nn

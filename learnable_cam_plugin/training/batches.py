@@ -1,7 +1,5 @@
 """Batches of any loader: what they hold, checked, and drawn the same way for the same seed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 

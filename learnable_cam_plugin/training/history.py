@@ -1,7 +1,5 @@
 """The history that a training leaves: a table and a picture."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path

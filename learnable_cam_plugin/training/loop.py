@@ -1,7 +1,5 @@
 """One training in progress: the steps, the epochs, the validation."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json

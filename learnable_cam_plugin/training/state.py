@@ -1,7 +1,5 @@
 """What a training needs to go on after an interruption."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

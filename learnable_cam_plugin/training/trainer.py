@@ -1,7 +1,5 @@
 """Train an attention mechanism beside a frozen classifier."""
 
-from __future__ import annotations
-
 import os
 import random
 from collections.abc import Iterable, Iterator

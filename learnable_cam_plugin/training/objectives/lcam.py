@@ -1,7 +1,5 @@
 """The loss of L-CAM (Gkartzonika, Gkalelis, Mezaris, ECCV Workshops 2022), term by term."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -4,8 +4,6 @@ The paper trains the sigmoid of a map, and scores the map min-max normalised, wh
 highest 50 % and 15 % of pixels. Here both are the same.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

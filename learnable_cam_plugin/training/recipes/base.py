@@ -1,7 +1,5 @@
 """What a way to train is: the protocol that the trainer knows, and the recipes by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 

@@ -1,7 +1,5 @@
 """Train through the mask that is shown and scored: whole, and cut at every threshold."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The paper's recipes: the sigmoid of a map masks the image or the features (L-CAM-Img, -Fm)."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
