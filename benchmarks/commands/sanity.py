@@ -81,13 +81,17 @@ def ranks(maps: Tensor) -> Tensor:
     return small.argsort(1).argsort(1).float()
 
 
-def class_sensitivity(bed: Testbed, make: MakeCAM) -> dict[str, float]:
-    """On the mosaics: the share of the map in the right cell; and the correlation of the maps of
-    the class explained and of the most probable other one."""
-    images, classes = bed.mosaics.images, bed.mosaics.classes
+def other_classes(bed: Testbed) -> Tensor:
+    """The most probable class of each mosaic that is not the one explained."""
     with torch.no_grad():
-        scores = in_parts(bed.model, images)
-    others = scores.scatter(1, classes[:, None], -torch.inf).argmax(1)
+        scores = in_parts(bed.model, bed.mosaics.images)
+    return scores.scatter(1, bed.mosaics.classes[:, None], -torch.inf).argmax(1)
+
+
+def class_sensitivity(bed: Testbed, make: MakeCAM, others: Tensor) -> dict[str, float]:
+    """On the mosaics: the share of the map in the right cell; and the correlation of the maps of
+    the class explained and of another one (`other_classes`)."""
+    images, classes = bed.mosaics.images, bed.mosaics.classes
     maps, other = (maps_of(make, bed.model, images, which) for which in (classes, others))
     return {
         "grid pointing": 100 * float(metrics.grid_pointing(maps, bed.mosaics.cells).mean()),
@@ -95,19 +99,26 @@ def class_sensitivity(bed: Testbed, make: MakeCAM) -> dict[str, float]:
     }
 
 
-def randomisation(bed: Testbed, make: MakeCAM) -> dict[str, float]:
-    """Spearman's correlation of the maps before and after each step of the cascade."""
-    models, model = {"": bed.model}, copy.deepcopy(bed.model)
+def randomised(model: nn.Module) -> dict[str, nn.Module]:
+    """Step of the cascade -> a copy of the classifier with that much drawn anew."""
+    models, model = {}, copy.deepcopy(model)
     torch.manual_seed(0)
     for step, name in CASCADE.items():
         for module in model.get_submodule(name).modules():
             if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
                 module.reset_parameters()
         models[step] = copy.deepcopy(model)
+    return models
+
+
+def randomisation(bed: Testbed, make: MakeCAM, models: dict[str, nn.Module]) -> dict[str, float]:
+    """Spearman's correlation of the maps before and after each step of the cascade."""
     explained = bed.pictures.images[bed.common], bed.pictures.classes[bed.common]
-    found = {step: ranks(maps_of(make, model, *explained)) for step, model in models.items()}
-    before = found.pop("")
-    return {f"{step} random, rho": correlation(before, after) for step, after in found.items()}
+    before = ranks(maps_of(make, bed.model, *explained))
+    return {
+        f"{step} random, rho": correlation(before, ranks(maps_of(make, model, *explained)))
+        for step, model in models.items()
+    }
 
 
 def masked_scores(
@@ -148,12 +159,12 @@ def main(data: Path, attention: Path, out: Path, limit: int | None) -> None:
     second, _ = efficientnet_lite(2)  # of the same normalisation
     larger = F.interpolate(images, (260, 260), mode="bilinear", antialias=True)
     agrees = in_parts(lambda x, y: metrics.confidence(second, x, y) > 0.3, larger, classes)
-    tables = defaultdict(list)
+    others, models, tables = other_classes(bed), randomised(bed.model), defaultdict(list)
     for name, make in tqdm(explainers(attention).items(), desc="methods"):
         maps = maps_of(make, bed.model, images, classes)
         found = {
-            "class sensitivity": class_sensitivity(bed, make),
-            "model-parameter randomisation": randomisation(bed, make),
+            "class sensitivity": class_sensitivity(bed, make, others),
+            "model-parameter randomisation": randomisation(bed, make, models),
         }
         for filling, behind in fillings.items():
             scores = masked_scores(bed.model, images, maps, classes, normal, behind)
