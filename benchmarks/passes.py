@@ -20,9 +20,8 @@ class Passes:
 
 @contextmanager
 def counted(*models: nn.Module) -> Iterator[Passes]:
-    """Count the passes that run in the block: forward, the calls of the models; backward, those of
-    autograd's `backward` or `grad`, for each image of the last forward pass, so that a
-    Hessian-vector product counts as what it is.
+    """Count the passes in the block: calls of the models; of autograd's `backward` and `grad`, for
+    each image of the last forward pass, so that a Hessian-vector product counts as what it is.
 
     >>> net = nn.Linear(2, 1)
     >>> with counted(net) as passes:

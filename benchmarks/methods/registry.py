@@ -1,9 +1,4 @@
-"""A method of the comparison as one entry, and the registry of them.
-
-A peer of your own is an entry too, registered before the comparison is run:
-
-    register_method(Method("mine", "gradient-free", "a paper", lambda bed, _: Mine(bed.model)))
-"""
+"""A method of the comparison as one entry, and the registry of them."""
 
 import contextlib
 import functools

@@ -1,7 +1,4 @@
-"""How well a saliency map explains a classifier: each metric gives a number an image.
-
-In `registry` each is an entry of `METRICS`, which comparisons show; one of your own is added there.
-"""
+"""How well a saliency map explains a classifier: a number an image; `METRICS` has them all."""
 
 from ..data import cell_regions, mosaics
 from .adcc import adcc, coherency, complexity
