@@ -1,6 +1,7 @@
 """LearnableCAM: learned class activation maps behind pytorch-grad-cam's interface."""
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,11 +32,11 @@ def target_category(target: Any) -> int:
         TypeError: the target names no class, so no learned map belongs to it.
     """
     category = getattr(target, "category", getattr(target, "main_category", None))
+    if isinstance(category, Tensor) and category.numel() == 1:
+        category = category.item()
     # A segmentation target has a category too, but of its mask's pixels, not of the image.
     named = not hasattr(target, "mask") and not isinstance(category, bool)
     if named and isinstance(category, (int, np.integer)):
-        return int(category)
-    if named and isinstance(category, Tensor) and category.numel() == 1:
         return int(category)
     raise TypeError(
         f"a {type(target).__name__} names no class, and LearnableCAM explains classes: use "
@@ -44,16 +45,18 @@ def target_category(target: Any) -> int:
     )
 
 
-class _Recorder:
+class _Recorder(threading.local):
     """Stands where BaseCAM keeps ActivationsAndGradients: FinerCAM and others call it there.
 
-    It hooks the layers for one call only, keeps the maps on their device, and makes no graph.
+    It hooks the layers for one call only, keeps the maps on their device, and makes no graph. What
+    it holds between two calls is each thread's own.
     """
 
-    def __init__(self, classifier: FrozenClassifier) -> None:
+    def __init__(self, classifier: FrozenClassifier, probing: bool) -> None:
         self._classifier = classifier
-        self.probe: HeadProbe | None = None
+        self.probe = HeadProbe(classifier.model) if probing else None
         self.gradients: list[Tensor] = []
+        self.outputs: Any = None
         self.features: dict[str, Tensor] = {}
         self.scores: Tensor | None = None
 
@@ -65,9 +68,9 @@ class _Recorder:
         self.release()
         probe, model = self.probe, self._classifier.model
         forward = None if probe is None else (lambda x: probe(model, x))
-        outputs, self.features = self._classifier.read(images, forward)
-        self.scores = class_scores(outputs)
-        return outputs
+        self.outputs, self.features = self._classifier.read(images, forward)
+        self.scores = class_scores(self.outputs)
+        return self.outputs
 
     def release(self) -> None:
         self.features = {}
@@ -132,19 +135,18 @@ class LearnableCAM(BaseCAM):
                 tta_transforms=tta_transforms,
             )
         self.activations_and_grads.release()
-        self.activations_and_grads = _Recorder(
-            FrozenClassifier(model, self.layers, reshape_transform=reshape_transform)
-        )
-        if self.attention is None:
-            self.activations_and_grads.probe = HeadProbe(model)
-        else:
+        classifier = FrozenClassifier(model, self.layers, reshape_transform=reshape_transform)
+        self.activations_and_grads = _Recorder(classifier, probing=self.attention is None)
+        if self.attention is not None:
             self.attention.to(self.device)
 
+    @property
+    def outputs(self) -> Any:
+        """What the classifier gave in the last call, of this thread."""
+        return self.activations_and_grads.outputs
+
     def saliency(
-        self,
-        input_tensor: Tensor,
-        targets: Sequence[Any] | None = None,
-        eigen_smooth: bool = False,
+        self, input_tensor: Tensor, targets: Sequence[Any] | None = None, eigen_smooth: bool = False
     ) -> Tensor:
         """The maps as a tensor on the model's device: nothing is copied to the CPU.
 
@@ -157,15 +159,12 @@ class LearnableCAM(BaseCAM):
             (N, H, W) or (N, D, H, W), float32, in [0, 1].
         """
         with torch.no_grad():
-            self.outputs = self.activations_and_grads(input_tensor.to(self.device))
+            self.activations_and_grads(input_tensor.to(self.device))
             maps = self.compute_cam_per_layer(input_tensor, targets, eigen_smooth)
             return combine(maps)
 
     def forward(
-        self,
-        input_tensor: Tensor,
-        targets: Sequence[Any] | None = None,
-        eigen_smooth: bool = False,
+        self, input_tensor: Tensor, targets: Sequence[Any] | None = None, eigen_smooth: bool = False
     ) -> np.ndarray:
         """`saliency` as numpy, what every BaseCAM returns."""
         return self.saliency(input_tensor, targets, eigen_smooth).cpu().numpy()
@@ -191,7 +190,7 @@ class LearnableCAM(BaseCAM):
         if self.attention is None:
             heads = {name: recorder.probe.head(scores, maps) for name, maps in features.items()}
             self.attention = head_start(heads, features, self.model)
-            recorder.probe = None
+        recorder.probe = None
         if scores.shape[1] != self.attention.num_classes:
             raise ValueError(
                 f"the model gives {scores.shape[1]} class scores, the attention explains "
@@ -206,9 +205,7 @@ class LearnableCAM(BaseCAM):
             raw_maps = [raw.float() for raw in self.attention(features, classes)]
             raw_maps = [raw * signs.view(-1, *[1] * (raw.ndim - 1)) for raw in raw_maps]
         if not all(bool(torch.isfinite(raw).all()) for raw in raw_maps):
-            raise ValueError(
-                f"the classifier's feature maps at {list(features)} hold NaN or infinity"
-            )
+            raise ValueError(f"the feature maps at {list(features)} hold NaN or infinity")
         return [resize(min_max(raw), size) for raw in raw_maps]
 
     def _principal_component(self, weighted: Tensor) -> Tensor:
@@ -235,9 +232,7 @@ class LearnableCAM(BaseCAM):
         if len(targets) != count:
             raise ValueError(f"{count} images need {count} targets, got {len(targets)}")
         categories = [target_category(target) for target in targets]
-        if num_classes == 1 and all(
-            isinstance(target, BinaryClassifierOutputTarget) for target in targets
-        ):
+        if num_classes == 1 and all(isinstance(t, BinaryClassifierOutputTarget) for t in targets):
             signs = torch.tensor([1.0 if c == 1 else -1.0 for c in categories]).to(self.device)
             return torch.zeros(count, dtype=torch.long, device=self.device), signs
         classes = torch.tensor(categories)

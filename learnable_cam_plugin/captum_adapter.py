@@ -16,6 +16,7 @@ from .classifier import (
     check_class_range,
     check_images,
     evaluating,
+    forward_with_features,
 )
 from .saliency import saliency
 
@@ -64,10 +65,10 @@ class LayerLearnableCam(LayerAttribution):
         self.attention = load_attention(attention)
         self.reshape_transform = reshape_transform
         inner = forward_func.module if isinstance(forward_func, nn.DataParallel) else forward_func
+        self._parallel = inner is not forward_func or device_ids is not None
         self._model = inner if isinstance(inner, nn.Module) else None  # None: a function
-        names: list[str] = []
-        if self._model is not None:
-            names = [name for name, module in self._model.named_modules() if module is layer]
+        modules = [] if self._model is None else self._model.named_modules()
+        names = [name for name, module in modules if module is layer]
         if self._model is not None and names:
             self.attention.attach(self._model, names[:1])
             self._layers = self.attention.layers_to_read({names[0]: layer}, self._model)
@@ -109,18 +110,15 @@ class LayerLearnableCam(LayerAttribution):
             IndexError: a class out of range.
             TypeError, ValueError: the layer gives no feature maps (N, C, h, w).
         """
-        for one in inputs if isinstance(inputs, tuple) else (inputs,):
+        given = inputs if isinstance(inputs, tuple) else (inputs,)
+        for one in given:
             if one.ndim in (4, 5):
                 check_images(one)
+        more = () if additional_forward_args is None else additional_forward_args
+        more = more if isinstance(more, tuple) else (more,)
         with nullcontext() if self._model is None else evaluating(self._model):
-            modules = list(self._layers.values())
-            outputs = LayerActivation(self.forward_func, modules, self.device_ids).attribute(
-                inputs, additional_forward_args, attribute_to_layer_input
-            )
-        features = {
-            name: as_feature_maps(name, output, self.reshape_transform)
-            for name, output in zip(self._layers, outputs, strict=True)
-        }
+            read = self._read_replicas if self._parallel else self._read
+            features = read(given, more, attribute_to_layer_input)
         maps = next(reversed(features.values()))
         classes = target_classes(target, len(maps), self.attention.num_classes).to(maps.device)
         self.attention.to(maps.device)
@@ -129,6 +127,20 @@ class LayerLearnableCam(LayerAttribution):
         else:
             result = self.attention.weighted_features(features, classes)[0]
         return (result.relu() if relu_attributions else result).to(maps.dtype)
+
+    def _read(self, given: tuple, more: tuple, of_input: bool) -> dict[str, Tensor]:
+        run, layers, reshape = self.forward_func, self._layers, self.reshape_transform
+        seen = forward_with_features(
+            run, layers, *given, *more, reshape_transform=reshape, of_input=of_input
+        )
+        return seen[1]
+
+    def _read_replicas(self, given: tuple, more: tuple, of_input: bool) -> dict[str, Tensor]:
+        """The same of a model that DataParallel runs on several devices, in threads of its own."""
+        watched = LayerActivation(self.forward_func, list(self._layers.values()), self.device_ids)
+        outputs = watched.attribute(given, more, of_input)
+        found = zip(self._layers, outputs, strict=True)
+        return {name: as_feature_maps(name, one, self.reshape_transform) for name, one in found}
 
 
 def target_classes(target: Any, count: int, num_classes: int) -> Tensor:

@@ -59,11 +59,8 @@ class FrozenClassifier:
     def read(
         self, images: Tensor, forward: Callable[..., Any] | None = None
     ) -> tuple[Any, dict[str, Tensor]]:
-        """One forward pass in eval mode, without a graph: (the output, layer name -> its maps).
-
-        Of images (N, C, H, W) or (N, C, D, H, W), finite. `forward` runs the model in its place,
-        for whoever watches the pass.
-        """
+        """One pass of images (N, C, H, W) or (N, C, D, H, W) in eval mode, without a graph: (the
+        output, layer name -> its maps). `forward` runs the model, for whoever watches the pass."""
         run, reshape = forward or self.model, self.reshape_transform
         check_images(images)
         with evaluating(self.model):

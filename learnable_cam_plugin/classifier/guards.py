@@ -1,36 +1,47 @@
 """Blocks that change the classifier for their length, and leave it as it was found."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from threading import RLock
 from typing import Any
 
 import torch
 from torch import nn
 
+# What threads share: hooks being set, and flags that blocks hold off.
+LOCK = RLock()
+_HELD: dict[tuple[int, str], int] = {}  # id and flag -> how many blocks hold it off
+
 
 @contextmanager
-def _changed(things: Iterable[Any], name: str, change: Callable[[Any], Any]) -> Iterator[None]:
-    """The attribute `name` of each changed for the length of the block; its own afterwards."""
-    before = [(thing, getattr(thing, name)) for thing in things]
+def _off(things: Iterable[Any], flag: str) -> Iterator[None]:
+    """The boolean `flag` off; each thing's own comes back when the last block that holds it ends,
+    whichever thread that is in."""
+    with LOCK:
+        held = [(t, (id(t), flag)) for t in things if getattr(t, flag) or (id(t), flag) in _HELD]
+        for thing, key in held:
+            setattr(thing, flag, False)
+            _HELD[key] = _HELD.get(key, 0) + 1
     try:
-        for thing, value in before:
-            setattr(thing, name, change(value))
         yield
     finally:
-        for thing, value in before:
-            setattr(thing, name, value)
+        with LOCK:
+            for thing, key in held:
+                _HELD[key] -= 1
+                if not _HELD[key]:
+                    del _HELD[key]
+                    setattr(thing, flag, True)
 
 
 def evaluating(model: nn.Module) -> AbstractContextManager[None]:
     """The model in eval mode for the length of the block; each module's own flag afterwards."""
-    return _changed((m for m in model.modules() if m.training), "training", lambda _: False)
+    return _off(model.modules(), "training")
 
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
     """Eval mode, and no parameter collects a gradient, for the length of the block."""
-    trainable = (p for p in model.parameters() if p.requires_grad)
-    with evaluating(model), _changed(trainable, "requires_grad", lambda _: False):
+    with evaluating(model), _off(model.parameters(), "requires_grad"):
         yield
 
 
@@ -38,17 +49,21 @@ def frozen(model: nn.Module) -> Iterator[None]:
 def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
     """The model on `device` for the length of the block, and where it was afterwards."""
     before = next(model.parameters()).device
-    if before == device:
-        yield
-        return
-    model.to(device)
     try:
+        model.to(device)
         yield
     finally:
         model.to(before)
 
 
-def channels_last(model: nn.Module) -> AbstractContextManager[None]:
+@contextmanager
+def channels_last(model: nn.Module) -> Iterator[None]:
     """Convolutions' weights in channels_last: a quarter less time a step; as before afterwards."""
-    weights = (p for p in model.parameters() if p.ndim == 4)
-    return _changed(weights, "data", lambda w: w.contiguous(memory_format=torch.channels_last))
+    before = [(p, p.data) for p in model.parameters() if p.ndim == 4]
+    try:
+        for parameter, data in before:
+            parameter.data = data.contiguous(memory_format=torch.channels_last)
+        yield
+    finally:
+        for parameter, data in before:
+            parameter.data = data

@@ -1,11 +1,12 @@
 """Which linear layer gave the classifier's output, and what it read."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from .layers import watching
 
 
 class HeadProbe:
@@ -23,9 +24,7 @@ class HeadProbe:
         def keep(module: nn.Module, args: Any, output: Any) -> None:
             self._calls.append((module, args[0], output))  # type: ignore[arg-type]
 
-        with ExitStack() as stack:
-            for linear in self._linears:
-                stack.callback(linear.register_forward_hook(keep).remove)
+        with watching((linear, keep) for linear in self._linears):
             return forward(*inputs)
 
     def head(self, outputs: Tensor, features: Tensor) -> nn.Linear | None:

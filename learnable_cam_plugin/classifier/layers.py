@@ -3,12 +3,15 @@
 Nothing here changes the classifier: hooks live for the length of one call.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from threading import get_ident
 from typing import Any
 
 from torch import Tensor, nn
+
+from .guards import LOCK
 
 ReshapeTransform = Callable[[Any], Tensor]
 
@@ -44,6 +47,22 @@ def layer_names(model: nn.Module, target_layers: Iterable[nn.Module | str]) -> d
     return found
 
 
+@contextmanager
+def watching(hooks: Iterable[tuple[nn.Module, Callable[..., None]]]) -> Iterator[None]:
+    """Forward hooks for the length of the block that see the passes of this thread alone."""
+    thread = get_ident()
+
+    def own(hook: Callable[..., None], *seen: Any) -> None:
+        if get_ident() == thread:
+            hook(*seen)
+
+    with ExitStack() as stack:
+        with LOCK:  # torch gives hooks of two threads one number, and loses one of them
+            for module, hook in hooks:
+                stack.callback(module.register_forward_hook(partial(own, hook)).remove)
+        yield
+
+
 def as_feature_maps(name: str, output: Any, reshape_transform: ReshapeTransform | None) -> Tensor:
     """A layer's output as feature maps (N, C, h, w) or (N, C, d, h, w); else a clear error."""
     maps = output if reshape_transform is None else reshape_transform(output)
@@ -65,11 +84,13 @@ def forward_with_features(
     layers: Mapping[str, nn.Module],
     *inputs: Any,
     reshape_transform: ReshapeTransform | None = None,
+    of_input: bool = False,
 ) -> tuple[Any, dict[str, Tensor]]:
     """One forward pass: (what `forward` returns, name -> feature maps of that layer).
 
     The maps are copies on the same device, without a graph: a ReLU that works in place after the
-    layer does not reach them. A layer that runs several times counts with its last run.
+    layer does not reach them. A layer that runs several times counts with its last run, and only
+    the runs of this thread count. With `of_input` it is what the layers are given that is read.
 
     >>> import torch
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten())
@@ -79,12 +100,12 @@ def forward_with_features(
     """
     features: dict[str, Tensor] = {}
 
-    def keep(name: str, _module: nn.Module, _args: Any, output: Any) -> None:
-        features[name] = as_feature_maps(name, output, reshape_transform).detach().clone()
+    def keep(name: str, _module: nn.Module, args: Any, output: Any) -> None:
+        maps = as_feature_maps(name, args[0] if of_input else output, reshape_transform)
+        features[name] = maps.detach().clone()
 
-    with ExitStack() as stack:
-        for name, layer in layers.items():
-            stack.callback(layer.register_forward_hook(partial(keep, name)).remove)
+    hooks = ((layer, partial(keep, name)) for name, layer in layers.items())
+    with watching(hooks):
         outputs = forward(*inputs)
     missing = [name for name in layers if name not in features]
     if missing:

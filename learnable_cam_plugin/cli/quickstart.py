@@ -33,14 +33,12 @@ def quickstart(
     Every image shows two different shapes; the explanation of one of them should point at it and
     not at the other. All scores are on images that neither training saw. Run again with the same
     `out` and seed after an interruption, it continues the attention's training where it was.
+    Returns the table of `compare_methods`.
 
     Args:
         out: folder for table.md, table.json, comparison.png and the attention's files.
         seed: of the images, both trainings and their orders.
         train_images, test_images: how many are drawn; each epoch is a pass over the former.
-
-    Returns:
-        the table of `compare_methods`.
     """
     began = time.perf_counter()
     print(f"1/4 drawing {train_images} + {test_images} images of {', '.join(CLASSES)}")
@@ -81,7 +79,11 @@ def quickstart(
     with ExitStack() as stack:
         methods = open_methods(stack, methods)
         rows = compare_methods(model, methods, list(test.batches()), NORMALIZATION)
-        _draw(out / "comparison.png", methods, test)
+        # two images, each explained for both of its shapes
+        shown, classes = test.images[[0, 2]].repeat_interleave(2, 0), test.classes[[0, 2]].flatten()
+        maps = {name: class_maps(cam, shown, classes) for name, cam in methods.items()}
+    titles = [f"explain: {CLASSES[c]}" for c in classes]
+    picture(out / "comparison.png", shown, titles, maps, NORMALIZATION)
     table = markdown_table(rows)
     with atomic_path(out / "table.md") as path:
         path.write_text(table + "\n")
@@ -98,14 +100,6 @@ def accuracy(model: torch.nn.Module, drawn: DrawnImages) -> float:
     """The share of images whose two top classes are the two shapes present."""
     top = model(drawn.images).topk(2, 1).indices.sort(1).values
     return float((top == drawn.classes.sort(1).values).all(1).float().mean())
-
-
-def _draw(path: Path, methods: dict[str, BaseCAM], drawn: DrawnImages) -> None:
-    """Two images, each explained for both of its shapes."""
-    images = drawn.images[[0, 2]].repeat_interleave(2, 0)
-    classes = drawn.classes[[0, 2]].flatten()
-    maps = {name: class_maps(cam, images, classes) for name, cam in methods.items()}
-    picture(path, images, [f"explain: {CLASSES[c]}" for c in classes], maps, NORMALIZATION)
 
 
 @click.command("quickstart")

@@ -109,16 +109,9 @@ class EveryThreshold:
         self, classifier: FrozenClassifier, images: Tensor, kind: str, seed: int, progress: bool
     ) -> ConditionedAttention:
         """One mechanism for all classes, from the classifier's head; `kind` is always "head"."""
-        return condition(
-            classifier.model,
-            classifier.layers.values(),
-            images,
-            classifier.reshape_transform,
-            self.width,
-            seed,
-            progress,
-            **self.mechanism,
-        )
+        model, layers, reshape = classifier.model, classifier.layers, classifier.reshape_transform
+        known = self.mechanism
+        return condition(model, layers, images, reshape, self.width, seed, progress, **known)
 
     def step(self, classifier: FrozenClassifier, images: Tensor) -> Step:
         """The loss and its terms; each is the mean over the images that it is about."""
