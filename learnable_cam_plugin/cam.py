@@ -2,7 +2,9 @@
 
 import os
 import threading
+import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,16 @@ from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import Tensor, nn
 
-from .attention import AttentionMechanism, head_start, load_attention
+from .attention import AttentionMechanism, ClassicHead, load_attention
 from .classifier import (
     FrozenClassifier,
     HeadProbe,
     ReshapeTransform,
+    bare,
     check_class_range,
+    check_finite,
     class_scores,
-    evaluating,
+    device_of,
     layer_names,
 )
 from .saliency import combine, min_max, resize
@@ -52,13 +56,13 @@ class _Recorder(threading.local):
     it holds between two calls is each thread's own.
     """
 
-    def __init__(self, classifier: FrozenClassifier, probing: bool) -> None:
-        self._classifier = classifier
-        self.probe = HeadProbe(classifier.model) if probing else None
+    def __init__(self, classifier: FrozenClassifier, head: ClassicHead | None) -> None:
+        self._classifier, self._head = classifier, head
         self.gradients: list[Tensor] = []
         self.outputs: Any = None
         self.features: dict[str, Tensor] = {}
         self.scores: Tensor | None = None
+        self.probe: HeadProbe | None = None
 
     @property
     def activations(self) -> list[Tensor]:
@@ -66,15 +70,16 @@ class _Recorder(threading.local):
 
     def __call__(self, images: Tensor) -> Tensor:
         self.release()
-        probe, model = self.probe, self._classifier.model
-        forward = None if probe is None else (lambda x: probe(model, x))
+        model = self._classifier.model
+        undecided = self._head is not None and not self._head.settled()
+        probe = HeadProbe(model) if undecided else None
+        forward = None if probe is None else partial(probe, model)
         self.outputs, self.features = self._classifier.read(images, forward)
-        self.scores = class_scores(self.outputs)
+        self.scores, self.probe = class_scores(self.outputs), probe
         return self.outputs
 
     def release(self) -> None:
-        self.features = {}
-        self.scores = None
+        self.features, self.scores, self.probe = {}, None, None
 
 
 class LearnableCAM(BaseCAM):
@@ -120,25 +125,32 @@ class LearnableCAM(BaseCAM):
     ) -> None:
         self.layers = layer_names(model, target_layers)
         modules = list(self.layers.values())
-        self.attention: AttentionMechanism | None = None
+        given = None
         if attention is not None:
-            self.attention = load_attention(attention)
-            self.attention.attach(model, list(self.layers))
-            self.layers = self.attention.layers_to_read(self.layers, model)
-        # BaseCAM would put the model in eval mode for good, and hook it until released.
-        with evaluating(model):
-            super().__init__(
-                model,
-                modules,
-                reshape_transform,
-                uses_gradients=False,
-                tta_transforms=tta_transforms,
-            )
-        self.activations_and_grads.release()
-        classifier = FrozenClassifier(model, self.layers, reshape_transform=reshape_transform)
-        self.activations_and_grads = _Recorder(classifier, probing=self.attention is None)
-        if self.attention is not None:
-            self.attention.to(self.device)
+            given = load_attention(attention)
+            given.attach(model, list(self.layers))
+            self.layers = given.layers_to_read(self.layers, model)
+        # BaseCAM would call the model's eval(), which may do more than set flags (LoRA merges its
+        # weights), and hook its layers: it is shown a module of nothing.
+        super().__init__(
+            nn.ParameterList([torch.zeros(())]),
+            [],
+            reshape_transform,
+            uses_gradients=False,
+            tta_transforms=tta_transforms,
+        )
+        self.model, self.target_layers = model, modules
+        self.device = device_of(model)
+        self._given, self._head = given, None if given else ClassicHead(model)
+        classifier = FrozenClassifier(bare(model), self.layers, reshape_transform=reshape_transform)
+        self.activations_and_grads = _Recorder(classifier, self._head)
+        if given is not None:
+            given.to(self.device)
+
+    @property
+    def attention(self) -> AttentionMechanism | None:
+        """The one that was given; else classic CAM, from the first call on."""
+        return self._given if self._head is None else self._head.attention
 
     @property
     def outputs(self) -> Any:
@@ -159,7 +171,9 @@ class LearnableCAM(BaseCAM):
             (N, H, W) or (N, D, H, W), float32, in [0, 1].
         """
         with torch.no_grad():
-            self.activations_and_grads(input_tensor.to(self.device))
+            if isinstance(input_tensor, Tensor):  # else the check of the images says so
+                input_tensor = input_tensor.to(self.device)
+            self.activations_and_grads(input_tensor)
             maps = self.compute_cam_per_layer(input_tensor, targets, eigen_smooth)
             return combine(maps)
 
@@ -185,27 +199,31 @@ class LearnableCAM(BaseCAM):
     ) -> list[Tensor]:
         """Each target layer's map (N, H, W) in [0, 1], from the maps recorded just before."""
         recorder = self.activations_and_grads
-        features, scores = recorder.features, recorder.scores
+        features, scores, probe = recorder.features, recorder.scores, recorder.probe
         recorder.release()
-        if self.attention is None:
-            heads = {name: recorder.probe.head(scores, maps) for name, maps in features.items()}
-            self.attention = head_start(heads, features, self.model)
-        recorder.probe = None
-        if scores.shape[1] != self.attention.num_classes:
+        if self._head is not None and probe is not None:
+            self._head.read(probe, scores, features)
+        attention: Any = self.attention
+        if scores.shape[1] != attention.num_classes:
             raise ValueError(
                 f"the model gives {scores.shape[1]} class scores, the attention explains "
-                f"{self.attention.num_classes} classes: it was made for another model"
+                f"{attention.num_classes} classes: it was made for another model"
             )
         classes, signs = self._classes(targets, scores)
         size = input_tensor.shape[2:]
         if eigen_smooth:
-            weighted = self.attention.weighted_features(features, classes)
+            weighted = attention.weighted_features(features, classes)
             raw_maps = [self._principal_component(maps) for maps in weighted]
         else:
-            raw_maps = [raw.float() for raw in self.attention(features, classes)]
+            raw_maps = [raw.float() for raw in attention(features, classes)]
             raw_maps = [raw * signs.view(-1, *[1] * (raw.ndim - 1)) for raw in raw_maps]
-        if not all(bool(torch.isfinite(raw).all()) for raw in raw_maps):
-            raise ValueError(f"the feature maps at {list(features)} hold NaN or infinity")
+        check_finite(raw_maps, scores, features, attention)
+        if all(raw[0].numel() == 1 for raw in raw_maps):
+            warnings.warn(
+                f"the feature maps at {list(features)} are 1x1, so every map is constant: name an "
+                "earlier target layer, or pass larger images",
+                stacklevel=2,
+            )
         return [resize(min_max(raw), size) for raw in raw_maps]
 
     def _principal_component(self, weighted: Tensor) -> Tensor:

@@ -13,8 +13,11 @@ from .attention import AttentionMechanism, load_attention
 from .classifier import (
     ReshapeTransform,
     as_feature_maps,
+    bare,
     check_class_range,
+    check_finite,
     check_images,
+    core,
     evaluating,
     forward_with_features,
 )
@@ -64,10 +67,10 @@ class LayerLearnableCam(LayerAttribution):
         super().__init__(forward_func, layer, device_ids)
         self.attention = load_attention(attention)
         self.reshape_transform = reshape_transform
-        inner = forward_func.module if isinstance(forward_func, nn.DataParallel) else forward_func
-        self._parallel = inner is not forward_func or device_ids is not None
-        self._model = inner if isinstance(inner, nn.Module) else None  # None: a function
-        modules = [] if self._model is None else self._model.named_modules()
+        # None: a function
+        self._model = bare(forward_func) if isinstance(forward_func, nn.Module) else None
+        self._parallel = self._model is None and device_ids is not None
+        modules = [] if self._model is None else core(self._model).named_modules()
         names = [name for name, module in modules if module is layer]
         if self._model is not None and names:
             self.attention.attach(self._model, names[:1])
@@ -112,13 +115,13 @@ class LayerLearnableCam(LayerAttribution):
         """
         given = inputs if isinstance(inputs, tuple) else (inputs,)
         for one in given:
-            if one.ndim in (4, 5):
+            if not isinstance(one, Tensor) or one.ndim in (4, 5):
                 check_images(one)
         more = () if additional_forward_args is None else additional_forward_args
         more = more if isinstance(more, tuple) else (more,)
         with nullcontext() if self._model is None else evaluating(self._model):
             read = self._read_replicas if self._parallel else self._read
-            features = read(given, more, attribute_to_layer_input)
+            outputs, features = read(given, more, attribute_to_layer_input)
         maps = next(reversed(features.values()))
         classes = target_classes(target, len(maps), self.attention.num_classes).to(maps.device)
         self.attention.to(maps.device)
@@ -126,21 +129,25 @@ class LayerLearnableCam(LayerAttribution):
             result = self.attention(features, classes)[0][:, None]
         else:
             result = self.attention.weighted_features(features, classes)[0]
+        check_finite([result.float()], outputs, features, self.attention)
         return (result.relu() if relu_attributions else result).to(maps.dtype)
 
-    def _read(self, given: tuple, more: tuple, of_input: bool) -> dict[str, Tensor]:
-        run, layers, reshape = self.forward_func, self._layers, self.reshape_transform
-        seen = forward_with_features(
-            run, layers, *given, *more, reshape_transform=reshape, of_input=of_input
+    def _read(self, given: tuple, more: tuple, of_input: bool) -> tuple[Any, dict[str, Tensor]]:
+        run = self.forward_func if self._model is None else self._model
+        reshape = self.reshape_transform
+        return forward_with_features(
+            run, self._layers, *given, *more, reshape_transform=reshape, of_input=of_input
         )
-        return seen[1]
 
-    def _read_replicas(self, given: tuple, more: tuple, of_input: bool) -> dict[str, Tensor]:
-        """The same of a model that DataParallel runs on several devices, in threads of its own."""
+    def _read_replicas(
+        self, given: tuple, more: tuple, of_input: bool
+    ) -> tuple[Any, dict[str, Tensor]]:
+        """The maps of a model that DataParallel runs on several devices, in threads of its own."""
         watched = LayerActivation(self.forward_func, list(self._layers.values()), self.device_ids)
-        outputs = watched.attribute(given, more, of_input)
-        found = zip(self._layers, outputs, strict=True)
-        return {name: as_feature_maps(name, one, self.reshape_transform) for name, one in found}
+        seen = zip(self._layers, watched.attribute(given, more, of_input), strict=True)
+        return None, {
+            name: as_feature_maps(name, one, self.reshape_transform) for name, one in seen
+        }
 
 
 def target_classes(target: Any, count: int, num_classes: int) -> Tensor:
@@ -157,8 +164,11 @@ def target_classes(target: Any, count: int, num_classes: int) -> Tensor:
         )
         target = 0
     if isinstance(target, Tensor):
+        given = target.dtype
+        whole = not (given.is_floating_point or given.is_complex or given == torch.bool)
+        assert whole, f"Target element type {given} is not valid: class indices are integers."
         one_each = target.ndim == 1 and len(target) == count
-        one_for_all = target.numel() == 1 and isinstance(target.item(), int)
+        one_for_all = target.numel() == 1
         assert one_each or one_for_all, (
             f"Tensor target dimension {target.shape} is not valid. {(count, num_classes)}"
         )
@@ -171,7 +181,8 @@ def target_classes(target: Any, count: int, num_classes: int) -> Tensor:
     for column in columns:
         assert len(column) == 1, "Cannot choose target column with output shape (N, K)."
         kind = type(column[0])
-        assert issubclass(kind, int), f"Target element type {kind} in list is not valid."
+        whole = issubclass(kind, int) and kind is not bool
+        assert whole, f"Target element type {kind} in list is not valid."
     classes = torch.tensor(columns)[:, 0]
     classes = torch.where(classes < 0, classes + num_classes, classes)
     check_class_range(classes, num_classes)

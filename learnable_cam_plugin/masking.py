@@ -1,5 +1,6 @@
 """How a map acts on an image: pixels in [0, 1] times the map, in front of a filling."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,11 @@ from .saliency import resize
 FILLINGS = ("black", "mean", "blur")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Normalization:
     """The (x - mean) / std that the classifier's images in [0, 1] went through, per channel.
 
-    One value stands for all channels.
+    One value, or a number, stands for all channels.
 
     >>> Normalization(mean=[0.5], std=[0.25]).denormalize(torch.zeros(1, 3, 1, 1)).flatten()
     tensor([0.5000, 0.5000, 0.5000])
@@ -25,14 +26,20 @@ class Normalization:
     mean: Sequence[float]
     std: Sequence[float]
 
-    def __post_init__(self) -> None:
+    def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
+        for name, given in (("mean", mean), ("std", std)):
+            try:
+                values = [float(v) for v in torch.as_tensor(given).flatten()]
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise ValueError(f"{name} must be one number a channel, got {given!r}") from error
+            if not all(math.isfinite(v) for v in values):
+                raise ValueError(f"{name} must be finite, got {given!r}")
+            object.__setattr__(self, name, tuple(values))
         if len(self.mean) != len(self.std) or not len(self.mean):
             given = f"{self.mean} and {self.std}"
             raise ValueError(f"mean and std need one value a channel each, got {given}")
         if any(not value > 0 for value in self.std):
             raise ValueError(f"std must be above 0, got {self.std}")
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            object.__setattr__(self, name, tuple(float(v) for v in values))
 
     def _per_channel(self, values: Sequence[float], images: Tensor) -> Tensor:
         if len(values) not in (1, images.shape[1]):

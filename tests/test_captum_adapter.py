@@ -244,7 +244,7 @@ def test_layers_without_feature_maps(images):
 
 def test_another_model_is_refused(attention):
     other = tiny_network(seed=5)
-    with pytest.raises(CheckpointError, match="other weights"):
+    with pytest.raises(CheckpointError, match="other values"):
         LayerLearnableCam(other, other[4], attention)
 
 

@@ -1,13 +1,16 @@
 """Attention mechanisms: feature maps -> raw class activation maps; and where they start."""
 
-from .base import AttentionMechanism, load_attention, mechanisms
+from .base import AttentionMechanism, load_attention
+from .classic import ClassicHead
 from .conditioned import ConditionedAttention, MapSettings
+from .files import mechanisms
 from .lcam import LCAMAttention
 from .origin import Origin
 from .starts import calibrate, condition, head_start, random_attention
 
 __all__ = [
     "AttentionMechanism",
+    "ClassicHead",
     "ConditionedAttention",
     "LCAMAttention",
     "MapSettings",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..classifier import core, core_name
 from ..saliency import resize
 from .base import AttentionMechanism
 
@@ -43,13 +44,19 @@ class MapSettings:
 
 def _unit(maps: Tensor) -> Tensor:
     """Feature maps (N, ...) with a root mean square of 1 an image, so that layers compare."""
-    return maps / (maps.flatten(1).square().mean(1).sqrt().view(-1, 1, 1, 1) + 1e-4)
+    return maps / (_root(maps.flatten(1).square().mean(1)).view(-1, 1, 1, 1) + 1e-4)
 
 
 def _standard(maps: Tensor) -> Tensor:
     """Maps (N, M, h, w), each with mean 0 and standard deviation 1."""
     centred = maps - maps.mean((2, 3), keepdim=True)
-    return centred / (centred.square().mean((2, 3), keepdim=True).sqrt() + 1e-3)
+    return centred / (_root(centred.square().mean((2, 3), keepdim=True)) + 1e-3)
+
+
+def _root(squares: Tensor) -> Tensor:
+    """The square root, with a derivative of 0 at 0, where it has none: on a 1x1 grid, on maps of
+    zeros."""
+    return squares.clamp(min=torch.finfo(squares.dtype).tiny).sqrt()
 
 
 class ConditionedAttention(AttentionMechanism):
@@ -140,7 +147,8 @@ class ConditionedAttention(AttentionMechanism):
         """Check the model, as every mechanism does, and read its head."""
         super().attach(model, layers)
         if self.head is not None:
-            linear = model.get_submodule(self.head)
+            self.head = core_name(model, self.head)
+            linear = core(model).get_submodule(self.head)
             self.read_head(linear.weight, linear.bias)  # type: ignore[arg-type]
 
     def _maps(self, features: Mapping[str, Tensor]) -> list[Tensor]:

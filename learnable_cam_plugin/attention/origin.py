@@ -1,5 +1,6 @@
 """What an attention mechanism was made for: saved with it, compared with the model at hand."""
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,8 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import CheckpointError
+from ..classifier import core
+from .fingerprint import Fingerprint, differences, fingerprint
 
 _PACKAGES = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum")
+OVERRULE = (
+    "An attention explains the classifier beside which it was trained: train it again, or set "
+    "attention.origin = None to use it all the same"
+)
 
 
 @dataclass(frozen=True)
@@ -20,62 +27,104 @@ class Origin:
     """What an attention mechanism was made for; saved with it, checked when it is used.
 
     Attributes:
-        architecture: qualified class name of the classifier.
-        shapes: digest of the classifier's parameter and buffer names and shapes.
-        weights: up to 64 values of the classifier's last weight matrix, evenly spaced.
+        architecture: qualified class name of the classifier, inside its wrappers. What counts is
+            the class's own name: it may move to another module.
+        tensors: of every parameter and buffer, see `fingerprint`.
         recipe: how it was trained (variant, loss weights, optimiser, epochs, start, seed, ...).
         normalization: {"mean": [...], "std": [...]} of the images, if declared.
         input_size: (C, H, W) of the images, if known.
         versions: of the libraries.
+        shapes, weights: in files of before `tensors`: digest of the names and shapes, and up to 64
+            values of the last weight matrix, all that can be compared there.
     """
 
     architecture: str
-    shapes: str
-    weights: Sequence[float]
+    tensors: Fingerprint | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     normalization: Mapping[str, Any] | None = None
     input_size: Sequence[int] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    shapes: str = ""
+    weights: Sequence[float] = ()
 
     @classmethod
     def of(cls, model: nn.Module, **details: Any) -> "Origin":
         """The origin that describes `model`."""
-        state = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
-        shapes = ";".join(f"{name}:{tuple(value.shape)}" for name, value in state.items())
-        matrices = [p for p in model.parameters() if p.ndim > 1]
-        values = matrices[-1].detach().flatten() if matrices else torch.zeros(0)
-        sample = values[:: max(1, len(values) // 64)][:64].float().cpu()
+        kind = type(core(model))
         return cls(
-            architecture=f"{type(model).__module__}.{type(model).__qualname__}",
-            shapes=hashlib.sha256(shapes.encode()).hexdigest()[:16],
-            weights=sample.tolist(),
+            architecture=f"{kind.__module__}.{kind.__qualname__}",
+            tensors=fingerprint(model),
             versions=_versions(),
             **details,
         )
 
-    def check(self, model: nn.Module, num_classes: int) -> None:
+    @classmethod
+    def from_record(cls, record: Any) -> "Origin":
+        """An origin from what a file holds of it; CheckpointError if that is no origin."""
+        try:
+            origin = cls(**record)
+            tensors = None
+            if origin.tensors is not None:
+                tensors = {
+                    str(name): ([int(size) for size in shape], [float(n) for n in (a, b, c)])
+                    for name, (shape, (a, b, c)) in origin.tensors.items()
+                }
+            return dataclasses.replace(
+                origin,
+                architecture=str(origin.architecture),
+                tensors=tensors,
+                recipe=dict(origin.recipe),
+                normalization=origin.normalization and dict(origin.normalization),
+                input_size=origin.input_size and [int(size) for size in origin.input_size],
+                versions={str(k): str(v) for k, v in origin.versions.items()},
+                shapes=str(origin.shapes),
+                weights=[float(value) for value in origin.weights],
+            )
+        except (AttributeError, OverflowError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"its record of what it was made for is malformed: {error}"
+            ) from error
+
+    def difference(self, model: nn.Module) -> str | None:
+        """In what `model` is another than this describes, naming both; None if in nothing."""
+        here = type(core(model)).__name__
+        made_for = self.architecture.rpartition(".")[2]
+        if here != made_for:
+            return f"the model is a {here}, the attention was made for a {made_for}"
+        if self.tensors is None:
+            other = self._difference_of_old(model)
+        else:
+            other = "; ".join(differences(self.tensors, fingerprint(model)))
+        if not other:
+            return None
+        return f"the model is another {here} than the one that the attention was made for: {other}"
+
+    def check(self, model: nn.Module) -> None:
         """Raise CheckpointError for a model of another class, other shapes or other weights."""
-        here = Origin.of(model)
-        if here.architecture != self.architecture:
-            raise CheckpointError(
-                f"the model is a {here.architecture}, the attention was made for a "
-                f"{self.architecture}"
-            )
-        if here.shapes != self.shapes:
-            raise CheckpointError(
-                f"the model is a {here.architecture} of other shapes (digest {here.shapes}) than "
-                f"the one that the attention was made for ({self.shapes}, "
-                f"{num_classes} classes): another depth, width or number of classes"
-            )
-        then, now = torch.tensor(self.weights), torch.tensor(here.weights)
+        other = self.difference(model)
+        if other:
+            raise CheckpointError(f"{other}. {OVERRULE}")
+
+    def _difference_of_old(self, model: nn.Module) -> str:
+        digests = [_shapes_digest(one) for one in (core(model), model)]
+        if self.shapes not in digests:
+            return f"of other shapes (digest {self.shapes} then, {digests[0]} now)"
+        then, now = torch.tensor(self.weights), torch.tensor(_last_weights(core(model)))
         change = float((now - then).norm() / then.norm().clamp(min=1e-12))
-        if not change < 0.01:  # half precision changes them by less
-            raise CheckpointError(
-                f"the model is a {here.architecture} with other weights than the one that the "
-                f"attention was made for (its last layer differs by {change:.0%}). An attention "
-                "explains the classifier beside which it was trained: train it again, or set "
-                "attention.origin = None to use it all the same"
-            )
+        # half precision changes them by less
+        return "" if change < 0.01 else f"its last weight matrix differs by {change:.1%}"
+
+
+def _shapes_digest(model: nn.Module) -> str:
+    state = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+    shapes = ";".join(f"{name}:{tuple(value.shape)}" for name, value in state.items())
+    return hashlib.sha256(shapes.encode()).hexdigest()[:16]
+
+
+def _last_weights(model: nn.Module) -> list[float]:
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    values = matrices[-1].detach().flatten() if matrices else torch.zeros(0)
+    return values[:: max(1, len(values) // 64)][:64].float().tolist()
 
 
 def _versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ from ..classifier import (
     as_feature_maps,
     check_images,
     class_scores,
+    core,
     forward_from_layer,
     frozen,
 )
@@ -39,13 +40,20 @@ def head_start(
         )
     found = [head for head in heads.values() if head is not None]
     channels = {name: features[name].shape[1] for name in heads}
-    attention = LCAMAttention(channels, found[0].out_features).to(found[0].weight.device)
+    attention = _blank(channels, found[0].out_features, found[0].weight.device)
     with torch.no_grad():
         for weight, bias, head in zip(attention.weights, attention.biases, found, strict=True):
             weight.copy_(head.weight)
             bias.copy_(head.bias if head.bias is not None else torch.zeros_like(bias))
     attention.origin = Origin.of(model, recipe={"name": "classic-cam", "start": "head"})
     return attention
+
+
+def _blank(channels: Mapping[str, int], num_classes: int, device: torch.device) -> LCAMAttention:
+    """An attention whose weights are to be filled in; no random number is drawn for it."""
+    with torch.device("meta"):
+        attention = LCAMAttention(channels, num_classes)
+    return attention.to_empty(device=device)
 
 
 def random_attention(
@@ -92,7 +100,7 @@ def condition(
     outputs, features = classifier.read(images, lambda x: probe(model, x))
     scores, last = class_scores(outputs), list(features)[-1]
     linear = probe.last(scores, features[last].shape[1])
-    names = {id(module): name for name, module in model.named_modules()}
+    names = {id(module): name for name, module in core(model).named_modules()}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         attention = ConditionedAttention(
@@ -142,7 +150,7 @@ def calibrate(
         heads = {name: probe.head(scores, maps) for name, maps in features.items()}
         if all(head is not None for head in heads.values()):
             return head_start(heads, features, model)
-        attention = LCAMAttention(_channels(features), scores.shape[1]).to(images.device)
+        attention = _blank(_channels(features), scores.shape[1], images.device)
         for name, weight, bias in zip(
             classifier.layers, attention.weights, attention.biases, strict=True
         ):

@@ -1,11 +1,18 @@
 """The frozen network: what is read of it, what is asked of it, and how it is left as found."""
 
-from .checks import check_class_range, check_images, check_one_class_each, class_scores
+from .checks import (
+    check_class_range,
+    check_finite,
+    check_images,
+    check_one_class_each,
+    class_scores,
+)
 from .frozen import FrozenClassifier, predict
-from .guards import evaluating, frozen
-from .head import HeadProbe
+from .guards import device_of, evaluating, frozen
+from .head import HeadProbe, tells_pooling
 from .layers import ReshapeTransform, as_feature_maps, forward_with_features, layer_names
 from .rerun import Replay, classify_masked_features, forward_from_layer
+from .wrappers import bare, core, core_name
 
 __all__ = [
     "FrozenClassifier",
@@ -13,15 +20,21 @@ __all__ = [
     "Replay",
     "ReshapeTransform",
     "as_feature_maps",
+    "bare",
     "check_class_range",
+    "check_finite",
     "check_images",
     "check_one_class_each",
     "class_scores",
     "classify_masked_features",
+    "core",
+    "core_name",
+    "device_of",
     "evaluating",
     "forward_from_layer",
     "forward_with_features",
     "frozen",
     "layer_names",
     "predict",
+    "tells_pooling",
 ]

@@ -1,9 +1,10 @@
 """What goes into a classifier and what comes out, checked; each error says what to do."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def class_scores(outputs: Any) -> Tensor:
@@ -24,19 +25,72 @@ def class_scores(outputs: Any) -> Tensor:
 def check_images(images: Any) -> Tensor:
     """A batch of images (N, C, H, W) or (N, C, D, H, W) without NaN or infinity; else an error."""
     if not isinstance(images, Tensor):
-        raise TypeError(f"images must be a torch.Tensor, got {type(images).__name__}")
+        way = "torch.stack(images)" if isinstance(images, (list, tuple)) else "torch.from_numpy"
+        raise TypeError(f"images must be a torch.Tensor, got {type(images).__name__}: use {way}")
     if images.ndim not in (4, 5) or 0 in images.shape:
         raise ValueError(
             f"images have shape {tuple(images.shape)}; (N, C, H, W) or (N, C, D, H, W) with no "
             "empty dimension is needed. Use image[None] for a single image."
         )
     if not bool(torch.isfinite(images.sum(dtype=torch.float32))):
-        bad = (~torch.isfinite(images).flatten(1).all(1)).nonzero()[:, 0].tolist()
+        bad = _not_finite(images)
+        if not bad:
+            highest = images.abs().max().item()
+            raise ValueError(
+                f"the images reach {highest:.3g}: normalised pixels lie within some 10 of 0; check "
+                "the normalisation they went through"
+            )
         raise ValueError(
             f"images {bad} of the batch hold NaN or infinite pixels: check the files and the "
             "normalisation they went through"
         )
     return images
+
+
+def _not_finite(values: Tensor) -> list[int]:
+    return (~torch.isfinite(values).flatten(1).all(1)).nonzero()[:, 0].tolist()
+
+
+def check_finite(
+    raw_maps: list[Tensor], scores: Any, features: Mapping[str, Tensor], attention: Any
+) -> None:
+    """Raise ValueError unless the raw maps (N, ...) and the scores are finite, naming what was the
+    first to be not: the feature maps, the scores, the attention's weights, or the maps."""
+    # a span that overflows would make the map NaN
+    spans = [raw.flatten(1).amax(1) - raw.flatten(1).amin(1) for raw in raw_maps]
+    sums = [span.float().sum() for span in spans]
+    sums += [scores.sum(dtype=torch.float32)] if isinstance(scores, Tensor) else []
+    if bool(torch.isfinite(torch.stack(sums).sum())):
+        return
+    pass_ = "comes from the classifier's own pass: check its weights and its precision"
+    for name, maps in features.items():
+        if bad := _not_finite(maps):
+            raise ValueError(
+                f"the feature maps at '{name}' of the images {bad} hold NaN or infinity. It {pass_}"
+            )
+    if isinstance(scores, Tensor) and (bad := _not_finite(scores)):
+        raise ValueError(f"the class scores of the images {bad} are NaN or infinite. It {pass_}")
+    for name, value in attention.state_dict().items():
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"the attention's '{name}' holds NaN or infinity: train it again")
+    for span in spans:
+        if bad := _not_finite(span[:, None]):
+            raise ValueError(
+                f"the maps of the images {bad} are beyond what {span.dtype} holds: the images, or "
+                "the feature maps, are far larger than those that the attention was trained on"
+            )
+
+
+def mismatch(images: Tensor, model: nn.Module) -> str | None:
+    """Why a model cannot run on images of another type, or elsewhere, than its weights are."""
+    weight = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if weight is None or (images.dtype, images.device) == (weight.dtype, weight.device):
+        return None
+    return (
+        f"the classifier, whose weights are {weight.dtype} on {weight.device}, does not run on "
+        f"images of {images.dtype} on {images.device}: pass images.to('{weight.device}', "
+        f"{weight.dtype}), normalised as those that it was trained on"
+    )
 
 
 def check_one_class_each(images: Tensor, classes: Tensor) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..masking import Normalization
-from .checks import check_images, class_scores
+from .checks import check_images, class_scores, mismatch
 from .guards import channels_last, evaluating, frozen, on_device
 from .layers import ReshapeTransform, forward_with_features, layer_names
+from .wrappers import bare
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,9 @@ class FrozenClassifier:
         normalization: Normalization | None = None,
         reshape_transform: ReshapeTransform | None = None,
     ) -> "FrozenClassifier":
-        """Of a model, read at layers given as modules or names; see `layer_names`."""
-        return cls(model, layer_names(model, target_layers), normalization, reshape_transform)
+        """Of a model, read at layers given as modules or names; see `layer_names` and `bare`."""
+        layers = layer_names(model, target_layers)
+        return cls(bare(model), layers, normalization, reshape_transform)
 
     @property
     def pixels(self) -> Normalization:
@@ -63,8 +65,13 @@ class FrozenClassifier:
         output, layer name -> its maps). `forward` runs the model, for whoever watches the pass."""
         run, reshape = forward or self.model, self.reshape_transform
         check_images(images)
-        with evaluating(self.model):
-            return forward_with_features(run, self.layers, images, reshape_transform=reshape)
+        try:
+            with evaluating(self.model):
+                return forward_with_features(run, self.layers, images, reshape_transform=reshape)
+        except RuntimeError as error:
+            if (why := mismatch(images, self.model)) is None:
+                raise
+            raise RuntimeError(why) from error
 
     def clean_pass(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Layer name -> feature maps, and the class scores (N, K), of images without a mask."""

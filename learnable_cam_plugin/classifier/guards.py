@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from threading import RLock
 from typing import Any
 
@@ -45,10 +46,16 @@ def frozen(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's first parameter, or buffer, is; the CPU for one that has none."""
+    first = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
+
+
 @contextmanager
 def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
     """The model on `device` for the length of the block, and where it was afterwards."""
-    before = next(model.parameters()).device
+    before = device_of(model)
     try:
         model.to(device)
         yield

@@ -12,12 +12,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from .guards import LOCK
+from .wrappers import core, core_name
 
 ReshapeTransform = Callable[[Any], Tensor]
 
 
 def layer_names(model: nn.Module, target_layers: Iterable[nn.Module | str]) -> dict[str, nn.Module]:
     """Name -> module of the target layers, in the order given, as modules of `model` or by name.
+
+    The names are free of wrappers, see `core`.
 
     Raises:
         ValueError: there are no layers, or one of them is not part of the model.
@@ -30,16 +33,16 @@ def layer_names(model: nn.Module, target_layers: Iterable[nn.Module | str]) -> d
         target_layers, (nn.Sequential, nn.ModuleList)
     ):
         raise ValueError(f"target_layers must be a list of layers, got one: {target_layers!r}")
-    modules = dict(model.named_modules())
+    modules = dict(core(model).named_modules())
     names = {id(module): name for name, module in modules.items()}
     found: dict[str, nn.Module] = {}
     for layer in target_layers:
-        name = layer if isinstance(layer, str) else names.get(id(layer))
+        name = core_name(model, layer) if isinstance(layer, str) else names.get(id(layer))
         if name is None or name not in modules:
             what = repr(layer) if isinstance(layer, str) else f"a {type(layer).__name__}"
             raise ValueError(
-                f"target layer {what} is not a module of {type(model).__name__}. Its last modules "
-                f"are {list(modules)[-8:]}; model.named_modules() lists all of them."
+                f"target layer {what} is not a module of {type(core(model)).__name__}. Its last "
+                f"modules are {list(modules)[-8:]}; model.named_modules() lists all of them."
             )
         found[name] = modules[name]
     if not found:
@@ -48,18 +51,21 @@ def layer_names(model: nn.Module, target_layers: Iterable[nn.Module | str]) -> d
 
 
 @contextmanager
-def watching(hooks: Iterable[tuple[nn.Module, Callable[..., None]]]) -> Iterator[None]:
-    """Forward hooks for the length of the block that see the passes of this thread alone."""
+def watching(hooks: Iterable[tuple[nn.Module, Callable[[Any, Any], None]]]) -> Iterator[None]:
+    """For the length of the block, hook(a module's first input, its output) of every pass of this
+    thread, and of no other's."""
     thread = get_ident()
 
-    def own(hook: Callable[..., None], *seen: Any) -> None:
-        if get_ident() == thread:
-            hook(*seen)
+    def own(hook: Callable, _module: nn.Module, args: tuple, *rest: Any) -> None:
+        if get_ident() == thread:  # others may see the hook while torch is still setting it
+            named, output = rest
+            hook(next(iter((*args, *named.values())), None), output)
 
     with ExitStack() as stack:
         with LOCK:  # torch gives hooks of two threads one number, and loses one of them
             for module, hook in hooks:
-                stack.callback(module.register_forward_hook(partial(own, hook)).remove)
+                handle = module.register_forward_hook(partial(own, hook), with_kwargs=True)
+                stack.callback(handle.remove)
         yield
 
 
@@ -100,8 +106,8 @@ def forward_with_features(
     """
     features: dict[str, Tensor] = {}
 
-    def keep(name: str, _module: nn.Module, args: Any, output: Any) -> None:
-        maps = as_feature_maps(name, args[0] if of_input else output, reshape_transform)
+    def keep(name: str, given: Any, output: Any) -> None:
+        maps = as_feature_maps(name, given if of_input else output, reshape_transform)
         features[name] = maps.detach().clone()
 
     hooks = ((layer, partial(keep, name)) for name, layer in layers.items())
@@ -109,5 +115,8 @@ def forward_with_features(
         outputs = forward(*inputs)
     missing = [name for name in layers if name not in features]
     if missing:
-        raise ValueError(f"target layers {missing} did not run in the forward pass")
+        raise ValueError(
+            f"target layers {missing} did not run in the forward pass: choose layers that do. "
+            "Inside a compiled or replicated module nothing is seen: pass the model before that"
+        )
     return outputs, {name: features[name] for name in layers}

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .wrappers import core
+
 
 def forward_from_layer(
     forward: Callable[..., Any], layer: nn.Module, replace: Callable[[Any], Any], *inputs: Any
@@ -25,7 +27,7 @@ class Replay:
     `recording()` keeps what the outermost modules that run before the layer's end gave; a call then
     runs the classifier's own code with those modules giving it again, so only the rest (the head)
     is computed. L-CAM-Fm needs this: its second pass differs from the first after the layer only.
-    The layer is given by its name in `model.named_modules()`.
+    The layer is given by its name, free of wrappers (`core`).
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Flatten(),
     ...                     nn.Linear(16, 2)).requires_grad_(False)
@@ -37,10 +39,10 @@ class Replay:
     """
 
     def __init__(self, model: nn.Module, name: str) -> None:
-        self.model = model
-        self.layer = model.get_submodule(name)
+        self.model, inner = model, core(model)
+        self.layer = inner.get_submodule(name)
         parts = name.split(".")
-        containers = [model.get_submodule(".".join(parts[:i])) for i in range(len(parts))]
+        containers = [inner.get_submodule(".".join(parts[:i])) for i in range(len(parts))]
         self._modules = [
             child for module in containers for child in module.children() if child not in containers
         ]

@@ -154,7 +154,7 @@ def test_a_file_is_read_with_the_model_and_only_with_it(tmp_path, tiny, images):
         loaded(features, classes)
     loaded.attach(tiny, ["4"])
     assert torch.equal(loaded(features, classes)[0], attention(features, classes)[0])
-    with pytest.raises(CheckpointError, match="other weights"):
+    with pytest.raises(CheckpointError, match="other values"):
         load_attention(tmp_path / "a").attach(tiny_network(seed=1), ["4"])
     with pytest.raises(CheckpointError, match="not a LCAMAttention"):
         LCAMAttention.load(tmp_path / "a" / "model.safetensors")

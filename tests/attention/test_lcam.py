@@ -106,7 +106,7 @@ def test_a_mismatched_model_is_refused_naming_both_sides(tiny):
     with pytest.raises(CheckpointError, match="other shapes"):
         attention.check_model(tiny_network(num_classes=6), ["4"])
     other = tiny_network(seed=1)
-    with pytest.raises(CheckpointError, match="other weights"):
+    with pytest.raises(CheckpointError, match="other values"):
         attention.check_model(other, ["4"])
     attention.origin = None
     attention.check_model(other, ["4"])
