@@ -1,9 +1,8 @@
 """Attention mechanisms: feature maps -> raw class activation maps; and where they start."""
 
-from .base import AttentionMechanism, load_attention
+from .base import AttentionMechanism, load_attention, mechanisms
 from .classic import ClassicHead
 from .conditioned import ConditionedAttention, MapSettings
-from .files import mechanisms
 from .lcam import LCAMAttention
 from .origin import Origin
 from .starts import calibrate, condition, head_start, random_attention

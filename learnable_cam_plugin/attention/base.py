@@ -1,20 +1,24 @@
 """What every attention mechanism has: its layers, its origin, its file; and the way from a file."""
 
 import dataclasses
+import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import ModelHubMixin, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor, nn
 
 from .. import checkpoint
 from ..checkpoint import CheckpointError
+from ..classifier import core, core_name
+from .card import model_card, write_card
+from .files import check_numbers, declared, read
+from .hub import HUB, WEIGHTS_FILE, hub_file, local_file, names_the_hub
 from .origin import Origin
 
-WEIGHTS_FILE = "model.safetensors"
 Kind = TypeVar("Kind", bound="AttentionMechanism")
 
 
@@ -23,7 +27,8 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
 
     A mechanism of your own is a subclass, which a file's record names: defining it is enough for
     `load_attention` to find it. Its constructor takes `channels`, `num_classes`, and what
-    `settings` returns.
+    `settings` returns. To load a file it is called twice, first under `torch.device("meta")`: what
+    the file declares is compared with what it holds before memory is taken for it.
 
     Args:
         channels: layer name -> C, its number of channels.
@@ -31,6 +36,7 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
 
     Attributes:
         origin: what it was made for (`Origin`), or None.
+        source: the file that it was read from: a path, or 'hf://owner/name@<commit hash>'; or None.
         fuses: whether it makes one map of all its layers, and so needs all of them, or a map of
             each layer that it is given.
     """
@@ -47,6 +53,7 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         self.channels = dict(channels)
         self.num_classes = num_classes
         self.origin: Origin | None = None
+        self.source: str | None = None
 
     def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
         """The raw maps of one class an image.
@@ -86,10 +93,12 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         """The layers whose feature maps it needs, to explain at the target layers `layers`."""
         if not self.fuses:
             return dict(layers)
-        return {name: model.get_submodule(name) for name in self.channels}
+        return {name: core(model).get_submodule(name) for name in self.channels}
 
     def attach(self, model: nn.Module, layers: Sequence[str]) -> None:
         """Make ready, in eval mode, to explain `model` at `layers`; see `check_model`."""
+        # some files name layers as the wrapped classifier does
+        self.channels = {core_name(model, name): c for name, c in self.channels.items()}
         self.check_model(model, layers)
         self.eval()
 
@@ -102,57 +111,138 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
                 f"{list(self.channels)}: no map for {missing}"
             )
         if self.origin is not None:
-            self.origin.check(model, self.num_classes)
+            self.origin.check(model)
 
     # Files: one self-describing safetensors file, alone or in a folder or hub repository.
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the attention and its origin to one safetensors file, atomically."""
-        record = {
+    def _record(self) -> dict[str, Any]:
+        return {
             "mechanism": type(self).__name__,
             "channels": list(self.channels.items()),
             "num_classes": self.num_classes,
             "settings": self.settings(),
-            "origin": dataclasses.asdict(self.origin) if self.origin else None,
         }
-        checkpoint.save(path, self.state_dict(), record)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the attention and its origin to one safetensors file, atomically.
+
+        Raises:
+            CheckpointError: weights that are NaN or infinite, or of another kind than is read.
+            OSError: the file cannot be written, naming it; an old file there is as it was.
+        """
+        record, tensors = self._record(), self.state_dict()
+        try:
+            declared(record)
+            check_numbers(tensors)
+        except ValueError as error:
+            raise CheckpointError(f"{path} was not written: {error}") from error
+        record["origin"] = dataclasses.asdict(self.origin) if self.origin else None
+        checkpoint.save(path, tensors, record)
 
     @classmethod
     def load(cls: type[Kind], path: str | os.PathLike[str]) -> Kind:
-        """Read what `save` wrote; in eval mode.
+        """Read what `save` wrote; on the CPU, in eval mode, in the precision it was saved in.
 
         Raises:
             FileNotFoundError: no such file.
             CheckpointError: a damaged, altered or foreign file, or of a mechanism not defined here.
         """
-        tensors, record = checkpoint.load(path)
-        name = record.get("mechanism")
-        kind = mechanisms(cls).get(str(name))
-        if kind is None:
-            known = "" if name is None else f"; of this kind there are {sorted(mechanisms(cls))}"
-            raise CheckpointError(
-                f"{path} holds a {name or 'training state'}, not a {cls.__name__}{known}. A "
-                "mechanism of your own has to be defined, or imported, before its file is loaded"
-            )
-        try:
-            attention = kind(
-                dict(record["channels"]), record["num_classes"], **record.get("settings", {})
-            )
-            attention.load_state_dict(tensors)
-            if record["origin"] is not None:
-                attention.origin = Origin(**record["origin"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{path} contradicts its own record: {error}") from error
+        attention, origin = read(path, mechanisms(cls), cls.__name__)
+        attention.origin = origin
+        attention.source = os.path.abspath(path)
         return attention.eval()
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        self.save(save_directory / WEIGHTS_FILE)
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        *,
+        config: Any = None,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        model_card_kwargs: dict[str, Any] | None = None,
+        **push_to_hub_kwargs: Any,
+    ) -> str | None:
+        """Write a folder: the file, a model card (README.md), and config.json for the hub's pages.
+
+        Each is written atomically. A card that somebody wrote or changed is kept, with a warning.
+
+        Args:
+            save_directory: the folder.
+            config: what config.json holds, if not the mechanism's name, layers and settings.
+            repo_id, push_to_hub, push_to_hub_kwargs: as of `huggingface_hub.ModelHubMixin`.
+            model_card_kwargs: of the card: `data` (what it was trained on, in words), `license`,
+                and what `huggingface_hub.ModelCardData` takes (base_model, datasets, ...).
+
+        Returns:
+            the address of the commit, if it was pushed.
+        """
+        folder, about = Path(save_directory), dict(model_card_kwargs or {})
+        card = self.generate_model_card(**{"source": folder.name, **about})
+        text = json.dumps(self._record() if config is None else config, sort_keys=True, indent=2)
+        self.save(folder / WEIGHTS_FILE)
+        with checkpoint.atomic_path(folder / "config.json") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        if not write_card(folder, card):
+            warnings.warn(
+                f"{folder / 'README.md'} was written or changed by somebody, and is kept: see that "
+                "it describes this attention, or remove it before the next save_pretrained",
+                stacklevel=2,
+            )
+        if not push_to_hub:
+            return None
+        options = {**push_to_hub_kwargs, "config": config, "model_card_kwargs": about}
+        return self.push_to_hub(repo_id or folder.name, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Save to a Hugging Face hub repository, 'owner/name'; the options are ModelHubMixin's."""
+        about = {"source": HUB + repo_id, **(options.pop("model_card_kwargs", None) or {})}
+        return super().push_to_hub(repo_id, model_card_kwargs=about, **options)
+
+    def generate_model_card(self, *args: Any, **about: Any) -> ModelCard:
+        """The model card; see `save_pretrained` for what it takes."""
+        last = list(self.channels)[-1]
+        return model_card(
+            type(self).__name__,
+            sum(p.numel() for p in self.parameters()),
+            self.channels,
+            self.num_classes,
+            self.origin,
+            [last] if self.fuses else list(self.channels),
+            *args,
+            **about,
+        )
 
     @classmethod
-    def _from_pretrained(cls: type[Kind], *, model_id: str, **download: Any) -> Kind:
-        options = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-        known = {key: download[key] for key in options if key in download}
-        return cls.load(_file_of(model_id, **known))
+    def from_pretrained(
+        cls: type[Kind],
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        **download: Any,
+    ) -> Kind:
+        """From the Hugging Face hub, 'owner/name', or from a folder or file.
+
+        A name goes to the hub if it is 'hf://owner/name', or a string 'owner/name' with no folder
+        'owner' here; never a `Path`, an absolute path, or what ends in .safetensors.
+
+        Args:
+            pretrained_model_name_or_path: the name.
+            revision: a branch, tag or commit hash of the repository.
+            download: cache_dir, force_download, local_files_only and token, as of huggingface_hub.
+
+        Raises:
+            FileNotFoundError: there is no such folder, file or repository.
+            CheckpointError: a damaged, altered or foreign file.
+        """
+        name = pretrained_model_name_or_path
+        if not names_the_hub(name):
+            if revision is not None:
+                raise ValueError(f"revision={revision!r} is for the hub, '{name}' is a path")
+            return cls.load(local_file(name))
+        path, source = hub_file(str(name), revision, **download)
+        attention = cls.load(path)
+        attention.source = source
+        return attention
 
 
 def mechanisms(base: type[Kind]) -> dict[str, type[Kind]]:
@@ -168,10 +258,13 @@ def mechanisms(base: type[Kind]) -> dict[str, type[Kind]]:
 
 
 def load_attention(source: AttentionMechanism | str | os.PathLike[str]) -> AttentionMechanism:
-    """An attention from a module (returned as it is), a file, a folder or a hub id.
+    """An attention from a module (returned as it is), a file, a folder, or the Hugging Face hub.
+
+    Only 'hf://owner/name' and 'hf://owner/name@revision' go to the hub (a revision is a branch, a
+    tag or, to get the same file for good, a commit hash). Anything else is a path.
 
     Raises:
-        FileNotFoundError: there is no such file or folder, and it is no hub repository.
+        FileNotFoundError: there is no such file or folder; or no such repository, or no way to it.
         CheckpointError: a damaged, altered or foreign file.
         TypeError: `source` is something else.
     """
@@ -179,22 +272,9 @@ def load_attention(source: AttentionMechanism | str | os.PathLike[str]) -> Atten
         return source
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(
-            "attention must be an attention module, a path or a hub id, got "
+            f"attention must be an attention module, a path or '{HUB}owner/name', got "
             f"{type(source).__name__}"
         )
-    return AttentionMechanism.load(_file_of(source))
-
-
-def _file_of(source: str | os.PathLike[str], **download: Any) -> Path:
-    path = Path(source)
-    if path.is_file():
-        return path
-    if path.is_dir():
-        return path / WEIGHTS_FILE
-    try:
-        return Path(hf_hub_download(str(source), WEIGHTS_FILE, **download))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise FileNotFoundError(
-            f"no attention at '{source}': it is no file, no folder, and not to be had as a hub "
-            f"repository ({type(error).__name__})"
-        ) from error
+    if isinstance(source, str) and source.startswith(HUB):
+        return AttentionMechanism.from_pretrained(source)
+    return AttentionMechanism.load(local_file(source))

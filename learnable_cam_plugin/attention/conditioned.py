@@ -1,5 +1,6 @@
 """An attention mechanism shared by all classes: the class enters through the head's own weights."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..checkpoint import CheckpointError
 from ..classifier import core, core_name
 from ..saliency import resize
 from .base import AttentionMechanism
@@ -40,6 +42,13 @@ class MapSettings:
     evidence_scale: float = 10.0
     start_order: float = 0.5
     start_brightness: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"{name} must be a number, got {value!r}")
+            if not math.isfinite(value) or (name == "evidence_scale" and value <= 0):
+                raise ValueError(f"{name} must be finite (and evidence_scale above 0), got {value}")
 
 
 def _unit(maps: Tensor) -> Tensor:
@@ -113,10 +122,17 @@ class ConditionedAttention(AttentionMechanism):
         super().__init__(channels, num_classes)
         self.constants = MapSettings(**constants)
         self.width, self.head, self._head_read = width, head, head is None
+        if type(width) is not int or width < 1 or not isinstance(head, (str, type(None))):
+            raise ValueError(
+                f"width must be an integer of at least 1, got {width!r}; head a layer's name or "
+                f"None, got {head!r}"
+            )
         last = list(channels.values())[-1]
         saved = head is None
-        self.register_buffer("vectors", torch.zeros(num_classes, last), persistent=saved)
-        self.register_buffer("offsets", torch.zeros(num_classes), persistent=saved)
+        # of a classifier's head there is nothing before it is read, however many classes are named
+        rows = num_classes if saved else 0
+        self.register_buffer("vectors", torch.zeros(rows, last), persistent=saved)
+        self.register_buffer("offsets", torch.zeros(rows), persistent=saved)
         self.layers = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels.values())
         self.products = nn.Conv2d(last, width, 1, bias=False)
         self.evidence = nn.Conv2d(4, width, 1, bias=False)
@@ -134,22 +150,29 @@ class ConditionedAttention(AttentionMechanism):
 
     def read_head(self, vectors: Tensor, offsets: Tensor | None) -> None:
         """Take the class vectors (K, C) and offsets (K,) that the classes are known by."""
-        if vectors.shape != self.vectors.shape:
+        expected = (self.num_classes, list(self.channels.values())[-1])
+        if tuple(vectors.shape) != expected:
             raise ValueError(
                 f"the head's weight is {tuple(vectors.shape)}, the attention was made for "
-                f"{tuple(self.vectors.shape)}: {self.num_classes} classes"
+                f"{expected}: {self.num_classes} classes"
             )
         self._head_read = True
         self.vectors = vectors.detach()
-        self.offsets = torch.zeros_like(self.offsets) if offsets is None else offsets.detach()
+        self.offsets = vectors.new_zeros(len(vectors)) if offsets is None else offsets.detach()
 
     def attach(self, model: nn.Module, layers: Sequence[str]) -> None:
         """Check the model, as every mechanism does, and read its head."""
         super().attach(model, layers)
         if self.head is not None:
             self.head = core_name(model, self.head)
-            linear = core(model).get_submodule(self.head)
-            self.read_head(linear.weight, linear.bias)  # type: ignore[arg-type]
+            try:
+                linear = core(model).get_submodule(self.head)
+                self.read_head(linear.weight, linear.bias)  # type: ignore[arg-type]
+            except (AttributeError, ValueError) as error:
+                raise CheckpointError(
+                    f"the attention reads the linear layer '{self.head}' of its classifier, and "
+                    f"the model's is not it: {error}"
+                ) from error
 
     def _maps(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """The feature maps of all layers, checked, in the mechanism's precision."""
