@@ -20,6 +20,7 @@ from .classifier import (
     core,
     evaluating,
     forward_with_features,
+    run_on,
 )
 from .saliency import saliency
 
@@ -119,7 +120,8 @@ class LayerLearnableCam(LayerAttribution):
                 check_images(one)
         more = () if additional_forward_args is None else additional_forward_args
         more = more if isinstance(more, tuple) else (more,)
-        with nullcontext() if self._model is None else evaluating(self._model):
+        mode = nullcontext() if self._model is None else evaluating(self._model)
+        with mode, run_on(self._model, given[0]):
             read = self._read_replicas if self._parallel else self._read
             outputs, features = read(given, more, attribute_to_layer_input)
         maps = next(reversed(features.values()))

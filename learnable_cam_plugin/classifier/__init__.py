@@ -6,6 +6,7 @@ from .checks import (
     check_images,
     check_one_class_each,
     class_scores,
+    run_on,
 )
 from .frozen import FrozenClassifier, predict
 from .guards import device_of, evaluating, frozen
@@ -36,5 +37,6 @@ __all__ = [
     "frozen",
     "layer_names",
     "predict",
+    "run_on",
     "tells_pooling",
 ]

@@ -1,6 +1,7 @@
 """What goes into a classifier and what comes out, checked; each error says what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -81,16 +82,31 @@ def check_finite(
             )
 
 
-def mismatch(images: Tensor, model: nn.Module) -> str | None:
-    """Why a model cannot run on images of another type, or elsewhere, than its weights are."""
-    weight = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if weight is None or (images.dtype, images.device) == (weight.dtype, weight.device):
-        return None
-    return (
-        f"the classifier, whose weights are {weight.dtype} on {weight.device}, does not run on "
-        f"images of {images.dtype} on {images.device}: pass images.to('{weight.device}', "
-        f"{weight.dtype}), normalised as those that it was trained on"
-    )
+@contextmanager
+def run_on(model: nn.Module | None, images: Any) -> Iterator[None]:
+    """For the length of a pass: the model's own error on images of another type, or elsewhere, than
+    its weights are, says so."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        weights = () if model is None else model.parameters()
+        weight = next((p for p in weights if p.is_floating_point()), None)
+        if not isinstance(images, Tensor):
+            raise
+        if images.ndim == 3:
+            raise ValueError(
+                f"the classifier does not run on images of shape {tuple(images.shape)}; (N, C, H, "
+                "W) is needed. Use image[None] for a single image"
+            ) from error
+        if weight is None or isinstance(error, ValueError):
+            raise
+        if (images.dtype, images.device) == (weight.dtype, weight.device):
+            raise
+        raise RuntimeError(
+            f"the classifier, whose weights are {weight.dtype} on {weight.device}, does not run on "
+            f"images of {images.dtype} on {images.device}: pass images.to('{weight.device}', "
+            f"{weight.dtype}), normalised as those that it was trained on"
+        ) from error
 
 
 def check_one_class_each(images: Tensor, classes: Tensor) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..masking import Normalization
-from .checks import check_images, class_scores, mismatch
+from .checks import check_images, class_scores, run_on
 from .guards import channels_last, evaluating, frozen, on_device
 from .layers import ReshapeTransform, forward_with_features, layer_names
 from .wrappers import bare
@@ -65,13 +65,8 @@ class FrozenClassifier:
         output, layer name -> its maps). `forward` runs the model, for whoever watches the pass."""
         run, reshape = forward or self.model, self.reshape_transform
         check_images(images)
-        try:
-            with evaluating(self.model):
-                return forward_with_features(run, self.layers, images, reshape_transform=reshape)
-        except RuntimeError as error:
-            if (why := mismatch(images, self.model)) is None:
-                raise
-            raise RuntimeError(why) from error
+        with evaluating(self.model), run_on(self.model, images):
+            return forward_with_features(run, self.layers, images, reshape_transform=reshape)
 
     def clean_pass(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Layer name -> feature maps, and the class scores (N, K), of images without a mask."""
