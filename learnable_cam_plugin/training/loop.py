@@ -2,101 +2,78 @@
 
 import copy
 import dataclasses
-import json
-import math
 import time
-from collections.abc import Iterable, Sized
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..attention import AttentionMechanism, Origin
-from ..classifier import FrozenClassifier, evaluating
-from ..metrics import average_drop, increase_in_confidence, masked_confidence
-from ..saliency import saliency
-from .batches import batches_of, first_batch, images_of, labels_of, seed_epoch
+from ..classifier import FrozenClassifier
+from .batches import images_of, labels_of
+from .checks import check_clean_pass, check_precision, check_taught, check_teaching
+from .finite import Kept, check_gradients, check_terms
 from .history import write_history
-from .recipes import TrainingRecipe
+from .loaders import count_batches, fingerprint, first_batch, length_of, seed_epoch
+from .plan import Plan
+from .processes import Shares, check_divisible
 from .state import TrainingState
+from .validation import validate
 
-
-@dataclass(frozen=True)
-class Plan:
-    """How a training goes; the arguments of `LearnableCAMTrainer`, under the same names.
-
-    Attributes:
-        given: the attention to start from, instead of one that the recipe makes.
-    """
-
-    recipe: TrainingRecipe
-    start: str
-    given: AttentionMechanism | None
-    labels: str
-    epochs: int
-    patience: int | None
-    seed: int
-    output_dir: Path | None
-    checkpoint_every: int | None
-    progress: bool
-
-    def settings(self, classifier: FrozenClassifier) -> dict[str, Any]:
-        """What must be the same for a resumed training to end as an uninterrupted one."""
-        recipe, about = self.recipe, Origin.of(classifier.model)
-        rates = [
-            [recipe.rate(quarter / 4, length) for quarter in range(4 * self.epochs)]
-            for length in (self.epochs, self.epochs + 1)
-        ]
-        settings = {
-            "name": recipe.name,
-            **recipe.record(),
-            "max_norm": recipe.max_norm,
-            "start": self.start,
-            "labels": self.labels,
-            "seed": self.seed,
-            "layers": list(classifier.layers),
-            "normalization": dataclasses.asdict(classifier.pixels),
-            # a learning rate that falls to 0 at the end has to know where that is
-            **({"epochs": self.epochs} if rates[0] != rates[1] else {}),
-            "classifier": [about.architecture, about.shapes, about.weights],
-        }
-        try:  # as they come back from a file, so that they can be compared
-            return json.loads(json.dumps(settings))
-        except TypeError as error:
-            raise TypeError(
-                f"what record() of {recipe.name!r} gives cannot be saved, JSON values are needed: "
-                f"{error}"
-            ) from error
+# fp16 halves its scale with every step that it skips: from 65536 to 1 / 256
+_SKIPPED = 24
 
 
 class TrainingRun:
     """What `LearnableCAMTrainer.fit` makes, and throws away when it is done.
 
-    The classifier is held, frozen and on the accelerator's device, for as long as it lives.
+    Made, it has seen the first batches, and found whatever speaks against the training. The
+    classifier is held, frozen and on the accelerator's device, for as long as it lives.
     """
 
     def __init__(
-        self, classifier: FrozenClassifier, plan: Plan, accelerator: Any, loader: Iterable[Any]
+        self,
+        classifier: FrozenClassifier,
+        plan: Plan,
+        accelerator: Any,
+        loader: Iterable[Any],
+        val_loader: Iterable[Any] | None,
     ) -> None:
         self.classifier, self.plan = classifier, plan
-        self.accelerator, self.loader = accelerator, loader
+        self.accelerator, self.shares = accelerator, Shares(accelerator)
+        self.loader, self.val_loader = loader, val_loader
         self.state = TrainingState()
+        check_precision(classifier.model)
+        if val_loader is not None:
+            self._images(first_batch(val_loader, "validation"))
+        self.steps = length_of(loader)
+        if self.steps is None and plan.within_epochs:
+            self.steps = count_batches(loader, plan.progress)
         seed_epoch(loader, plan.seed, 0)
-        first = images_of(first_batch(loader), accelerator.device)
-        classifier.pixels.check(first)
+        batch = first_batch(loader, "training")
+        first = self._images(batch)
+        check_clean_pass(classifier, first)
+        known = {}
+        if plan.output_dir or getattr(loader, "persistent_workers", False):
+            known = fingerprint(loader, batch, plan.seed)
         self.input_size = tuple(first.shape[1:])
         self.plain = self._start(first).train()
+        check_divisible(plan.recipe, self.plain, self.shares.count)
+        self._labels(batch, first)
+        self.shares.start_alike(self.plain)
+        self.blank = copy.deepcopy(self.plain)  # preparing puts mixed precision into its forward
         mechanism = {"name": type(self.plain).__name__, **self.plain.settings()}
-        self.settings = {**plan.settings(classifier), "attention": mechanism}
+        self.settings = {**plan.settings(classifier), "attention": mechanism, "loader": known}
         self.step = plan.recipe.step(classifier, first)
         self.optimizer = plan.recipe.make_optimizer(self.plain)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.attention, self.prepared = accelerator.prepare(self.plain, self.optimizer)
-        self.steps = len(loader) if isinstance(loader, Sized) else None
+        # for evaluation, so that gradients are shared here, whatever parts the batch has
+        self.attention = accelerator.prepare_model(self.plain, evaluation_mode=True)
+        self.prepared = accelerator.prepare_optimizer(self.optimizer)
+        self.taught, self.skipped = False, 0
 
     def _start(self, images: Tensor) -> AttentionMechanism:
         plan = self.plan
@@ -106,15 +83,29 @@ class TrainingRun:
         attention.attach(self.classifier.model, list(self.classifier.layers))
         return attention.to(images.device)
 
+    def _images(self, batch: Any) -> Tensor:
+        images = images_of(batch, self.accelerator.device)
+        self.classifier.pixels.check(images)
+        return images
+
+    def _labels(self, batch: Any, images: Tensor) -> Tensor | None:
+        if self.plan.labels == "predicted":
+            return None
+        return labels_of(batch, len(images), images.device, self.plain.num_classes)
+
     def resume(self, path: Path) -> None:
         """Go on from a state on disk; CheckpointError if it has other settings or is damaged."""
-        self.state.load(path, self.plain, self.optimizer, self.settings)
+        model = self.classifier.model
+        self.state.load(path, self.plain, self.optimizer, self.settings, model)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(self.state.scaler)
 
-    def train(self, val_loader: Iterable[Any] | None, state_path: Path | None) -> None:
+    def train(self, state_path: Path | None) -> None:
         """All epochs that are left."""
         state, plan = self.state, self.plan
-        if val_loader is not None and not state.history:
-            self._end_epoch(0, val_loader, time.perf_counter())
+        if self.val_loader is not None and not state.history:
+            self._end_epoch(0, time.perf_counter())
+        self._write_history()  # a resumed one may lack its last row
         bar = tqdm(
             total=self.steps and self.steps * plan.epochs,
             initial=(self.steps or 0) * state.epoch + state.step,
@@ -126,21 +117,28 @@ class TrainingRun:
                 plan.patience is None or state.stale < plan.patience
             ):
                 self._epoch(bar, state_path)
-                self._end_epoch(state.epoch + 1, val_loader, self.began)
+                if self.val_loader is not None:
+                    self._save(state_path)  # what was trained is not lost with a validation
+                self._end_epoch(state.epoch + 1, self.began)
                 state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
                 self._save(state_path)
+                self._write_history()
 
     def _epoch(self, bar: tqdm, state_path: Path | None) -> None:
         state = self.state
         self.began = time.perf_counter() - state.sums.get("seconds", 0.0)
         seed_epoch(self.loader, self.plan.seed, state.epoch + 1)
-        for step, batch in enumerate(batches_of(self.loader, self.accelerator)):
+        for step, batch in enumerate(self.loader):
             if step < state.step:  # seen before the interruption: replayed for the random stream
                 continue
-            self._set_rate(state.epoch + (step / self.steps if self.steps else 0.0))
-            images, labels = images_of(batch, self.accelerator.device), None
-            if self.plan.labels == "dataset":
-                labels = labels_of(batch, images.device, self.plain.num_classes)
+            self._set_rate(state.epoch + (min(1.0, step / self.steps) if self.steps else 0.0))
+            try:
+                images = self._images(batch)
+                labels = self._labels(batch, images)
+            except (TypeError, ValueError) as error:
+                where = f"batch {step + 1} of epoch {state.epoch + 1}"
+                raise type(error)(f"{where}: {error}") from error
+            self.shares.check_same(images)
             terms = self._update(images, labels)
             state.step = step + 1
             for name, value in {**terms, "images": 1.0}.items():
@@ -153,7 +151,7 @@ class TrainingRun:
         if state.step == 0:
             raise ValueError(
                 f"the loader gave no batch in epoch {state.epoch + 1}: pass one that can be "
-                "iterated anew each epoch, such as a DataLoader or a list, and is not empty"
+                "iterated anew each epoch, such as a DataLoader or a list"
             )
 
     def _set_rate(self, done: float) -> None:
@@ -162,81 +160,107 @@ class TrainingRun:
             group["lr"] = rate * factor
 
     def _update(self, images: Tensor, labels: Tensor | None) -> dict[str, float]:
-        with self.accelerator.autocast():
-            terms = self.step(self.attention, images, labels, self._seed_of_step())
-        missing = [name for name in self.plan.recipe.terms if name not in terms]
-        if missing:
-            raise ValueError(
-                f"a step of {self.plan.recipe.name!r} gave the terms {list(terms)}, without "
-                f"{missing}: its recipe names them in `terms`"
-            )
-        values = {name: float(value.detach()) for name, value in terms.items()}
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"the loss is not finite at epoch {self.state.epoch + 1}, step "
-                f"{self.state.step + 1}: {values}. Lower the learning rate "
-                f"({max(self.rates)}) or train without mixed precision."
-            )
+        recipe, rate = self.plan.recipe, max(self.rates)
+        where = f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
+        own = self.shares.part(images)
+        share = len(own) / len(images)
+        terms: dict[str, Tensor] = {}
+        if len(own):  # else there are fewer images than processes
+            own_labels = None if labels is None else self.shares.part(labels)
+            with self.accelerator.autocast():
+                terms = self.step(self.attention, own, own_labels, self._seed_of_step())
+            missing = [name for name in recipe.terms if name not in terms]
+            if missing:
+                raise ValueError(
+                    f"a step of {recipe.name!r} gave the terms {list(terms)}, without "
+                    f"{missing}: its recipe names them in `terms`"
+                )
+        values = {name: float(terms[name].detach()) if terms else 0.0 for name in recipe.terms}
+        values = self.shares.terms(values, share)
+        check_terms(values, where, self.classifier, images, rate)
+        if terms and not self.taught:
+            check_teaching(terms, self.classifier.model, own, recipe.name)
         self.prepared.zero_grad()
-        self.accelerator.backward(terms["loss"])
-        if self.plan.recipe.max_norm is not None:
-            self.accelerator.clip_grad_norm_(self.attention.parameters(), self.plan.recipe.max_norm)
+        if terms:
+            self.accelerator.backward(terms["loss"])
+        self.shares.gradients(self.plain.parameters(), share)
+        if not self.taught:
+            check_taught(self.plain, recipe.name)
+            self.taught = True
+        if self.accelerator.scaler is None:  # fp16 skips such steps, and lowers its scale
+            check_gradients(self.plain.named_parameters(), values["loss"], where, recipe.name)
+        if recipe.max_norm is not None:
+            self.accelerator.clip_grad_norm_(self.plain.parameters(), recipe.max_norm)
+        kept = Kept(self.plain)
         self.prepared.step()
+        self.skipped = self.skipped + 1 if self.prepared.step_was_skipped else 0
+        if self.skipped == _SKIPPED:
+            raise FloatingPointError(
+                f"fp16 skipped {_SKIPPED} steps in a row, up to {where}: the gradient is not "
+                "finite at any scale. Train with mixed_precision='bf16' or 'no', which says where"
+            )
+        kept.check(self.optimizer, where, rate)
         return values
 
-    @torch.no_grad()
     def _validate(self, loader: Iterable[Any]) -> dict[str, float]:
-        """Average drop and increase in confidence of the masked images, in percent."""
-        classifier, before, after = self.classifier, [], []
-        for batch in batches_of(loader, self.accelerator):
-            images = images_of(batch, self.accelerator.device)
-            features, scores = classifier.clean_pass(images)
-            p, classes = scores.float().softmax(1).max(1)
-            with evaluating(self.plain):
-                maps = saliency(self.plain(features, classes), images.shape[2:])
-            q = masked_confidence(
-                classifier.model, images, maps, classes, classifier.pixels, (1.0,)
-            )[1.0]
-            gathered = self.accelerator.gather_for_metrics((p, q))
-            before.append(gathered[0].cpu())
-            after.append(gathered[1].cpu())
-        if not before:
-            raise ValueError("the validation loader gave no batch")
-        p, q = torch.cat(before), torch.cat(after)
-        return {
-            "val_average_drop": average_drop(p, q),
-            "val_increase_in_confidence": increase_in_confidence(p, q),
-        }
+        attention, device = self._attention().to(self.accelerator.device), self.accelerator.device
+        found, self.state.validated = validate(
+            self.classifier, attention, loader, device, self.shares
+        )
+        return found
 
-    def _end_epoch(self, epoch: int, val_loader: Iterable[Any] | None, began: float) -> None:
-        state = self.state
-        sums = dict(state.sums)
-        if self.accelerator.num_processes > 1 and sums:
-            own = torch.tensor(list(sums.values()), device=self.accelerator.device)
-            sums = dict(zip(sums, self.accelerator.reduce(own).tolist(), strict=True))
+    def _end_epoch(self, epoch: int, began: float) -> None:
+        state, sums = self.state, self.state.sums
         images = sums.get("images", 0.0)
         row: dict[str, float] = {"epoch": epoch, "images": images}
         row["seconds"] = round(time.perf_counter() - began, 3)
         row |= {name: sums[name] / images for name in self.plan.recipe.terms if images}
-        if val_loader is not None:
-            row |= self._validate(val_loader)
+        if self.val_loader is not None:
+            row |= self._validate(self.val_loader)
             state.judge(row["val_average_drop"], self.plain)
         state.history.append(row)
-        if self.plan.output_dir and self.accelerator.is_main_process:
-            write_history(self.plan.output_dir, state.history, self.plan.recipe.terms)
+
+    def _write_history(self) -> None:
+        if self.plan.output_dir and self.state.history and self.accelerator.is_main_process:
+            write_history(self.plan.output_dir, self.state.history, self.plan.recipe.terms)
 
     def _save(self, path: Path | None) -> None:
         if path and self.accelerator.is_main_process:
+            if self.accelerator.scaler is not None:
+                self.state.scaler = self.accelerator.scaler.state_dict()
             self.state.save(path, self.plain, self.optimizer, self.settings)
 
-    def result(self) -> AttentionMechanism:
-        """The best epoch's attention where patience chose one, else the last."""
-        attention = copy.deepcopy(self.plain).cpu().eval()
-        if self.plan.patience is not None and self.state.best:
-            attention.load_state_dict(self.state.best)
+    def _attention(self) -> AttentionMechanism:
+        """The attention as it is now, in eval mode, free of what accelerate put into it."""
+        attention = copy.deepcopy(self.blank).eval()
+        attention.load_state_dict(self.plain.state_dict())
+        return attention
+
+    def result(self, ended: bool) -> AttentionMechanism | None:
+        """The attention on the CPU, as after its last step; None before the first. Of a training
+        that ended, the best epoch's where patience chose one."""
+        state = self.state
+        if not (state.epoch or state.step):
+            return None
+        attention, rows = self._attention().cpu(), state.history
+        trained = [row["images"] for row in rows if row["epoch"]]
+        rows = rows[-1:] if state.step == 0 else []  # what was validated is what is returned
+        if ended and self.plan.patience is not None and state.best:
+            attention.load_state_dict(state.best)
+            rows = [min(state.history, key=lambda row: row["val_average_drop"])]
+        recipe = {k: v for k, v in self.settings.items() if k not in ("classifier", "loader")}
+        recipe["epochs"] = state.epoch
+        recipe["images"] = int(trained[-1] if trained else state.sums["images"])
+        for row in rows:
+            if "val_average_drop" in row:
+                recipe["validation"] = {
+                    "average_drop": row["val_average_drop"],
+                    "increase_in_confidence": row["val_increase_in_confidence"],
+                    "images": state.validated,
+                }
         attention.origin = Origin.of(
             self.classifier.model,
-            recipe={**self.settings, "epochs": self.state.epoch},
+            recipe=recipe,
             normalization=dataclasses.asdict(self.classifier.pixels),
             input_size=self.input_size,
         )
@@ -244,6 +268,5 @@ class TrainingRun:
 
     def _seed_of_step(self) -> int:
         """Another for every step, the same in a training that was interrupted before it."""
-        rank = self.accelerator.process_index
-        numbers = (self.plan.seed, self.state.epoch, self.state.step, rank)
+        numbers = (self.plan.seed, self.state.epoch, self.state.step, 0)
         return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoint
+from ..attention import Origin
 from ..checkpoint import CheckpointError
 
 
@@ -25,6 +26,8 @@ class TrainingState:
         best: the attention's tensors at the lowest validation average drop.
         best_value: that average drop.
         stale: epochs since.
+        validated: images that were validated on.
+        scaler: of fp16's loss, as `torch.amp.GradScaler.state_dict` has it.
     """
 
     epoch: int = 0
@@ -34,6 +37,8 @@ class TrainingState:
     best: dict[str, Tensor] = field(default_factory=dict)
     best_value: float = math.inf
     stale: int = 0
+    validated: int = 0
+    scaler: dict[str, float] = field(default_factory=dict)
 
     def judge(self, value: float, attention: nn.Module) -> None:
         """Remember the attention if its validation average drop is the lowest so far."""
@@ -68,17 +73,21 @@ class TrainingState:
         attention: nn.Module,
         optimizer: torch.optim.Optimizer,
         settings: Mapping[str, Any],
+        model: nn.Module,
     ) -> None:
         """Read what `save` wrote into this state, the attention and the optimiser; CheckpointError
-        if it was made with other settings, or is damaged."""
+        if it was made with other settings or beside another classifier, or is damaged."""
         tensors, record = checkpoint.load(path)
         if "training" not in record:
             raise CheckpointError(f"{path} holds no training state")
-        then, now = record["settings"], settings
-        differing = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
+        differing = _differing(record["settings"], settings)
         if differing:
-            sides = "; ".join(f"{k}: {then.get(k)!r} then, {now.get(k)!r} now" for k in differing)
-            raise CheckpointError(f"{path} belongs to a training with other settings: {sides}")
+            raise CheckpointError(
+                f"{path} belongs to a training with other settings: {'; '.join(differing)}"
+            )
+        other = Origin.from_record(record["settings"]["classifier"]).difference(model)
+        if other:
+            raise CheckpointError(f"{path} belongs to a training of another classifier: {other}")
         groups: dict[str, dict[str, Tensor]] = {"attention": {}, "best": {}, "optimizer": {}}
         for name, value in tensors.items():
             kind, _, rest = name.partition(".")
@@ -94,3 +103,12 @@ class TrainingState:
         vars(self).update(values)
         self.best = groups["best"]
         self.best_value = math.inf if best_value is None else best_value
+
+
+def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Each setting that differs, with both sides; of the loader what both know."""
+    plain = sorted({*then, *now} - {"classifier", "loader"})
+    sides = [(key, then.get(key), now.get(key)) for key in plain]
+    before, after = then.get("loader", {}), now.get("loader", {})
+    sides += [(f"loader's {k}", before[k], after[k]) for k in sorted({*before} & {*after})]
+    return [f"{key}: {old!r} then, {new!r} now" for key, old, new in sides if old != new]

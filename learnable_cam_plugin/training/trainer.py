@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,11 @@ from torch import nn
 from ..attention import AttentionMechanism
 from ..classifier import FrozenClassifier, ReshapeTransform
 from ..masking import Normalization
-from .loop import Plan, TrainingRun
+from .folder import held_folder
+from .loaders import check_loader
+from .loop import TrainingRun
+from .plan import Plan
+from .processes import own_accelerator
 from .recipes import TrainingRecipe, find_recipe
 
 
@@ -49,11 +53,17 @@ class LearnableCAMTrainer:
         output_dir: where the training state, the history (CSV, PNG) and the attention go.
         checkpoint_every: save the state every so many steps too, not only after each epoch.
         device: "cpu" to stay off the accelerator; None lets accelerate choose.
-        mixed_precision: "no", "bf16" or "fp16", as in accelerate.
+        mixed_precision: "no", "bf16" or, on a GPU, "fp16", as in accelerate.
         progress: show a bar with the loss terms and the time left.
 
+    Attributes:
+        attention: what the last `fit` trained, in eval mode on the CPU, also where it was broken
+            off, by an error or by hand: as after the last step that went well. None before that.
+        history: a row an epoch of the last `fit`.
+
     Raises:
-        ValueError: no normalisation, an unknown recipe, start or label source.
+        ValueError, TypeError: no normalisation, an unknown recipe, start, label source, device or
+            precision, or a number out of its range.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
     ...                     nn.Flatten(), nn.Linear(8, 5))
@@ -103,17 +113,26 @@ class LearnableCAMTrainer:
                 f"the recipe {chosen.name!r} has no {start} start: start must be one of "
                 f"{starts} or an attention; or take another recipe"
             )
-        if labels not in ("predicted", "dataset"):
-            raise ValueError(f"labels must be 'predicted' or 'dataset', got {labels!r}")
-        if epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {epochs}")
+        if reshape_transform is not None and not callable(reshape_transform):
+            raise TypeError(f"reshape_transform must be a function, got {reshape_transform!r}")
         kind = start if isinstance(start, str) else "attention"
         self.output_dir = out = None if output_dir is None else Path(output_dir)
         self.plan = Plan(
-            chosen, kind, given, labels, epochs, patience, seed, out, checkpoint_every, progress
+            recipe=chosen,
+            start=kind,
+            given=given,
+            labels=labels,
+            epochs=epochs,
+            patience=patience,
+            seed=seed,
+            output_dir=out,
+            checkpoint_every=checkpoint_every,
+            device=device,
+            mixed_precision=mixed_precision,
+            progress=progress,
         )
-        self.device, self.mixed_precision = device, mixed_precision
         self.history: list[dict[str, float]] = []
+        self.attention: AttentionMechanism | None = None
 
     def fit(
         self,
@@ -124,39 +143,67 @@ class LearnableCAMTrainer:
         """Train, and return the attention on the CPU.
 
         Args:
-            train_loader: gives batches of images (N, C, H, W), or tuples that start with
-                (images, labels); anything that can be iterated once an epoch.
+            train_loader: gives batches of normalised images (N, C, H, W), floating-point; or tuples
+                that start with (images, labels); or dictionaries with the images under "image",
+                "images", "pixel_values" or "img", and the labels, if they are needed, under
+                "label", "labels", "target" or "targets", or second in a tuple. Anything that can
+                be iterated anew each epoch: a DataLoader, of an IterableDataset too, a list.
             val_loader: the same; average drop and increase in confidence are taken on it before
                 the first epoch and after each.
             resume: continue from the state in `output_dir`, if there is one; the result is the
-                one of a training that was never interrupted.
+                one of a training that was never interrupted. The number of batches and the first
+                one of them must be what they were; later batches are not compared.
+
+        Of several processes (`accelerate launch`), each takes the whole loader and computes its
+        part of every batch: they train what one process does, or the recipe is refused.
 
         Raises:
             FileExistsError: `output_dir` holds a training already, and `resume` is False.
+            OSError: `output_dir` cannot be written to.
+            RuntimeError: another training is writing to it.
             CheckpointError: the state belongs to other settings, or is damaged.
-            ValueError: NaN images, an empty loader, a wrong normalisation, labels out of range.
-            FloatingPointError: the loss became NaN or infinite; the last state is on disk.
+            ValueError, TypeError: a loader that is empty or can be iterated once, images that are
+                NaN or not normalised as declared, labels out of range; a classifier that gives
+                probabilities, is in half precision, passes no gradient on, or whose layer's
+                channels come last; several processes with a recipe that cannot be shared.
+            FloatingPointError: the loss, a gradient or the attention became NaN or infinite; the
+                state on disk and `attention` are of a step before.
         """
-        from accelerate import Accelerator  # the extra `train`: explaining does without it
-
         if self.plan.patience is not None and val_loader is None:
             raise ValueError("patience needs a val_loader to watch")
-        state_path = self.output_dir and self.output_dir / "training.safetensors"
-        if state_path and state_path.exists() and not resume:
-            raise FileExistsError(
-                f"{self.output_dir} holds a training already: pass resume=True to continue it, or "
-                "choose another output_dir"
-            )
-        accelerator = Accelerator(cpu=self.device == "cpu", mixed_precision=self.mixed_precision)
-        with _random_state_kept(), self.classifier.held(accelerator.device):
-            run = TrainingRun(self.classifier, self.plan, accelerator, train_loader)
-            if state_path and state_path.exists():
-                run.resume(state_path)
-            self.history = run.state.history
-            run.train(val_loader, state_path)
-            attention = run.result()
-        if self.output_dir and accelerator.is_main_process:
-            attention.save_pretrained(self.output_dir / "attention")
+        check_loader(train_loader, "training")
+        if val_loader is not None:
+            check_loader(val_loader, "validation")
+        self.history, self.attention = [], None
+        # whatever the caller's block forbids: training takes gradients
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            own_accelerator(self.plan.device, self.plan.mixed_precision) as accelerator,
+            held_folder(self.output_dir if accelerator.is_main_process else None),
+        ):
+            state_path = self.output_dir and self.output_dir / "training.safetensors"
+            earlier = state_path if state_path and state_path.exists() else None
+            if earlier and not resume:
+                raise FileExistsError(
+                    f"{self.output_dir} holds a training already: pass resume=True to continue it, "
+                    "or choose another output_dir"
+                )
+            with _random_state_kept(), self.classifier.held(accelerator.device):
+                run = TrainingRun(self.classifier, self.plan, accelerator, train_loader, val_loader)
+                if earlier:
+                    run.resume(earlier)
+                self.history = run.state.history
+                try:
+                    run.train(state_path)
+                except BaseException:
+                    with suppress(Exception):  # a device that is lost gives nothing back
+                        self.attention = run.result(ended=False)
+                    raise
+                attention = self.attention = run.result(ended=True)
+            assert attention is not None  # it has trained an epoch
+            if self.output_dir and accelerator.is_main_process:
+                attention.save_pretrained(self.output_dir / "attention")
         return attention
 
 

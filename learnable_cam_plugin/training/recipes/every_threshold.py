@@ -14,6 +14,7 @@ from ...attention import AttentionMechanism, ConditionedAttention, condition
 from ...classifier import FrozenClassifier, class_scores
 from ...data import cell_regions, mosaics
 from ...saliency import combine, min_max, resize
+from ..checks import check_order
 from ..objectives.thresholds import (
     draw_fractions,
     fill_at_random,
@@ -109,6 +110,7 @@ class EveryThreshold:
         self, classifier: FrozenClassifier, images: Tensor, kind: str, seed: int, progress: bool
     ) -> ConditionedAttention:
         """One mechanism for all classes, from the classifier's head; `kind` is always "head"."""
+        check_order(classifier, images)
         model, layers, reshape = classifier.model, classifier.layers, classifier.reshape_transform
         known = self.mechanism
         return condition(model, layers, images, reshape, self.width, seed, progress, **known)

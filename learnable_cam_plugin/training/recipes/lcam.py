@@ -63,6 +63,11 @@ class LCAMRecipe:
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
 
+    @property
+    def per_image(self) -> bool:
+        """Whether the loss is the mean of what each image gives, so that processes may share."""
+        return self.regularize == "own"
+
     def start(
         self, classifier: FrozenClassifier, images: Tensor, kind: str, seed: int, progress: bool
     ) -> LCAMAttention:

@@ -1,0 +1,60 @@
+"""The folder that a training writes to: writable before the first step, and one training's own."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+LOCK = ".training.lock"
+
+
+@contextmanager
+def held_folder(folder: Path | None) -> Iterator[None]:
+    """The folder, made if it has to be, for this training alone until the block ends.
+
+    The system lets go of the lock of a process that was killed. A folder that was made here and
+    stays empty is removed. None holds nothing.
+
+    Raises:
+        OSError: it cannot be made, or not be written to.
+        RuntimeError: another training, which is named, holds it.
+    """
+    if folder is None:
+        yield
+        return
+    from filelock import FileLock, Timeout  # the extra `train`
+
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    path = folder / LOCK
+    lock = FileLock(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise RuntimeError(
+            f"another training writes to {folder} ({_holder(path)}): wait for its end, or choose "
+            "another output_dir"
+        ) from error
+    except OSError as error:
+        problem = f"output_dir cannot be written to ({error.strerror or error})"
+        raise OSError(error.errno, problem, str(folder)) from error
+    try:
+        me = f"process {os.getpid()} on {socket.gethostname()}, since {time.ctime()}"
+        path.write_text(me)
+        yield
+    finally:
+        with suppress(OSError):  # a system on which an open file cannot be removed
+            path.unlink()
+        lock.release()
+        with suppress(OSError):  # the first that is not empty: it, and what it lies in, stay
+            for path in made:
+                path.rmdir()
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text() or "another process"
+    except OSError:
+        return "another process"
