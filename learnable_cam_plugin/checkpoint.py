@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import safetensors.torch
@@ -162,7 +163,7 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[st
         tensors, metadata = _parsed(raw)
     except Exception as error:  # whichever: no bytes that `save` wrote raise any
         raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}). It may be truncated, or be a "
+            f"{path} is not a whole safetensors file ({plain(error)}). It may be truncated, or be a "
             "pickle (.pt, .pth), which is never loaded: save the attention again."
         ) from error
     if _KEY not in metadata:
@@ -179,7 +180,7 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[st
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} has a record that is no JSON: {error}") from error
+        raise CheckpointError(f"{path} has a record that is no JSON: {plain(error)}") from error
     if not isinstance(record, dict) or _too_deep(record):
         raise CheckpointError(
             f"{path} has a record that is no JSON object of at most {_MAX_DEPTH} levels. "
@@ -213,6 +214,13 @@ def _too_deep(record: Any) -> bool:
             for child in (item.values() if isinstance(item, dict) else item)
         ]
     return bool(level)
+
+
+def plain(error: Exception) -> str:
+    """What an error says, on one short line, whatever a file made it say."""
+    said = "".join(c if c.isprintable() else " " for c in str(error))
+    named = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    return named + shorten(said, 300, placeholder=" ...")
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor]) -> None:

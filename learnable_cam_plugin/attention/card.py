@@ -190,8 +190,12 @@ def _table(heading: tuple[str, str], values: Any) -> str:
 
 def _cell(text: str) -> str:
     """Text that stays within its cell, as it is written."""
-    return re.sub(r"([|<>`\[\]\\*_])", r"\\\1", shorten(str(text), 300, placeholder=" ..."))
+    return re.sub(r"([|<>`\[\]\\*_])", r"\\\1", shorten(_printable(text), 300, placeholder=" ..."))
 
 
 def _code(text: str) -> str:
-    return "`" + re.sub("[`|\n]", "'", text) + "`"
+    return "`" + re.sub("[`|]", "'", _printable(text)) + "`"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -4,14 +4,13 @@ import copy
 import os
 import reprlib
 from collections.abc import Callable, Mapping
-from textwrap import shorten
 from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from .. import checkpoint
-from ..checkpoint import CheckpointError, check_finite
+from ..checkpoint import CheckpointError, check_finite, plain
 from .origin import Origin
 
 MAX_LAYERS = 1000
@@ -85,10 +84,7 @@ def read(
         origin = record.get("origin")
         return mechanism, None if origin is None else Origin.from_record(origin)
     except Exception as error:  # a constructor may raise any, for what a record may declare
-        what = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise CheckpointError(
-            f"{path} contradicts its own record: {what}{shorten(str(error), 300)}"
-        ) from error
+        raise CheckpointError(f"{path} contradicts its own record: {plain(error)}") from error
 
 
 def _rebuild(
