@@ -1,54 +1,16 @@
 """Learned class activation maps (L-CAM) for pytorch-grad-cam and Captum.
 
+The names, and where each lies, are in `__init__.pyi`; a name's module is imported when it is first
+asked for, so that the command's help need not wait for torch.
+
 >>> from learnable_cam_plugin import LearnableCAM, LearnableCAMTrainer
 """
 
-from .attention import (
-    AttentionMechanism,
-    ConditionedAttention,
-    LCAMAttention,
-    calibrate,
-    condition,
-    load_attention,
-    random_attention,
-)
-from .cam import LearnableCAM
-from .captum_adapter import InputLearnableCam, LayerLearnableCam
-from .checkpoint import CheckpointError
-from .classifier import FrozenClassifier
-from .masking import Normalization
-from .training import (
-    RECIPES,
-    EveryThreshold,
-    LCAMRecipe,
-    LearnableCAMTrainer,
-    LossWeights,
-    TrainingRecipe,
-    register_recipe,
-)
+from pkgutil import iter_modules
 
-Recipe = LCAMRecipe  # its name in code that exists
+import lazy_loader
 
-__all__ = [
-    "RECIPES",
-    "AttentionMechanism",
-    "CheckpointError",
-    "ConditionedAttention",
-    "EveryThreshold",
-    "FrozenClassifier",
-    "InputLearnableCam",
-    "LCAMAttention",
-    "LCAMRecipe",
-    "LayerLearnableCam",
-    "LearnableCAM",
-    "LearnableCAMTrainer",
-    "LossWeights",
-    "Normalization",
-    "Recipe",
-    "TrainingRecipe",
-    "calibrate",
-    "condition",
-    "load_attention",
-    "random_attention",
-    "register_recipe",
-]
+__getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
+
+# What `import *` brings: the public names, and no sub-package (`cam` is a name that users take).
+__all__ = sorted(set(_names) - {module.name for module in iter_modules(__path__)})

@@ -99,10 +99,16 @@ def picture(
     """Write image x method as a PNG: each image, and each method's map laid over it.
 
     The images (N, 3, H, W) are normalised with `normalization`, each method's maps (N, H, W) lie in
-    [0, 1], and there is one title an image.
+    [0, 1], and there is one title an image. Needs the extra `train`, for matplotlib.
     """
-    from matplotlib.figure import Figure
-
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is missing: pip install 'learnable-cam-plugin[train]'", name=error.name
+        ) from error
+    if not len(images):
+        raise ValueError("there is no image to draw")
     pixels = normalization.denormalize(images).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     columns = ["image", *maps]
     figure = Figure(figsize=(1.75 * len(columns), 1.85 * len(images) + 0.3), layout="constrained")

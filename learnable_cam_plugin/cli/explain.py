@@ -1,21 +1,24 @@
 """`learnable-cam explain`: photographs, with the attention that comes with the package."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import click
 import torch
 from pytorch_grad_cam import GradCAM
+from torch import Tensor, nn
 from torchvision.models import EfficientNet_B0_Weights
+from tqdm.auto import tqdm
 
 from ..cam import LearnableCAM
 from ..checkpoint import atomic_path
 from ..classifier import class_scores
 from ..comparison import class_maps, picture
-from ..data import photo_transform, read_photo
+from ..data import photo_files, photo_transform, read_photo
+from ..masking import Normalization
 from ..pretrained import pretrained
 
 # package -> the photographs that it ships
@@ -23,6 +26,10 @@ _SHIPPED = {
     "skimage": ("data/chelsea.png", "data/coffee.png", "data/rocket.jpg"),
     "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
 }
+# photographs in memory at once, and rows of a picture
+_BATCH = 8
+_SIZE = 224
+Item = TypeVar("Item")
 
 
 def shipped_photos() -> list[Path]:
@@ -36,57 +43,93 @@ def shipped_photos() -> list[Path]:
     return found
 
 
-def explain_photos(photos: Sequence[Path], out: Path, top: int = 1) -> list[dict[str, Any]]:
-    """Explain the `top` most probable classes of photographs, beside Grad-CAM.
+def explain_photos(
+    photos: Sequence[Path], out: Path, top: int = 1
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Explain the `top` most probable classes (1 to 1,000) of photographs, beside Grad-CAM.
 
-    The photographs are image files, see `read_photo`; without any, those that packages ship. Writes
-    explanations.png and explanations.json into the folder `out`, and returns what the latter holds:
-    a row an explanation, with "photo", "class" (index), "name" and "probability".
+    The photographs are image files, see `read_photo`, and folders of them; without any, those that
+    packages ship. They are read and explained a few at a time. Writes explanations.png and, beyond
+    8 rows, explanations-002.png and so on into the folder `out`, explanations.json at the end.
+
+    Returns:
+        what explanations.json holds, a row an explanation, with "photo", "class" (index), "name",
+        "probability" and "picture"; and why each photograph was left out that cannot be read.
     """
     model, normalization, attention = pretrained()
     names = EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]
-    photos = photos or shipped_photos()
-    transform = photo_transform(normalization)
-    images = torch.stack([transform(read_photo(path)) for path in photos])
-    with torch.no_grad():
-        probabilities = class_scores(model(images)).softmax(1)
-    p, classes = (found.flatten() for found in probabilities.topk(top, 1))
-    images = images.repeat_interleave(top, 0)
+    if not 1 <= top <= len(names):
+        raise ValueError(f"top must be 1 to {len(names)}, the number of classes, got {top}")
+    files = [f for p in photos for f in (photo_files(p) if p.is_dir() else [p])]
+    files = files or shipped_photos()
+    if not files:
+        raise FileNotFoundError(
+            "no photographs given, and no package here ships any: name some, or pip install "
+            "'learnable-cam-plugin[photos]'"
+        )
+    unread: list[str] = []
+    explanations = _top_classes(model, _read(files, normalization, unread), top)
+    rows: list[dict[str, Any]] = []
     layers = [model.get_submodule("features")]
     with LearnableCAM(model, layers, attention=attention) as ours, GradCAM(model, layers) as other:
         cams = {"LearnableCAM": ours, "Grad-CAM": other}
-        maps = {name: class_maps(cam, images, classes) for name, cam in cams.items()}
-    paths = [str(path) for path in photos for _ in range(top)]
-    rows = [
-        {"photo": path, "class": c, "name": names[c], "probability": round(q, 4)}
-        for path, c, q in zip(paths, classes.tolist(), p.tolist(), strict=True)
-    ]
-    titles = [f"{row['name']}\np = {row['probability']:.2f}" for row in rows]
-    picture(out / "explanations.png", images, titles, maps, normalization)
-    with atomic_path(out / "explanations.json") as path:
-        path.write_text(json.dumps(rows, indent=1))
-    return rows
+        for page, part in enumerate(_batched(explanations), 1):
+            images = torch.stack([image for _, image, _, _ in part])
+            classes = torch.tensor([c for _, _, c, _ in part])
+            maps = {name: class_maps(cam, images, classes) for name, cam in cams.items()}
+            titles = [f"{names[c]}\np = {p:.2f}" for _, _, c, p in part]
+            file = "explanations.png" if page == 1 else f"explanations-{page:03d}.png"
+            picture(out / file, images, titles, maps, normalization)
+            rows += [
+                {
+                    "photo": str(path),
+                    "class": c,
+                    "name": names[c],
+                    "probability": round(p, 4),
+                    "picture": file,
+                }
+                for path, _, c, p in part
+            ]
+    if rows:
+        with atomic_path(out / "explanations.json") as path:
+            path.write_text(json.dumps(rows, indent=1))
+    return rows, unread
 
 
-@click.command("explain")
-@click.argument("photos", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="explanations",
-    help="Folder for the picture and the JSON file.",
-)
-@click.option("--top", default=1, help="How many classes of each to explain.")
-def command(photos: tuple[Path, ...], out: Path, top: int) -> None:
-    """Explain what EfficientNet-Lite0 sees in PHOTOS, with the attention that comes with this.
+def _read(
+    files: Sequence[Path], normalization: Normalization, unread: list[str]
+) -> Iterator[tuple[Path, Tensor]]:
+    """Each photograph that can be read, for the network; why the others cannot, into `unread`."""
+    transform = photo_transform(normalization, _SIZE)
 
-    Without PHOTOS it takes those that scikit-learn and scikit-image carry. Nothing is trained,
-    nothing is downloaded.
-    """
-    try:
-        rows = explain_photos(photos, out, top)
-    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
-    for row in rows:
-        click.echo(f"{Path(row['photo']).name}: {row['name']}, p = {row['probability']:.2f}")
-    click.echo(f"see {out / 'explanations.png'}")
+    def tensor(path: Path) -> Tensor | None:
+        try:
+            return transform(read_photo(path, _SIZE))
+        except (FileNotFoundError, ValueError) as error:
+            unread.append(str(error))
+            return None
+
+    for path in tqdm(files, desc="explaining", disable=None):  # no bar in a log
+        image = tensor(path)
+        if image is not None:
+            yield path, image
+
+
+def _top_classes(
+    model: nn.Module, photos: Iterable[tuple[Path, Tensor]], top: int
+) -> Iterator[tuple[Path, Tensor, int, float]]:
+    """Each photograph with each of its `top` most probable classes, and its probability."""
+    for part in _batched(photos):
+        with torch.no_grad():
+            scores = class_scores(model(torch.stack([image for _, image in part])))
+        found = scores.softmax(1).topk(top, 1)
+        for (path, image), p, c in zip(part, found.values, found.indices, strict=True):
+            for one, index in zip(p.tolist(), c.tolist(), strict=True):
+                yield path, image, index, one
+
+
+def _batched(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Lists of `_BATCH` items in a row, the last shorter: itertools.batched, of Python 3.12."""
+    left = iter(items)
+    while part := list(islice(left, _BATCH)):
+        yield part

@@ -3,17 +3,17 @@
 import json
 import time
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import click
 import torch
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from pytorch_grad_cam.base_cam import BaseCAM
 from tqdm.auto import tqdm
 
 from ..cam import LearnableCAM
-from ..checkpoint import CheckpointError, atomic_path
+from ..checkpoint import atomic_path
 from ..comparison import class_maps, compare_methods, markdown_table, open_methods, picture
 from ..data import CLASSES, NORMALIZATION, DrawnImages, draw_images
 from ..pretrained import small_network, train_classifier
@@ -38,9 +38,27 @@ def quickstart(
     Args:
         out: folder for table.md, table.json, comparison.png and the attention's files.
         seed: of the images, both trainings and their orders.
-        train_images, test_images: how many are drawn; each epoch is a pass over the former.
+        train_images, test_images: how many are drawn, at least 32 and 3; each epoch is a pass over
+            the former.
+        classifier_epochs, attention_epochs: at least 1.
+
+    Raises:
+        ValueError: a number out of range.
+        CheckpointError: `out` holds a training with other settings.
+        ModuleNotFoundError: the extra `train` is not installed.
     """
     began = time.perf_counter()
+    least = {"seed": (seed, 0), "train_images": (train_images, 32), "test_images": (test_images, 3)}
+    least |= {
+        "classifier_epochs": (classifier_epochs, 1),
+        "attention_epochs": (attention_epochs, 1),
+    }
+    for name, (value, lowest) in least.items():
+        if value < lowest:
+            raise ValueError(f"{name} must be at least {lowest}, got {value}")
+    for package in ("accelerate", "matplotlib"):  # not after minutes of training
+        import_module(package)
+    out.mkdir(parents=True, exist_ok=True)
     print(f"1/4 drawing {train_images} + {test_images} images of {', '.join(CLASSES)}")
     train, test = draw_images(train_images, seed), draw_images(test_images, seed + 10_000)
     print(f"2/4 training a small classifier for {classifier_epochs} epochs")
@@ -100,22 +118,3 @@ def accuracy(model: torch.nn.Module, drawn: DrawnImages) -> float:
     """The share of images whose two top classes are the two shapes present."""
     top = model(drawn.images).topk(2, 1).indices.sort(1).values
     return float((top == drawn.classes.sort(1).values).all(1).float().mean())
-
-
-@click.command("quickstart")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="quickstart-output",
-    help="Folder for the table, the picture and the attention.",
-)
-@click.option("--seed", default=0, help="Of the images and both trainings.")
-def command(out: Path, seed: int) -> None:
-    """Draw images, train a classifier and its attention, compare with Grad-CAM; in minutes.
-
-    Run again after an interruption, it continues the attention's training.
-    """
-    try:
-        quickstart(out, seed)
-    except CheckpointError as error:
-        raise click.ClickException(f"{error}. Choose another --out, or remove {out}.") from error

@@ -21,6 +21,8 @@ def efficientnet_lite0() -> tuple[nn.Sequential, Normalization]:
 
 def efficientnet_lite(number: int) -> tuple[nn.Sequential, Normalization]:
     """EfficientNet-Lite0, 1 or 2, as `efficientnet_lite0`; 1 and 2 are made for larger images."""
+    if number not in (0, 1, 2):
+        raise ValueError(f"there are EfficientNet-Lite0, 1 and 2 here, got {number!r}")
     try:
         from efficientnet_lite_pytorch import EfficientNet
 

@@ -40,9 +40,14 @@ def train_classifier(
 
     Args:
         model: gives a score for each of `CLASSES`.
-        drawn, epochs, seed: what to train on; passes, in batches of 32; of the order and masks.
+        drawn, epochs, seed: what to train on, at least 32 images; passes, at least 1, in batches
+            of 32; of the order and masks.
         report: called after each epoch with its number, from 0, and the last loss.
     """
+    if len(drawn.images) < 32 or epochs < 1:
+        raise ValueError(
+            f"at least 32 images and 1 epoch are needed, got {len(drawn.images)} and {epochs}"
+        )
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-3)
     steps = len(drawn.images) // 32

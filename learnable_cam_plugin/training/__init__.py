@@ -12,12 +12,15 @@ from .recipes import (
 )
 from .trainer import LearnableCAMTrainer
 
+Recipe = LCAMRecipe  # its name in code that exists
+
 __all__ = [
     "RECIPES",
     "EveryThreshold",
     "LCAMRecipe",
     "LearnableCAMTrainer",
     "LossWeights",
+    "Recipe",
     "Step",
     "TrainingRecipe",
     "find_recipe",

@@ -11,7 +11,8 @@ from learnable_cam_plugin.cli.explain import explain_photos, shipped_photos
 def test_it_explains_the_photographs_that_packages_ship(tmp_path):
     photos = shipped_photos()
     assert {"china.jpg", "flower.jpg"} <= {path.name for path in photos}
-    rows = explain_photos([], tmp_path, top=2)
+    rows, unread = explain_photos([], tmp_path, top=2)
+    assert unread == []
     assert len(rows) == 2 * len(photos)
     assert json.loads((tmp_path / "explanations.json").read_text()) == rows
     assert (tmp_path / "explanations.png").stat().st_size > 50_000

@@ -1,0 +1,60 @@
+from . import attention as attention
+from . import cam as cam
+from . import captum_adapter as captum_adapter
+from . import checkpoint as checkpoint
+from . import classifier as classifier
+from . import comparison as comparison
+from . import data as data
+from . import masking as masking
+from . import metrics as metrics
+from . import pretrained as pretrained
+from . import saliency as saliency
+from . import training as training
+from .attention import (
+    AttentionMechanism,
+    ConditionedAttention,
+    LCAMAttention,
+    calibrate,
+    condition,
+    load_attention,
+    random_attention,
+)
+from .cam import LearnableCAM
+from .captum_adapter import InputLearnableCam, LayerLearnableCam
+from .checkpoint import CheckpointError
+from .classifier import FrozenClassifier
+from .masking import Normalization
+from .training import (
+    RECIPES,
+    EveryThreshold,
+    LCAMRecipe,
+    LearnableCAMTrainer,
+    LossWeights,
+    Recipe,
+    TrainingRecipe,
+    register_recipe,
+)
+
+__all__ = [
+    "RECIPES",
+    "AttentionMechanism",
+    "CheckpointError",
+    "ConditionedAttention",
+    "EveryThreshold",
+    "FrozenClassifier",
+    "InputLearnableCam",
+    "LCAMAttention",
+    "LCAMRecipe",
+    "LayerLearnableCam",
+    "LearnableCAM",
+    "LearnableCAMTrainer",
+    "LossWeights",
+    "Normalization",
+    "Recipe",
+    "TrainingRecipe",
+    "calibrate",
+    "condition",
+    "load_attention",
+    "random_attention",
+    "register_recipe",
+]
