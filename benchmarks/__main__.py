@@ -10,7 +10,7 @@ from importlib import import_module
 
 import click
 
-COMMANDS = ("compare", "speed", "paired", "sanity", "ablations")
+COMMANDS = ("compare", "speed", "paired", "sanity", "ablations", "latency")
 
 
 class _Commands(click.Group):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,14 +28,8 @@ class Normalization:
     std: Sequence[float]
 
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
-        for name, given in (("mean", mean), ("std", std)):
-            try:
-                values = [float(v) for v in torch.as_tensor(given).flatten()]
-            except (TypeError, ValueError, RuntimeError) as error:
-                raise ValueError(f"{name} must be one number a channel, got {given!r}") from error
-            if not all(math.isfinite(v) for v in values):
-                raise ValueError(f"{name} must be finite, got {given!r}")
-            object.__setattr__(self, name, tuple(values))
+        object.__setattr__(self, "mean", _numbers("mean", mean))
+        object.__setattr__(self, "std", _numbers("std", std))
         if len(self.mean) != len(self.std) or not len(self.mean):
             given = f"{self.mean} and {self.std}"
             raise ValueError(f"mean and std need one value a channel each, got {given}")
@@ -66,6 +61,16 @@ class Normalization:
                 f"{high:.2f}, not [0, 1]: declare the normalisation that your images went "
                 "through, and feed images in [0, 1] to it"
             )
+
+
+def _numbers(name: str, given: Any) -> tuple[float, ...]:
+    try:
+        values = tuple(float(value) for value in torch.as_tensor(given).flatten())
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be one number a channel, got {given!r}") from error
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f"{name} must be finite, got {given!r}")
+    return values
 
 
 def background(images: Tensor, normalization: Normalization, filling: str) -> Tensor:
