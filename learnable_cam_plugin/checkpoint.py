@@ -69,8 +69,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
         os.replace(temporary, target)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary)):
-            raise  # not of this file
+        own = (None, str(temporary), *map(str, target.parents))
+        if error.errno is None or error.filename not in own:
+            raise  # of something else that the block does
         kept = "; the file there is as it was" if target.exists() else ""
         raise OSError(error.errno, f"cannot write ({error.strerror}){kept}", str(path)) from error
     finally:

@@ -112,6 +112,13 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
             )
         if self.origin is not None:
             self.origin.check(model)
+        modules = dict(core(model).named_modules())
+        absent = [name for name in self.channels if self.fuses and name not in modules]
+        if absent:
+            raise CheckpointError(
+                f"the attention reads the layers {list(self.channels)}, and the "
+                f"{type(core(model)).__name__} has no {absent}"
+            )
 
     # Files: one self-describing safetensors file, alone or in a folder or hub repository.
 
