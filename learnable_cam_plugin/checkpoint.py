@@ -164,8 +164,8 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[st
         tensors, metadata = _parsed(raw)
     except Exception as error:  # whichever: no bytes that `save` wrote raise any
         raise CheckpointError(
-            f"{path} is not a whole safetensors file ({plain(error)}). It may be truncated, or be a "
-            "pickle (.pt, .pth), which is never loaded: save the attention again."
+            f"{path} is not a whole safetensors file ({plain(error)}). It may be truncated, or be "
+            "a pickle (.pt, .pth), which is never loaded: save the attention again."
         ) from error
     if _KEY not in metadata:
         raise CheckpointError(
