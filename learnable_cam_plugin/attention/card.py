@@ -174,7 +174,8 @@ def _images(origin: Origin | None) -> str:
     shape = f"(N, {', '.join(map(str, size))})" if size else "of a size that is not recorded"
     if not pixels:
         return f"{shape}; their normalisation is not recorded"
-    return f"{shape}, from [0, 1] normalised with mean {pixels['mean']} and std {pixels['std']}"
+    mean, std = (_cell(json.dumps(pixels.get(name))) for name in ("mean", "std"))
+    return f"{shape}, from [0, 1] normalised with mean {mean} and std {std}"
 
 
 def _table(heading: tuple[str, str], values: Any) -> str:

@@ -1,6 +1,5 @@
 """An attention mechanism shared by all classes: the class enters through the head's own weights."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -47,8 +46,9 @@ class MapSettings:
         for name, value in vars(self).items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise TypeError(f"{name} must be a number, got {value!r}")
-            if not math.isfinite(value) or (name == "evidence_scale" and value <= 0):
-                raise ValueError(f"{name} must be finite (and evidence_scale above 0), got {value}")
+            least = 1e-6 if name == "evidence_scale" else -1e6
+            if not least <= value <= 1e6:  # NaN is not, either
+                raise ValueError(f"{name} must lie in [{least:g}, 1e6], got {value}")
 
 
 def _unit(maps: Tensor) -> Tensor:
