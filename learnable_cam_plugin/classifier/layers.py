@@ -29,6 +29,9 @@ def layer_names(model: nn.Module, target_layers: Iterable[nn.Module | str]) -> d
     >>> list(layer_names(net, [net[1], "0"]))
     ['1', '0']
     """
+    if not isinstance(model, nn.Module):
+        what = model.__name__ if isinstance(model, type) else f"a {type(model).__name__}"
+        raise TypeError(f"model must be a torch.nn.Module, an instance of it, got {what}")
     if isinstance(target_layers, (str, nn.Module)) and not isinstance(
         target_layers, (nn.Sequential, nn.ModuleList)
     ):

@@ -77,6 +77,8 @@ def draw_images(count: int, seed: int) -> DrawnImages:
     >>> tuple(drawn.images.shape), tuple(drawn.classes.shape), tuple(drawn.regions.shape)
     ((2, 3, 96, 96), (2, 2), (2, 2, 96, 96))
     """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
     rng = np.random.default_rng(seed)
     images = np.zeros((count, SIZE, SIZE, 3), np.float32)
     regions = np.zeros((count, 2, SIZE, SIZE), bool)
