@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import ModelCard, ModelHubMixin
+from huggingface_hub import HfApi, ModelCard, ModelHubMixin
 from torch import Tensor, nn
 
 from .. import checkpoint
@@ -201,7 +201,9 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         return self.push_to_hub(repo_id or folder.name, **options)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Save to a Hugging Face hub repository, 'owner/name'; the options are ModelHubMixin's."""
+        """Save to a hub repository, 'owner/name' or your own 'name'; options as ModelHubMixin's."""
+        if "/" not in repo_id:  # the card says from where it is loaded
+            repo_id = f"{HfApi(token=options.get('token')).whoami()['name']}/{repo_id}"
         about = {"source": HUB + repo_id, **(options.pop("model_card_kwargs", None) or {})}
         return super().push_to_hub(repo_id, model_card_kwargs=about, **options)
 

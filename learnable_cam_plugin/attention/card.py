@@ -19,9 +19,9 @@ _MARK = "\n<!-- learnable-cam-plugin wrote this card; of the text above: {} -->\
 _TEXT = """
 # An attention for {classifier}
 
-A {mechanism} of [learnable-cam-plugin](https://pypi.org/project/learnable-cam-plugin/), with {numbers:,}
-numbers. Beside the image classifier that it was made for, it gives the class activation map of any of
-its classes in one forward pass, with no gradients.
+A {mechanism} of learnable-cam-plugin, with {numbers:,} numbers. Beside the image classifier that it
+was made for, it gives the class activation map of any of its classes in one forward pass, with no
+gradients.
 
 | | |
 | --- | --- |
@@ -34,13 +34,13 @@ its classes in one forward pass, with no gradients.
 
 ## Use
 
-`pip install learnable-cam-plugin`; `model` is the classifier with its weights, `x` a batch of images.
-With pytorch-grad-cam:
+`pip install learnable-cam-plugin`; `model` is the classifier with its weights, `x` a batch of images as
+above. With pytorch-grad-cam:
 
 ```python
 from learnable_cam_plugin import LearnableCAM
 
-cam = LearnableCAM(model, {targets}, attention={source!r})
+cam = LearnableCAM(model, {targets}, attention={source})
 grayscale = cam(input_tensor=x)  # (N, H, W) in [0, 1], of each image's top class
 ```
 
@@ -49,7 +49,7 @@ With Captum:
 ```python
 from learnable_cam_plugin import LayerLearnableCam
 
-method = LayerLearnableCam(model, model.get_submodule({last!r}), {source!r})
+method = LayerLearnableCam(model, model.get_submodule({last}), {source})
 attribution = method.attribute(x, target=0)  # (N, 1, h, w), any sign
 ```
 
@@ -65,12 +65,12 @@ Pass `reshape_transform` too, as to Grad-CAM, if the layers give tokens (vision 
 
 ## Limits
 
-- It explains only the classifier beside which it was trained: {checked}. Fine-tune the classifier, and
-  the attention must be trained again.
+- It explains only the classifier beside which it was trained: {checked}.
+  Fine-tune the classifier, and the attention must be trained again.
 - It explains what the classifier sees in an image, right or wrong, and not whether it is right. Of classes
   that the classifier hardly tells apart the maps cover the same region, as the paper found.
-- It was made with masked images. Figures of masked images (average drop, increase in confidence) flatter
-  it; look at others too, and at the maps.
+- Trainings go through masked images: figures of masked images (average drop, increase in confidence)
+  flatter a trained attention. Look at others too, and at the maps.
 
 ## Citation
 
@@ -121,23 +121,22 @@ def model_card(
         classifier=_code(architecture.rpartition(".")[2]) if origin else "a classifier",
         mechanism=_code(mechanism),
         numbers=numbers,
-        architecture=f"{_code(architecture)}, shapes {_code(origin.shapes)}"
+        architecture=_code(architecture)
         if origin
         else "not recorded: this attention has no origin",
         layers=", ".join(f"{_code(name)} ({c:,} channels)" for name, c in channels.items()),
         classes=classes,
         images=_images(origin),
-        data=_cell(data or "not recorded: a training sees its loader, not what is in it"),
+        data=_cell(str(data or "not recorded: a training sees its loader, not what is in it")),
         license_text="not chosen yet: whoever made the attention chooses it"
         if license == "unknown"
         else _code(license),
-        targets=list(targets),
-        last=targets[-1],
-        source=source,
+        targets=json.dumps(list(targets)),
+        last=json.dumps(targets[-1]),
+        source=json.dumps(source),
         recipe=_table(("setting", "value"), recipe)
         or "Not recorded: this attention has no origin. Nobody can tell how it was made.",
-        figures=_table(("on images held out", "value"), figures)
-        or "None: no validation was recorded with it.",
+        figures=_figures(figures),
         checked="any other is refused, and so are other weights"
         if origin
         else "with no origin, nothing checks that it is used beside it",
@@ -174,8 +173,18 @@ def _images(origin: Origin | None) -> str:
     shape = f"(N, {', '.join(map(str, size))})" if size else "of a size that is not recorded"
     if not pixels:
         return f"{shape}; their normalisation is not recorded"
-    mean, std = (_cell(json.dumps(pixels.get(name))) for name in ("mean", "std"))
+    mean, std = (_code(json.dumps(pixels.get(name))) for name in ("mean", "std"))
     return f"{shape}, from [0, 1] normalised with mean {mean} and std {std}"
+
+
+def _figures(validation: Any) -> str:
+    table = _table(("figure", "value"), validation)
+    if not table:
+        return "None: no validation was recorded with it."
+    return (
+        "On images that it was not trained on, masked by the whole map, in percent. A lower "
+        f"average drop is better, a higher increase in confidence.\n\n{table}"
+    )
 
 
 def _table(heading: tuple[str, str], values: Any) -> str:
@@ -185,18 +194,16 @@ def _table(heading: tuple[str, str], values: Any) -> str:
     rows = [f"| {heading[0]} | {heading[1]} |", "| --- | --- |"]
     for name, value in values.items():
         shown = value if isinstance(value, str) else json.dumps(value, default=str)
-        rows.append(f"| {_cell(name)} | {_cell(shown)} |")
+        rows.append(f"| {_code(name)} | {_code(shown)} |")
     return "\n".join(rows)
 
 
 def _cell(text: str) -> str:
-    """Text that stays within its cell, as it is written."""
-    return re.sub(r"([|<>`\[\]\\*_])", r"\\\1", shorten(_printable(text), 300, placeholder=" ..."))
+    """Words that stay within a cell of a table."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return re.sub(r"([|<>])", r"\\\1", shorten(printable, 300, placeholder=" ..."))
 
 
 def _code(text: str) -> str:
-    return "`" + re.sub("[`|]", "'", _printable(text)) + "`"
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
+    """Text as it is, in a cell too."""
+    return "`" + _cell(re.sub("[`|<>]", "'", text)) + "`"
