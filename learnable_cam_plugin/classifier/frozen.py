@@ -69,13 +69,25 @@ class FrozenClassifier:
             return forward_with_features(run, self.layers, images, reshape_transform=reshape)
 
     def clean_pass(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Layer name -> feature maps, and the class scores (N, K), of images without a mask."""
+        """Layer name -> feature maps, and the class scores (N, K), of images without a mask.
+
+        Raises:
+            ValueError: the model gives one score.
+            FloatingPointError: scores are NaN or infinite, and so tell no class.
+        """
         outputs, features = self.read(images)
         scores = class_scores(outputs)
         if scores.shape[1] < 2:  # no masked image can compete with a single score
             raise ValueError(
                 "the model gives one score; training needs one a class. Wrap a binary classifier "
                 "so that it returns two, for example torch.cat([-z, z], 1)."
+            )
+        if not bool(torch.isfinite(scores.sum(dtype=torch.float32))):
+            bad = (~torch.isfinite(scores).all(1)).nonzero()[:, 0].tolist()
+            raise FloatingPointError(
+                f"the classifier's own scores of the images {bad} of the batch are not finite, "
+                "before any mask: check its weights and these images, or train without mixed "
+                "precision"
             )
         return features, scores
 

@@ -27,18 +27,18 @@ def check_terms(
     images: Tensor,
     rate: float,
 ) -> None:
-    """FloatingPointError if the loss is not finite, naming what is the first to be not: the
-    classifier's own pass on some images, or a term."""
+    """FloatingPointError if the loss is not finite, naming what is the first to be not: the feature
+    maps of some images, or a term."""
     if math.isfinite(values["loss"]):
         return
-    features, scores = classifier.clean_pass(images)
-    for what, found in (*features.items(), ("", scores)):
+    features, _ = classifier.clean_pass(images)
+    for layer, found in features.items():
         bad = (~torch.isfinite(found).flatten(1).all(1)).nonzero()[:, 0].tolist()
         if bad:
-            part = f"feature maps at '{what}'" if what else "scores"
             cause = (
-                f"The classifier's own {part} of the images {bad} of this batch are not, before "
-                "any mask: check its weights and these images, or train without mixed precision"
+                f"The feature maps at '{layer}' of the images {bad} of the batch are not, before "
+                "any mask: check the classifier's weights and these images, or train without mixed "
+                "precision"
             )
             break
     else:

@@ -167,8 +167,11 @@ class TrainingRun:
         terms: dict[str, Tensor] = {}
         if len(own):  # else there are fewer images than processes
             own_labels = None if labels is None else self.shares.part(labels)
-            with self.accelerator.autocast():
-                terms = self.step(self.attention, own, own_labels, self._seed_of_step())
+            try:
+                with self.accelerator.autocast():
+                    terms = self.step(self.attention, own, own_labels, self._seed_of_step())
+            except FloatingPointError as error:
+                raise FloatingPointError(f"{where}: {error}") from error
             missing = [name for name in recipe.terms if name not in terms]
             if missing:
                 raise ValueError(

@@ -110,5 +110,6 @@ def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     plain = sorted({*then, *now} - {"classifier", "loader"})
     sides = [(key, then.get(key), now.get(key)) for key in plain]
     before, after = then.get("loader", {}), now.get("loader", {})
-    sides += [(f"loader's {k}", before[k], after[k]) for k in sorted({*before} & {*after})]
+    both = {*before} & {*after} - (set() if then.get("seed") == now["seed"] else {"first_batch"})
+    sides += [(f"loader's {key}", before[key], after[key]) for key in sorted(both)]
     return [f"{key}: {old!r} then, {new!r} now" for key, old, new in sides if old != new]

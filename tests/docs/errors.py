@@ -72,6 +72,13 @@ def foreign(given: Any) -> None:
     load_attention("other.safetensors")
 
 
+def not_written(given: Any) -> None:
+    attention = load_attention("my-attention")
+    with torch.no_grad():
+        attention.out.bias.fill_(torch.nan)  # type: ignore[union-attr,operator]
+    attention.save_pretrained("my-attention")
+
+
 def gone(given: Any) -> None:
     class Elsewhere(LCAMAttention):
         pass
@@ -156,6 +163,23 @@ def two_linear_layers(given: Any) -> None:
     LearnableCAM(model, [model.features[-1]])(torch.rand(1, 3, 32, 32))
 
 
+def probabilities(given: Any) -> None:
+    trained(given, model=nn.Sequential(TinyResNet(), nn.Softmax(1)), layers=["0.layer4"])
+
+
+def channels_last(given: Any) -> None:
+    class Tokens(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.avg_pool2d(x, 4).repeat(1, 4, 1, 1).permute(0, 2, 3, 1)
+
+    class Pool(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((1, 2))
+
+    model = nn.Sequential(Tokens(), Pool(), nn.Linear(12, 5))
+    trained(given, [IMAGENET.normalize(torch.rand(2, 3, 32, 32))], model=model, layers=["0"])
+
+
 def other_weights(given: Any) -> None:
     model = given["other_model"]
     LearnableCAM(model, [model.layer4[-1]], attention="my-attention")
@@ -177,6 +201,7 @@ ERRORS = {
     "The file was altered": altered,
     "The mechanism is not known": gone,
     "There is no attention": lambda g: load_attention("my-atention"),
+    "The weights are not finite": not_written,
     "Targets without a class": lambda g: g["cam"](g["x"], [RawScoresOutputTarget()]),
     "One target for several images": lambda g: g["cam"](g["images"], [ClassifierOutputTarget(281)]),
     "The class is out of range": lambda g: g["cam"](g["x"], [ClassifierOutputTarget(1000)]),
@@ -190,6 +215,9 @@ ERRORS = {
     "The loader is used up": one_pass,
     "The recipe has no such start": lambda g: trained(g, start="random"),
     "The loss is not finite": not_finite,
+    "The model gives probabilities": probabilities,
+    "Channels that come last": channels_last,
+    "The head reads another layer than the last": lambda g: trained(g, layers=["layer4", "layer3"]),
     "Maps that are not in [0, 1]": lambda g: keep_top(torch.full((1, 4, 4), 2.0), 0.5),
     "A confidence of 0": lambda g: drops(torch.tensor([0.0]), torch.tensor([0.0])),
 }

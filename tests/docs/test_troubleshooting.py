@@ -12,7 +12,6 @@ PAGE = (DOCS / "troubleshooting.md").read_text()
 SHOWN = dict(re.findall(r"^### (.+?)\n\n```text\n(.+?)\n```", PAGE, re.M | re.S))
 # what other packages say, or what takes another installation to meet
 NOT_RAISED = {
-    "Mixed precision was set before",
     "The command needs an extra",
     "torchvision::nms does not exist",
     "libGL.so.1 is missing",

@@ -28,7 +28,7 @@ from learnable_cam_plugin import (
 from learnable_cam_plugin.masking import mask_image
 from learnable_cam_plugin.metrics import average_drop, confidence
 from learnable_cam_plugin.training import find_recipe
-from learnable_cam_plugin.training.objectives.lcam import lcam_loss
+from learnable_cam_plugin.training.objectives.lcam import LossWeights, lcam_loss
 
 from ..conftest import UNIT, tiny_network
 
@@ -373,11 +373,10 @@ def test_bad_settings_are_refused(options, message):
 
 
 def test_a_loss_that_is_not_finite_stops_the_training():
-    model = tiny_network()
-    with torch.no_grad():
-        model[8].weight.fill_(torch.inf)
+    loss = LossWeights(cross_entropy=torch.inf)
+    endless = dataclasses.replace(RECIPES["l-cam-img"], loss=loss)
     with pytest.raises(FloatingPointError, match="not finite at epoch 1, step 1"):
-        trainer(model, start="random").fit(loader())
+        trainer(tiny_network(), recipe=endless).fit(loader())
 
 
 def test_a_classifier_with_one_score_is_refused():
