@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import EfficientNet_B0_Weights
 from tqdm.auto import tqdm
 
+from ..attention import AttentionMechanism
 from ..cam import LearnableCAM
 from ..checkpoint import atomic_path
 from ..classifier import class_scores
@@ -70,26 +71,22 @@ def explain_photos(
     unread: list[str] = []
     explanations = _top_classes(model, _read(files, normalization, unread), top)
     rows: list[dict[str, Any]] = []
-    layers = [model.get_submodule("features")]
-    with LearnableCAM(model, layers, attention=attention) as ours, GradCAM(model, layers) as other:
-        cams = {"LearnableCAM": ours, "Grad-CAM": other}
-        for page, part in enumerate(_batched(explanations), 1):
-            images = torch.stack([image for _, image, _, _ in part])
-            classes = torch.tensor([c for _, _, c, _ in part])
-            maps = {name: class_maps(cam, images, classes) for name, cam in cams.items()}
-            titles = [f"{names[c]}\np = {p:.2f}" for _, _, c, p in part]
-            file = "explanations.png" if page == 1 else f"explanations-{page:03d}.png"
-            picture(out / file, images, titles, maps, normalization)
-            rows += [
-                {
-                    "photo": str(path),
-                    "class": c,
-                    "name": names[c],
-                    "probability": round(p, 4),
-                    "picture": file,
-                }
-                for path, _, c, p in part
-            ]
+    for page, part in enumerate(_batched(explanations), 1):
+        images = torch.stack([image for _, image, _, _ in part])
+        maps = _maps(model, attention, images, torch.tensor([c for _, _, c, _ in part]))
+        titles = [f"{names[c]}\np = {p:.2f}" for _, _, c, p in part]
+        file = "explanations.png" if page == 1 else f"explanations-{page:03d}.png"
+        picture(out / file, images, titles, maps, normalization)
+        rows += [
+            {
+                "photo": str(path),
+                "class": c,
+                "name": names[c],
+                "probability": round(p, 4),
+                "picture": file,
+            }
+            for path, _, c, p in part
+        ]
     if rows:
         with atomic_path(out / "explanations.json") as path:
             path.write_text(json.dumps(rows, indent=1))
@@ -126,6 +123,16 @@ def _top_classes(
         for (path, image), p, c in zip(part, found.values, found.indices, strict=True):
             for one, index in zip(p.tolist(), c.tolist(), strict=True):
                 yield path, image, index, one
+
+
+def _maps(
+    model: nn.Module, attention: AttentionMechanism, images: Tensor, classes: Tensor
+) -> dict[str, Tensor]:
+    """Each method's maps; Grad-CAM holds on to its last graph, 95 MB an image, until it goes."""
+    layers = [model.get_submodule("features")]
+    with LearnableCAM(model, layers, attention=attention) as ours, GradCAM(model, layers) as other:
+        cams = {"LearnableCAM": ours, "Grad-CAM": other}
+        return {name: class_maps(cam, images, classes) for name, cam in cams.items()}
 
 
 def _batched(items: Iterable[Item]) -> Iterator[list[Item]]:
