@@ -9,9 +9,19 @@ from torch import Tensor, nn
 
 from ..classifier import FrozenClassifier, HeadProbe, class_scores
 
+_CUT = (
+    "the classifier's forward cuts it off, with torch.no_grad(), torch.inference_mode() or "
+    ".detach(): remove it there, the trainer takes care of the classifier's own gradients"
+)
 
-def check_precision(model: nn.Module) -> None:
-    """ValueError for a classifier in half precision."""
+
+def check_weights(model: nn.Module) -> None:
+    """ValueError for a classifier in half precision, or made where no gradients are."""
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise ValueError(
+            "the classifier's weights were made inside torch.inference_mode(), so that no gradient "
+            "can pass them: build it, or copy.deepcopy it, outside"
+        )
     half = {p.dtype for p in model.parameters() if p.dtype in (torch.float16, torch.bfloat16)}
     if half:
         raise ValueError(
@@ -21,7 +31,8 @@ def check_precision(model: nn.Module) -> None:
 
 
 def check_clean_pass(classifier: FrozenClassifier, images: Tensor) -> None:
-    """ValueError for a classifier that gives probabilities, or a layer whose channels come last.
+    """ValueError for a classifier that gives probabilities, or runs in inference mode by itself, or
+    a layer whose channels come last.
 
     Args:
         images: (N, C, H, W) or (N, C, D, H, W), a first batch.
@@ -29,6 +40,8 @@ def check_clean_pass(classifier: FrozenClassifier, images: Tensor) -> None:
     features, scores = classifier.clean_pass(images)
     for name, maps in features.items():
         _check_layout(name, maps, images)
+        if maps.is_inference():
+            raise ValueError(f"no gradient gets from the scores to the attention: {_CUT}")
     sums = scores.float().sum(1)
     if bool((scores >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
         raise ValueError(
@@ -94,8 +107,7 @@ def check_teaching(
     where = (
         f"the recipe {recipe!r} computes it under torch.no_grad(), or detaches the maps"
         if _passes_gradients(model, images)
-        else "the classifier's forward cuts it off, with torch.no_grad(), torch.inference_mode() "
-        "or .detach(): remove it there, the trainer takes care of the classifier's own gradients"
+        else _CUT
     )
     raise ValueError(f"no gradient gets from {cut} to the attention: {where}")
 

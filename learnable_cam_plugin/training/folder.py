@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ def held_folder(folder: Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
+    import matplotlib.figure  # noqa: F401 - the history's: missed now, not after the first epoch
     from filelock import FileLock, Timeout  # the extra `train`
 
     made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -31,6 +33,7 @@ def held_folder(folder: Path | None) -> Iterator[None]:
     lock = FileLock(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()  # of a lock it is not sure why it failed
         lock.acquire(blocking=False)
     except Timeout as error:
         raise RuntimeError(

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from ..attention import AttentionMechanism, Origin
 from ..classifier import FrozenClassifier
 from .batches import images_of, labels_of
-from .checks import check_clean_pass, check_precision, check_taught, check_teaching
+from .checks import check_clean_pass, check_taught, check_teaching
 from .finite import Kept, check_gradients, check_terms
 from .history import write_history
 from .loaders import count_batches, fingerprint, first_batch, length_of, seed_epoch
@@ -46,7 +46,6 @@ class TrainingRun:
         self.accelerator, self.shares = accelerator, Shares(accelerator)
         self.loader, self.val_loader = loader, val_loader
         self.state = TrainingState()
-        check_precision(classifier.model)
         if val_loader is not None:
             self._images(first_batch(val_loader, "validation"))
         self.steps = length_of(loader)

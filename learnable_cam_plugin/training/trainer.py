@@ -14,6 +14,7 @@ from torch import nn
 from ..attention import AttentionMechanism
 from ..classifier import FrozenClassifier, ReshapeTransform
 from ..masking import Normalization
+from .checks import check_weights
 from .folder import held_folder
 from .loaders import check_loader
 from .loop import TrainingRun
@@ -174,6 +175,7 @@ class LearnableCAMTrainer:
         check_loader(train_loader, "training")
         if val_loader is not None:
             check_loader(val_loader, "validation")
+        check_weights(self.classifier.model)
         self.history, self.attention = [], None
         # whatever the caller's block forbids: training takes gradients
         with (
