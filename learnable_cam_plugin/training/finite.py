@@ -16,7 +16,8 @@ def not_finite(tensors: Named) -> list[str]:
     given = [(n, t.detach()) for n, t in tensors if t is not None and t.is_floating_point()]
     if not given:
         return []
-    fine = torch.stack([torch.isfinite(tensor).all() for _, tensor in given])
+    device = given[0][1].device  # optimisers count their steps on the CPU
+    fine = torch.stack([torch.isfinite(tensor).all().to(device) for _, tensor in given])
     return [name for (name, _), ok in zip(given, fine.tolist(), strict=True) if not ok]
 
 

@@ -19,7 +19,7 @@ from .finite import Kept, check_gradients, check_terms
 from .history import write_history
 from .loaders import count_batches, fingerprint, first_batch, length_of, seed_epoch
 from .plan import Plan
-from .processes import Shares, check_divisible
+from .processes import Shares, check_attention, check_recipe
 from .state import TrainingState
 from .validation import validate
 
@@ -46,6 +46,7 @@ class TrainingRun:
         self.accelerator, self.shares = accelerator, Shares(accelerator)
         self.loader, self.val_loader = loader, val_loader
         self.state = TrainingState()
+        check_recipe(plan.recipe, self.shares.count)
         if val_loader is not None:
             self._images(first_batch(val_loader, "validation"))
         self.steps = length_of(loader)
@@ -60,7 +61,7 @@ class TrainingRun:
             known = fingerprint(loader, batch, plan.seed)
         self.input_size = tuple(first.shape[1:])
         self.plain = self._start(first).train()
-        check_divisible(plan.recipe, self.plain, self.shares.count)
+        check_attention(self.plain, self.shares.count)
         self._labels(batch, first)
         self.shares.start_alike(self.plain)
         self.blank = copy.deepcopy(self.plain)  # preparing puts mixed precision into its forward

@@ -39,6 +39,8 @@ def own_accelerator(device: str | None, mixed_precision: str) -> Iterator[Any]:
                     f"mixed_precision='fp16' needs a GPU, and the training is on "
                     f"'{accelerator.device.type}': take 'bf16' or 'no'"
                 )
+            # `accelerate launch` may ask for it: the loss would be divided, and every step taken
+            accelerator.gradient_accumulation_steps = 1
             yield accelerator
         finally:
             for state, shared in zip(states, found, strict=True):
@@ -46,25 +48,23 @@ def own_accelerator(device: str | None, mixed_precision: str) -> Iterator[Any]:
             torch.set_num_threads(threads)
 
 
-def check_divisible(recipe: Any, attention: nn.Module, processes: int) -> None:
-    """Refuse several processes where parts of a batch do not add up to the whole batch.
-
-    Raises:
-        ValueError: the recipe's loss is not a mean over images (it does not say `per_image`), or
-            the attention has modules that mix the images of a batch or draw for them.
-    """
-    if processes == 1:
-        return
-    if not getattr(recipe, "per_image", False):
+def check_recipe(recipe: Any, processes: int) -> None:
+    """ValueError for several processes and a recipe whose loss on parts of a batch does not add up
+    to that on the whole batch: one that does not say `per_image`."""
+    if processes > 1 and not getattr(recipe, "per_image", False):
         raise ValueError(
             f"{processes} processes were launched, and the recipe {recipe.name!r} draws over whole "
             "batches: they would not train what one process does. Train in one process, or with "
             "'l-cam-img' or 'l-cam-fm'. (A recipe of your own whose loss is the mean of what each "
             "image gives by itself says so: per_image = True)"
         )
+
+
+def check_attention(attention: nn.Module, processes: int) -> None:
+    """ValueError for several processes and an attention that mixes a batch's images."""
     kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
     mixing = [name for name, module in attention.named_modules() if isinstance(module, kinds)]
-    if mixing:
+    if mixing and processes > 1:
         raise ValueError(
             f"{processes} processes were launched, and {mixing} of the attention mix the images of "
             "a batch, or draw for each: train in one process"

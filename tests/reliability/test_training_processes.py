@@ -253,6 +253,12 @@ def test_the_host_programs_accelerator_is_neither_used_nor_changed(fails):
         assert Accelerator(mixed_precision="bf16", cpu=True).mixed_precision == "bf16"
 
 
+def test_what_a_launcher_says_of_gradient_accumulation_divides_no_loss(monkeypatch):
+    expected = trainer("falling").fit(batches())
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    assert apart(trainer("falling").fit(batches()), expected) == 0
+
+
 def test_two_trainings_in_one_process_may_differ_in_precision():
     trainer(mixed_precision="bf16").fit(batches())
     trainer(mixed_precision="no").fit(batches())

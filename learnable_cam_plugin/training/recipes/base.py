@@ -15,7 +15,11 @@ Step = Callable[[AttentionMechanism, Tensor, Tensor | None, int], dict[str, Tens
 
 class TrainingRecipe(Protocol):
     """A way to train an attention mechanism. Anything with these members is one; it sees the
-    classifier and the attention, never the trainer."""
+    classifier and the attention, never the trainer.
+
+    One whose loss is the mean of what each image of a batch gives by itself may say so, with
+    `per_image = True`: several processes then share each batch. Others train in one process.
+    """
 
     @property
     def name(self) -> str:
