@@ -95,14 +95,14 @@ class LearnableCAM(BaseCAM):
             attention that fuses its layers (`ConditionedAttention`) makes one map of all of them,
             whichever are named here.
         reshape_transform: turns a layer's output into (N, C, h, w), for vision transformers.
-        attention: a trained attention (module, file, folder or hub id). Without one, the head of
-            the classifier is used if it is global average pooling and a linear layer: that is
+        attention: a trained attention (module, file, folder or 'hf://owner/name'). Without, the head
+            of the classifier is used if it is global average pooling and a linear layer: that is
             classic CAM, and costs no training.
         tta_transforms: for `aug_smooth`, as in BaseCAM.
 
     Raises:
         CheckpointError: the attention was made for another model or other layers.
-        FileNotFoundError: no attention at the path or hub id.
+        FileNotFoundError: no attention at the path, or in the hub's repository.
 
     >>> from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),

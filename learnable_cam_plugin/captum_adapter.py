@@ -39,7 +39,7 @@ class LayerLearnableCam(LayerAttribution):
             in eval mode for the pass; with a function that is up to the caller, as in Captum.
         layer: the layer whose output the attention reads; of an attention that fuses several, any
             of them: the map has the finest one's resolution.
-        attention: a trained attention: module, file, folder or hub id.
+        attention: a trained attention: module, file, folder or 'hf://owner/name'.
         device_ids: for a function around a DataParallel, as in Captum.
         reshape_transform: as in pytorch-grad-cam, for layers of tokens.
 

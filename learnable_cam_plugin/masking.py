@@ -65,7 +65,9 @@ class Normalization:
 
 def _numbers(name: str, given: Any) -> tuple[float, ...]:
     try:
-        values = tuple(float(value) for value in torch.as_tensor(given).flatten())
+        values = tuple(
+            float(value) for value in torch.as_tensor(given, dtype=torch.float64).flatten()
+        )
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} must be one number a channel, got {given!r}") from error
     if not all(map(math.isfinite, values)):
