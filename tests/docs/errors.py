@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, RawScoresOutputTarget
 from torch import nn
 
@@ -20,6 +21,7 @@ from learnable_cam_plugin import (
     LearnableCAMTrainer,
     load_attention,
 )
+from learnable_cam_plugin.data import read_photo
 from learnable_cam_plugin.metrics import drops, keep_top
 
 from .preludes import IMAGENET, TinyResNet, TinyViT, vgg
@@ -143,6 +145,11 @@ def nan_images(given: Any) -> None:
     given["cam"](x)
 
 
+def too_large(given: Any) -> None:
+    Image.new("1", (10_000, 9_000)).save("big.png")
+    read_photo("big.png")
+
+
 def through_a_function(given: Any) -> None:
     attention = LCAMAttention({"layer3": 8, "layer4": 12}, 1000)
     LayerLearnableCam(lambda x: given["model"](x), given["model"].layer4, attention)
@@ -207,6 +214,7 @@ ERRORS = {
     "The class is out of range": lambda g: g["cam"](g["x"], [ClassifierOutputTarget(1000)]),
     "A single image": lambda g: g["cam"](g["x"][0]),
     "NaN in the images": nan_images,
+    "The photograph cannot be read": too_large,
     "A function and an attention of several layers": through_a_function,
     "The normalisation is missing": lambda g: trained(g, normalization=None),
     "The normalisation is not the loader's": lambda g: trained(g, [g["images"] * 3]),

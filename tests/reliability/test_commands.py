@@ -163,7 +163,8 @@ def test_a_full_disk_is_one_line_and_nothing_half_written(tmp_path):
     def full():
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
-    command = [*COMMAND, "explain", photographs(tmp_path / "in", 1), "--out", tmp_path / "out"]
+    photo = photographs(tmp_path / "in", 1) / "000.jpg"
+    command = [*COMMAND, "explain", photo, "--out", tmp_path / "out"]
     run = subprocess.run(command, preexec_fn=full, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     (line,) = run.stderr.strip().split("\n")
@@ -250,7 +251,7 @@ import sys
 from pathlib import Path
 from learnable_cam_plugin.cli.explain import explain_photos
 for folder in sys.argv[1:3]:
-    explain_photos([Path(folder)], Path(sys.argv[3]))
+    explain_photos(sorted(Path(folder).iterdir()), Path(sys.argv[3]))
     print(peak())
 """
     before, after = map(float, python(code, few, many, tmp_path / "out").split())
