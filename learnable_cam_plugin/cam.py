@@ -95,9 +95,9 @@ class LearnableCAM(BaseCAM):
             attention that fuses its layers (`ConditionedAttention`) makes one map of all of them,
             whichever are named here.
         reshape_transform: turns a layer's output into (N, C, h, w), for vision transformers.
-        attention: a trained attention (module, file, folder or 'hf://owner/name'). Without, the head
-            of the classifier is used if it is global average pooling and a linear layer: that is
-            classic CAM, and costs no training.
+        attention: a trained attention (module, file, folder or 'hf://owner/name'). Without one,
+            the head of the classifier is used if it is global average pooling and a linear layer:
+            that is classic CAM, and costs no training.
         tta_transforms: for `aug_smooth`, as in BaseCAM.
 
     Raises:
