@@ -78,7 +78,7 @@ def explain_command(photos: tuple[Path, ...], out: Path, top: int) -> None:
     scikit-image carry. Nothing is trained, nothing is downloaded. A photograph that cannot be read
     is named and left out, and the exit status is then 1.
     """
-    with one_line("photos", f"the pictures so far are in {out}; run again for all of them"):
+    with one_line("photos", f"pictures made before are in {out}; run again for all of them"):
         from .explain import explain_photos
 
         rows, unread = explain_photos(photos, out, top)

@@ -4,7 +4,6 @@ import ast
 import json
 import os
 import pickle
-import resource
 import signal
 import subprocess
 import sys
@@ -160,6 +159,8 @@ def photographs(folder, count):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size to set")
 def test_a_full_disk_is_one_line_and_nothing_half_written(tmp_path):
+    import resource
+
     def full():
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
