@@ -98,12 +98,14 @@ def test_foreign_and_inconsistent_files_are_refused(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file_and_no_partial_one(file):
     before = file.read_bytes()
-    with (
-        pytest.raises(OSError, match="disk full"),
-        checkpoint.atomic_path(file) as temporary,
-    ):
-        temporary.write_bytes(b"half")
-        raise OSError("disk full")
+
+    def write():
+        with checkpoint.atomic_path(file) as temporary:
+            temporary.write_bytes(b"half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write()
     assert file.read_bytes() == before
     assert names(file.parent) == ["a.safetensors"]
 
