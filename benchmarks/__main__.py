@@ -10,7 +10,7 @@ from importlib import import_module
 
 import click
 
-COMMANDS = ("compare", "speed", "paired", "sanity", "ablations", "latency")
+COMMANDS = ("compare", "speed", "paired", "sanity", "ablations", "latency", "universal")
 
 
 class _Commands(click.Group):

@@ -5,7 +5,8 @@ from .classic import ClassicHead
 from .conditioned import ConditionedAttention, MapSettings
 from .lcam import LCAMAttention
 from .origin import Origin
-from .starts import calibrate, condition, head_start, random_attention
+from .starts import calibrate, condition, head_start, random_attention, universal_attention
+from .universal import UniversalAttention
 
 __all__ = [
     "AttentionMechanism",
@@ -14,10 +15,12 @@ __all__ = [
     "LCAMAttention",
     "MapSettings",
     "Origin",
+    "UniversalAttention",
     "calibrate",
     "condition",
     "head_start",
     "load_attention",
     "mechanisms",
     "random_attention",
+    "universal_attention",
 ]

@@ -1,6 +1,6 @@
 """An attention mechanism shared by all classes: the class enters through the head's own weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checkpoint import CheckpointError
-from ..classifier import core, core_name
 from ..saliency import resize
-from .base import AttentionMechanism
+from .evidence import against, root, standard
+from .headed import HeadedAttention
 
 
 @dataclass(frozen=True)
@@ -53,22 +52,10 @@ class MapSettings:
 
 def _unit(maps: Tensor) -> Tensor:
     """Feature maps (N, ...) with a root mean square of 1 an image, so that layers compare."""
-    return maps / (_root(maps.flatten(1).square().mean(1)).view(-1, 1, 1, 1) + 1e-4)
+    return maps / (root(maps.flatten(1).square().mean(1)).view(-1, 1, 1, 1) + 1e-4)
 
 
-def _standard(maps: Tensor) -> Tensor:
-    """Maps (N, M, h, w), each with mean 0 and standard deviation 1."""
-    centred = maps - maps.mean((2, 3), keepdim=True)
-    return centred / (_root(centred.square().mean((2, 3), keepdim=True)) + 1e-3)
-
-
-def _root(squares: Tensor) -> Tensor:
-    """The square root, with a derivative of 0 at 0, where it has none: on a 1x1 grid, on maps of
-    zeros."""
-    return squares.clamp(min=torch.finfo(squares.dtype).tiny).sqrt()
-
-
-class ConditionedAttention(AttentionMechanism):
+class ConditionedAttention(HeadedAttention):
     """One mechanism for all classes, conditioned on the classifier head's weights of the class.
 
     With the head's weight v_y (K, C) of class y, the last layer's feature maps A give evidence for
@@ -107,10 +94,6 @@ class ConditionedAttention(AttentionMechanism):
     [(2, 14, 14)]
     """
 
-    fuses = True
-    vectors: Tensor
-    offsets: Tensor
-
     def __init__(
         self,
         channels: Mapping[str, int],
@@ -119,20 +102,11 @@ class ConditionedAttention(AttentionMechanism):
         head: str | None = None,
         **constants: float,
     ) -> None:
-        super().__init__(channels, num_classes)
-        self.constants = MapSettings(**constants)
-        self.width, self.head, self._head_read = width, head, head is None
-        if type(width) is not int or width < 1 or not isinstance(head, (str, type(None))):
-            raise ValueError(
-                f"width must be an integer of at least 1, got {width!r}; head a layer's name or "
-                f"None, got {head!r}"
-            )
-        last = list(channels.values())[-1]
-        saved = head is None
-        # of a classifier's head there is nothing before it is read, however many classes are named
-        rows = num_classes if saved else 0
-        self.register_buffer("vectors", torch.zeros(rows, last), persistent=saved)
-        self.register_buffer("offsets", torch.zeros(rows), persistent=saved)
+        super().__init__(channels, num_classes, head)
+        self.constants, last = MapSettings(**constants), list(channels.values())[-1]
+        if type(width) is not int or width < 1:
+            raise ValueError(f"width must be an integer of at least 1, got {width!r}")
+        self.width = width
         self.layers = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels.values())
         self.products = nn.Conv2d(last, width, 1, bias=False)
         self.evidence = nn.Conv2d(4, width, 1, bias=False)
@@ -148,67 +122,21 @@ class ConditionedAttention(AttentionMechanism):
     def settings(self) -> dict[str, Any]:
         return {"width": self.width, "head": self.head, **asdict(self.constants)}
 
-    def read_head(self, vectors: Tensor, offsets: Tensor | None) -> None:
-        """Take the class vectors (K, C) and offsets (K,) that the classes are known by."""
-        expected = (self.num_classes, list(self.channels.values())[-1])
-        if tuple(vectors.shape) != expected:
-            raise ValueError(
-                f"the head's weight is {tuple(vectors.shape)}, the attention was made for "
-                f"{expected}: {self.num_classes} classes"
-            )
-        self._head_read = True
-        self.vectors = vectors.detach()
-        self.offsets = vectors.new_zeros(len(vectors)) if offsets is None else offsets.detach()
-
-    def attach(self, model: nn.Module, layers: Sequence[str]) -> None:
-        """Check the model, as every mechanism does, and read its head."""
-        super().attach(model, layers)
-        if self.head is not None:
-            self.head = core_name(model, self.head)
-            try:
-                linear = core(model).get_submodule(self.head)
-                self.read_head(linear.weight, linear.bias)  # type: ignore[arg-type]
-            except (AttributeError, ValueError) as error:
-                raise CheckpointError(
-                    f"the attention reads the linear layer '{self.head}' of its classifier, and "
-                    f"the model's is not it: {error}"
-                ) from error
-
-    def _maps(self, features: Mapping[str, Tensor]) -> list[Tensor]:
-        """The feature maps of all layers, checked, in the mechanism's precision."""
-        missing = [name for name in self.channels if name not in features]
-        if missing:
-            raise ValueError(f"the attention needs the feature maps of {missing} too")
-        if not self._head_read:
-            raise ValueError(
-                "this attention reads the classifier's head, which it has not seen yet: call "
-                "attention.attach(model, layers), as LearnableCAM and the trainer do"
-            )
-        for name in self.channels:
-            self.check_features(name, features[name])
-            if features[name].ndim != 4:
-                raise ValueError(
-                    f"layer '{name}' gives {tuple(features[name].shape)}; this attention is for "
-                    "feature maps (N, C, h, w). Use recipe='l-cam-img' for volumes."
-                )
-        return [features[name].to(self.out.weight.dtype) for name in self.channels]
-
     def _hidden(
         self, features: Mapping[str, Tensor], classes: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(N, width, H, W) before the last convolution, what is added after it (N, H, W), and the
         probability (N, 1) of the classes."""
-        maps, known = self._maps(features), self.constants
+        maps, known = self.maps(features), self.constants
         last = maps[-1]
         vectors, classes = self.vectors.to(last), classes.to(last.device)
         probabilities = F.linear(last.mean((2, 3)), vectors, self.offsets.to(last)).softmax(1)
-        own = vectors[classes]
-        against = own - probabilities @ vectors
-        strength = against.norm(dim=1, keepdim=True).clamp(min=1e-3)
-        unit = against / strength
+        own, gradient = against(vectors, probabilities, classes)
+        strength = gradient.norm(dim=1, keepdim=True).clamp(min=1e-3)
+        unit = gradient / strength
         evidence = torch.einsum("nchw,nmc->nmhw", last, torch.stack([own, unit], 1))
         of_class, contrast = evidence.unbind(1)
-        relative = _standard(evidence)
+        relative = standard(evidence)
         # absolute values too: relative ones cannot tell a class that fills the image
         absolute = torch.stack(
             [of_class - known.evidence_offset, contrast * strength[..., None]], 1
@@ -229,7 +157,7 @@ class ConditionedAttention(AttentionMechanism):
     def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
         """One map (N, H, W) in (0, 1), at the finest layer's grid, from the maps of all layers."""
         hidden, start, probability = self._hidden(features, classes)
-        order = _standard((self._trust() * self.out(hidden)[:, 0] + start)[:, None])[:, 0]
+        order = standard((self._trust() * self.out(hidden)[:, 0] + start)[:, None])[:, 0]
         pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
         known = self.constants
         pooled = torch.cat([pooled, known.certainty * (probability - 0.5)], 1)

@@ -1,6 +1,6 @@
 """Where an attention mechanism starts: from random weights, or from the classifier's own head."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,10 @@ from ..classifier import (
     frozen,
 )
 from .conditioned import ConditionedAttention
+from .headed import HeadedAttention
 from .lcam import LCAMAttention
 from .origin import Origin
+from .universal import UniversalAttention
 
 
 def head_start(
@@ -95,26 +97,68 @@ def condition(
     Returns:
         an attention that is ready to explain `model`: before training, about as classic CAM does.
     """
+
+    def make(channels: Mapping[str, int], num_classes: int, head: str | None) -> HeadedAttention:
+        return ConditionedAttention(channels, num_classes, width, head, **constants)
+
+    attention = _beside_head(model, target_layers, images, reshape_transform, seed, progress, make)
+    attention.origin = Origin.of(model, recipe={"name": "conditioned", "start": "head"})
+    return attention  # type: ignore[return-value]
+
+
+def universal_attention(
+    model: nn.Module,
+    target_layers: Iterable[nn.Module | str],
+    images: Tensor,
+    reshape_transform: ReshapeTransform | None = None,
+    trained: UniversalAttention | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> UniversalAttention:
+    """The mechanism that any classifier can be given, beside this one.
+
+    Args, beside those of `condition`:
+        trained: beside another classifier; its weights are shared. Without, they are random.
+
+    Returns:
+        an attention that is ready to explain `model`, and carries no fingerprint of it.
+    """
+
+    def make(channels: Mapping[str, int], num_classes: int, head: str | None) -> HeadedAttention:
+        if trained is not None:
+            return trained.beside(channels, num_classes, head)
+        return UniversalAttention(channels, num_classes, head)
+
+    return _beside_head(  # type: ignore[return-value]
+        model, target_layers, images, reshape_transform, seed, progress, make
+    )
+
+
+def _beside_head(
+    model: nn.Module,
+    target_layers: Iterable[nn.Module | str],
+    images: Tensor,
+    reshape_transform: ReshapeTransform | None,
+    seed: int,
+    progress: bool,
+    make: Callable[[Mapping[str, int], int, str | None], HeadedAttention],
+) -> HeadedAttention:
+    """What `make(channels, num_classes, name of the linear head or None)` makes, from `seed`, with
+    the classifier's head read; calibrated on the images where it is not a linear layer."""
     classifier = FrozenClassifier.of(model, target_layers, reshape_transform=reshape_transform)
     probe = HeadProbe(model)
     outputs, features = classifier.read(images, lambda x: probe(model, x))
     scores, last = class_scores(outputs), list(features)[-1]
     linear = probe.last(scores, features[last].shape[1])
     names = {id(module): name for name, module in core(model).named_modules()}
+    head = None if linear is None else names[id(linear)]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        attention = ConditionedAttention(
-            _channels(features),
-            scores.shape[1],
-            width,
-            head=None if linear is None else names[id(linear)],
-            **constants,
-        ).to(images.device)
+        attention = make(_channels(features), scores.shape[1], head).to(images.device)
     if linear is None:
         rows = calibrate(model, [last], images, reshape_transform, progress)
         attention.read_head(rows.weights[0], rows.biases[0])
     attention.attach(model, list(features))
-    attention.origin = Origin.of(model, recipe={"name": "conditioned", "start": "head"})
     return attention
 
 

@@ -3,9 +3,12 @@
 from .base import RECIPES, Step, TrainingRecipe, find_recipe, register_recipe
 from .every_threshold import EveryThreshold
 from .lcam import LCAMRecipe
+from .several import BesideSeveral, Companion
 
 __all__ = [
     "RECIPES",
+    "BesideSeveral",
+    "Companion",
     "EveryThreshold",
     "LCAMRecipe",
     "Step",

@@ -1,0 +1,85 @@
+"""Attention mechanisms that know the classes by the classifier head's own weights."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import CheckpointError
+from ..classifier import core, core_name
+from .base import AttentionMechanism
+
+
+class HeadedAttention(AttentionMechanism):
+    """One mechanism for all classes, several layers fused, reading the head's weight of each class.
+
+    Args:
+        channels: layer name -> C; the last one is what the head reads.
+        num_classes: K.
+        head: name of the linear layer of the classifier whose weight (K, C) and bias are read; None
+            if they are saved with the attention, as for a head of another shape (see `calibrate`).
+
+    Attributes:
+        vectors, offsets: that weight and bias, or what stands for them.
+    """
+
+    fuses = True
+    vectors: Tensor
+    offsets: Tensor
+
+    def __init__(self, channels: Mapping[str, int], num_classes: int, head: str | None) -> None:
+        super().__init__(channels, num_classes)
+        if not isinstance(head, (str, type(None))):
+            raise ValueError(f"head must be a layer's name or None, got {head!r}")
+        self.head, self._head_read = head, head is None
+        saved = head is None
+        # of a classifier's head there is nothing before it is read, however many classes are named
+        rows, last = num_classes if saved else 0, list(channels.values())[-1]
+        self.register_buffer("vectors", torch.zeros(rows, last), persistent=saved)
+        self.register_buffer("offsets", torch.zeros(rows), persistent=saved)
+
+    def read_head(self, vectors: Tensor, offsets: Tensor | None) -> None:
+        """Take the class vectors (K, C) and offsets (K,) that the classes are known by."""
+        expected = (self.num_classes, list(self.channels.values())[-1])
+        if tuple(vectors.shape) != expected:
+            raise ValueError(
+                f"the head's weight is {tuple(vectors.shape)}, the attention was made for "
+                f"{expected}: {self.num_classes} classes"
+            )
+        self._head_read = True
+        self.vectors = vectors.detach()
+        self.offsets = vectors.new_zeros(len(vectors)) if offsets is None else offsets.detach()
+
+    def attach(self, model: nn.Module, layers: Sequence[str]) -> None:
+        """Check the model, as every mechanism does, and read its head."""
+        super().attach(model, layers)
+        if self.head is not None:
+            self.head = core_name(model, self.head)
+            try:
+                linear = core(model).get_submodule(self.head)
+                self.read_head(linear.weight, linear.bias)  # type: ignore[arg-type]
+            except (AttributeError, ValueError) as error:
+                raise CheckpointError(
+                    f"the attention reads the linear layer '{self.head}' of its classifier, and "
+                    f"the model's is not it: {error}"
+                ) from error
+
+    def maps(self, features: Mapping[str, Tensor]) -> list[Tensor]:
+        """The feature maps (N, C, h, w) of all layers, checked, in the mechanism's precision."""
+        missing = [name for name in self.channels if name not in features]
+        if missing:
+            raise ValueError(f"the attention needs the feature maps of {missing} too")
+        if not self._head_read:
+            raise ValueError(
+                "this attention reads the classifier's head, which it has not seen yet: call "
+                "attention.attach(model, layers), as LearnableCAM and the trainer do"
+            )
+        for name in self.channels:
+            self.check_features(name, features[name])
+            if features[name].ndim != 4:
+                raise ValueError(
+                    f"layer '{name}' gives {tuple(features[name].shape)}; this attention is for "
+                    "feature maps (N, C, h, w). Use recipe='l-cam-img' for volumes."
+                )
+        precision = next(self.parameters()).dtype
+        return [features[name].to(precision) for name in self.channels]

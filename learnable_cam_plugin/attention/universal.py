@@ -1,0 +1,98 @@
+"""An attention mechanism for every classifier: it sees no channel of it, only what it says."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .evidence import INPUTS, evidence, standard
+from .headed import HeadedAttention
+
+
+class UniversalAttention(HeadedAttention):
+    """Raw maps from the classifier's own evidence; the same weights serve any classifier.
+
+    Its inputs, see `evidence`, mean the same for a network of any number of channels and classes:
+    what it learned beside some classifiers it can use beside one that it never saw (`beside`). Four
+    convolutions of `width` channels give z, an order of the places, which is added to the contrast
+    of the class against its competitors (classic CAM's, standardised), and the raw map is
+
+        sigmoid(s * z + b)      z: with mean 0 and standard deviation 1 over the image
+
+    with a steepness s and a brightness b of the image, as in `ConditionedAttention`. The brightness
+    does not read the class's probability: unsure classifiers would get dark maps.
+
+    Args: as of `HeadedAttention`, and
+        width: channels of its convolutions.
+
+    >>> attention = UniversalAttention({"layer3": 4, "layer4": 8}, num_classes=10)
+    >>> features = {"layer3": torch.rand(2, 4, 14, 14), "layer4": torch.rand(2, 8, 7, 7)}
+    >>> attention.read_head(torch.rand(10, 8), torch.zeros(10))
+    >>> [tuple(m.shape) for m in attention(features, torch.tensor([3, 9]))]
+    [(2, 14, 14)]
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, int],
+        num_classes: int,
+        head: str | None = None,
+        width: int = 32,
+    ) -> None:
+        super().__init__(channels, num_classes, head)
+        if type(width) is not int or width < 1:
+            raise ValueError(f"width must be an integer of at least 1, got {width!r}")
+        self.width = width
+
+        def convolution(outputs: int) -> nn.Conv2d:
+            # what lies beyond the border is as what lies on it: zeros would draw a frame
+            return nn.Conv2d(width, outputs, 3, padding=1, padding_mode="replicate")
+
+        self.read = nn.Conv2d(INPUTS, width, 1)
+        self.mix = nn.Sequential(convolution(width), nn.ReLU(), convolution(width), nn.ReLU())
+        self.out = convolution(1)
+        self.shape = nn.Linear(width + 1, 2)
+        with torch.no_grad():
+            self.out.weight.mul_(0.5)
+            for zero in (self.out.bias, self.shape.weight, self.shape.bias):
+                nn.init.zeros_(zero)  # type: ignore[arg-type]
+
+    def settings(self) -> dict[str, Any]:
+        return {"head": self.head, "width": self.width}
+
+    def beside(
+        self, channels: Mapping[str, int], num_classes: int, head: str | None
+    ) -> "UniversalAttention":
+        """The same weights, shared, for another classifier, whose head is yet to be read."""
+        other = UniversalAttention(channels, num_classes, head, self.width)
+        for name in ("read", "mix", "out", "shape"):
+            setattr(other, name, getattr(self, name))
+        return other.train(self.training)
+
+    def _hidden(
+        self, features: Mapping[str, Tensor], classes: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, width, H, W) before the last convolution, what is added after it (N, H, W), and the
+        most that a place says for the class (N, 1)."""
+        found = evidence(self.maps(features), self.vectors, self.offsets, classes)
+        hidden = self.mix(F.relu(self.read(found.maps)))
+        return hidden, found.contrast, found.strongest[:, None]
+
+    def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
+        """One map (N, H, W) in (0, 1), at the finest layer's grid, from the maps of all layers."""
+        hidden, contrast, strongest = self._hidden(features, classes)
+        order = standard((self.out(hidden)[:, 0] + contrast)[:, None])[:, 0]
+        pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
+        shape = self.shape(torch.cat([pooled, strongest], 1))
+        steepness, brightness = shape[:, :, None, None].unbind(1)
+        # between 0.6 and 6.6, and between -5 and 5: the sigmoid keeps its order in float32
+        steepness = 2 * torch.exp(1.2 * torch.tanh(steepness))
+        return [torch.sigmoid(steepness * order + 5 * torch.tanh(brightness / 2))]
+
+    def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
+        """What the last convolution sums over its input channels, (N, width, H, W)."""
+        hidden, _, _ = self._hidden(features, classes)
+        padded = F.pad(hidden, (1, 1, 1, 1), mode="replicate")
+        return [F.conv2d(padded, self.out.weight.transpose(0, 1), groups=self.width)]

@@ -1,0 +1,145 @@
+"""The mechanism that knows no classifier: inputs that mean the same, weights that serve any."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from learnable_cam_plugin import LearnableCAM, load_attention
+from learnable_cam_plugin.attention import UniversalAttention, universal_attention
+from learnable_cam_plugin.attention.evidence import INPUTS, evidence, standard
+
+from ..conftest import tiny_network
+
+
+def features(seed=0, channels=(6, 8), grids=((10, 12), (5, 6)), count=3):
+    generator = torch.Generator().manual_seed(seed)
+    pairs = zip(channels, grids, strict=True)
+    return [torch.rand(count, c, *grid, generator=generator) for c, grid in pairs]
+
+
+def head(classes=5, channels=8, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(classes, channels, generator=generator)
+    return weight, torch.randn(classes, generator=generator)
+
+
+CLASSES = torch.tensor([0, 3, 4])
+
+
+def test_its_inputs_have_one_shape_for_every_classifier():
+    for classes, channels, grids in [
+        (5, (6, 8), ((10, 12), (5, 6))),
+        (1000, (3, 64), ((14, 14), (7, 7))),
+        (2, (4, 4), ((3, 3), (1, 1))),
+    ]:
+        found = evidence(
+            features(channels=channels, grids=grids),
+            *head(classes, channels[1]),
+            CLASSES.clamp(max=1),
+        )
+        assert found.maps.shape == (3, INPUTS, *grids[0])
+        assert found.contrast.shape == (3, *grids[0])
+        assert bool(torch.isfinite(found.maps).all())
+
+
+def test_the_contrast_is_the_gradient_of_the_classs_log_probability():
+    (last,) = features()[1:]
+    weight, bias = head()
+    pooled = last.mean((2, 3)).requires_grad_()
+    p = F.linear(pooled, weight, bias).log_softmax(1).gather(1, CLASSES[:, None]).sum()
+    (gradient,) = torch.autograd.grad(p, pooled)
+    expected = standard((last * gradient[:, :, None, None]).sum(1, keepdim=True))[:, 0]
+    found = evidence([last], weight, bias, CLASSES).contrast
+    assert torch.allclose(found, expected, atol=2e-2)  # the standard deviation has 1e-3 added
+
+
+def test_the_order_of_channels_and_of_the_other_classes_does_not_matter():
+    fine, last = features()
+    weight, bias = head()
+    order, classes = torch.randperm(8), torch.tensor([4, 2, 0, 1, 3])
+    expected = evidence([fine, last], weight, bias, CLASSES).maps
+    channels = evidence([fine.flip(1), last[:, order]], weight[:, order], bias, CLASSES).maps
+    assert torch.allclose(channels, expected, atol=1e-4)
+    where = classes.argsort()[CLASSES]
+    others = evidence([fine, last], weight[classes], bias[classes], where).maps
+    assert torch.allclose(others, expected, atol=1e-4)
+
+
+def test_the_scale_of_the_finer_layer_does_not_matter():
+    fine, last = features()
+    expected = evidence([fine, last], *head(), CLASSES).maps
+    assert torch.allclose(evidence([7 * fine, last], *head(), CLASSES).maps, expected, atol=2e-2)
+
+
+def test_a_large_grid_is_compared_at_no_more_than_1024_places():
+    fine, last = features(grids=((64, 64), (8, 8)))
+    assert evidence([fine, last], *head(), CLASSES).maps.shape == (3, INPUTS, 64, 64)
+
+
+def test_its_weights_serve_another_classifier(images):
+    first, other = tiny_network(), tiny_network(num_classes=9, seed=4)
+    trained = universal_attention(first, ["2", "4"], images, seed=3)
+    bound = universal_attention(other, ["2", "4"], images, trained=trained)
+    assert bound.num_classes == 9
+    assert bound.out.weight is trained.out.weight
+    assert trained.num_classes == 5  # as it was
+    maps = LearnableCAM(other, ["2", "4"], attention=bound).saliency(images)
+    assert maps.shape == (4, 20, 24)
+    assert float(maps.min()) == 0
+    assert float(maps.max()) == 1
+
+
+def test_before_training_its_order_is_the_contrasts_at_a_weight_of_0(images, tiny):
+    attention = universal_attention(tiny, ["2", "4"], images)
+    with torch.no_grad():
+        attention.out.weight.zero_()
+    _, seen = tiny_features(tiny, images)
+    (raw,) = attention(seen, torch.tensor([0, 1, 2, 3]))
+    contrast = evidence(
+        list(seen.values()), *attention_head(tiny), torch.tensor([0, 1, 2, 3])
+    ).contrast
+    assert (raw.flatten(1).argsort(1) == contrast.flatten(1).argsort(1)).float().mean() > 0.99
+
+
+def tiny_features(net, images):
+    from learnable_cam_plugin.classifier import forward_with_features
+
+    with torch.no_grad():
+        return forward_with_features(net.eval(), {"2": net[2], "4": net[4]}, images)
+
+
+def attention_head(net):
+    return net[8].weight.detach(), net[8].bias.detach()
+
+
+def test_a_file_holds_it_and_no_number_of_a_classifier(images, tiny, tmp_path):
+    attention = universal_attention(tiny, ["2", "4"], images)
+    attention.save(tmp_path / "a.safetensors")
+    loaded = load_attention(tmp_path / "a.safetensors")
+    assert loaded.origin is None
+    assert "vectors" not in loaded.state_dict()
+    expected = LearnableCAM(tiny, ["2", "4"], attention=attention).saliency(images)
+    found = LearnableCAM(tiny, ["2", "4"], attention=loaded).saliency(images)
+    assert torch.equal(found, expected)
+
+
+def test_eigen_smooth_projects_what_its_last_convolution_sums(images, tiny):
+    attention = universal_attention(tiny, ["2", "4"], images)
+    _, seen = tiny_features(tiny, images)
+    (weighted,) = attention.weighted_features(seen, torch.tensor([0, 1, 2, 3]))
+    hidden, _, _ = attention._hidden(seen, torch.tensor([0, 1, 2, 3]))
+    assert torch.allclose(weighted.sum(1), attention.out(hidden)[:, 0], atol=1e-4)
+
+
+def test_a_head_of_another_shape_is_calibrated(images):
+    net = nn.Sequential(*tiny_network()[:5], nn.Flatten(), nn.Linear(8 * 10 * 12, 5))
+    attention = universal_attention(net, ["2", "4"], images)
+    assert attention.head is None
+    assert LearnableCAM(net, ["2", "4"], attention=attention)(images).shape == (4, 20, 24)
+
+
+@pytest.mark.parametrize("width", [0, 1.5, True])
+def test_a_width_that_is_none_is_refused(width):
+    with pytest.raises(ValueError, match="width must be an integer"):
+        UniversalAttention({"a": 2}, 3, width=width)
