@@ -255,14 +255,12 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
 
 
 def mechanisms(base: type[Kind]) -> dict[str, type[Kind]]:
-    """Name -> class of `base` and of all that derive from it and give maps; of one name the last
-    defined.
+    """Name -> class of `base` and of all that derive from it; of one name the last defined.
 
-    >>> sorted(name for name in mechanisms(AttentionMechanism) if "Attention" in name)[:2]
-    ['ConditionedAttention', 'LCAMAttention']
+    >>> sorted(name for name in mechanisms(AttentionMechanism) if "CAM" in name)
+    ['LCAMAttention']
     """
-    gives_maps = base.forward is not AttentionMechanism.forward
-    found = {base.__name__: base} if gives_maps else {}
+    found = {} if base is AttentionMechanism else {base.__name__: base}
     for kind in base.__subclasses__():
         found |= mechanisms(kind)
     return found

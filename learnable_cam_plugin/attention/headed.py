@@ -29,6 +29,10 @@ class HeadedAttention(AttentionMechanism):
 
     def __init__(self, channels: Mapping[str, int], num_classes: int, head: str | None) -> None:
         super().__init__(channels, num_classes)
+        if type(self) is HeadedAttention:
+            raise TypeError(
+                "a HeadedAttention makes no maps by itself; take one that derives from it"
+            )
         if not isinstance(head, (str, type(None))):
             raise ValueError(f"head must be a layer's name or None, got {head!r}")
         self.head, self._head_read = head, head is None
