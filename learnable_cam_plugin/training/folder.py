@@ -25,7 +25,6 @@ def held_folder(folder: Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
-    import matplotlib.figure  # noqa: F401 - the history's: missed now, not after the first epoch
     from filelock import FileLock, Timeout  # the extra `train`
 
     made = [path for path in (folder, *folder.parents) if not path.exists()]

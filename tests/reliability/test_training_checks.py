@@ -124,10 +124,12 @@ def test_two_trainings_in_one_folder_are_refused_and_a_killed_one_holds_nothing(
     assert not [path for path in tmp_path.iterdir() if "lock" in path.name]
 
 
-def test_a_package_that_the_history_needs_is_missed_before_the_first_step(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+@pytest.mark.parametrize("package", ["accelerate", "filelock", "matplotlib.figure"])
+def test_a_package_that_is_missing_is_named_before_the_first_step(tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
     t = trainer(output_dir=tmp_path)
-    with pytest.raises(ImportError, match="matplotlib"):
+    name = package.partition(".")[0]
+    with pytest.raises(ModuleNotFoundError, match=rf"{name} is missing.*\[train\]"):
         t.fit(batches())
     assert t.history == []
 
