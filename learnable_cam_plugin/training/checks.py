@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,20 @@ _CUT = (
     "the classifier's forward cuts it off, with torch.no_grad(), torch.inference_mode() or "
     ".detach(): remove it there, the trainer takes care of the classifier's own gradients"
 )
+
+
+def check_extras(writes: bool) -> None:
+    """ModuleNotFoundError if a package of the extra `train` is missing: missed now, and not after
+    the first epoch. `writes`: whether a folder is written to, for which more are needed."""
+    for package in ("accelerate", *(("filelock", "matplotlib.figure") if writes else ())):
+        try:
+            import_module(package)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"{package.partition('.')[0]} is missing, with which attentions are trained: pip "
+                "install 'learnable-cam-plugin[train]'",
+                name=error.name,
+            ) from error
 
 
 def check_weights(model: nn.Module) -> None:
