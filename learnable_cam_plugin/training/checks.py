@@ -19,15 +19,15 @@ _CUT = (
 def check_extras(writes: bool) -> None:
     """ModuleNotFoundError if a package of the extra `train` is missing: missed now, and not after
     the first epoch. `writes`: whether a folder is written to, for which more are needed."""
-    for package in ("accelerate", *(("filelock", "matplotlib.figure") if writes else ())):
-        try:
+    try:
+        for package in ("accelerate", *(("filelock", "matplotlib.figure") if writes else ())):
             import_module(package)
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                f"{package.partition('.')[0]} is missing, with which attentions are trained: pip "
-                "install 'learnable-cam-plugin[train]'",
-                name=error.name,
-            ) from error
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{str(error.name).partition('.')[0]} is missing, with which attentions are trained: "
+            "pip install 'learnable-cam-plugin[train]'",
+            name=error.name,
+        ) from error
 
 
 def check_weights(model: nn.Module) -> None:
