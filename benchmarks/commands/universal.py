@@ -35,7 +35,7 @@ from learnable_cam_plugin.classifier import forward_with_features, frozen, predi
 from learnable_cam_plugin.comparison import class_maps, compare_methods, markdown_table
 from learnable_cam_plugin.data import CLASSES, NORMALIZATION, PhotoFolder, draw_images
 from learnable_cam_plugin.pretrained import efficientnet_lite, train_classifier
-from learnable_cam_plugin.training.recipes import BesideSeveral, Companion
+from learnable_cam_plugin.training import BesideSeveral, Companion
 
 from ..report.schema import leave
 from ..sources import shapes_classifier

@@ -3,6 +3,8 @@
 from .objectives.lcam import LossWeights
 from .recipes import (
     RECIPES,
+    BesideSeveral,
+    Companion,
     EveryThreshold,
     LCAMRecipe,
     Step,
@@ -16,6 +18,8 @@ Recipe = LCAMRecipe  # its name in code that exists
 
 __all__ = [
     "RECIPES",
+    "BesideSeveral",
+    "Companion",
     "EveryThreshold",
     "LCAMRecipe",
     "LearnableCAMTrainer",
