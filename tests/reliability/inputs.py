@@ -395,7 +395,9 @@ INPUTS: dict[str, Input] = {
         lambda f: PhotoFolder(f / "none", UNIT), "no folder of photographs at"
     ),
     "no drawn images": Input(lambda f: draw_images(0, 1), "count must be at least 1, got 0"),
-    "a mosaic of three images": Input(lambda f: mosaics(IMAGES[:3], CLASSES[:3], 1, 0), "4"),
+    "a mosaic of three images": Input(
+        lambda f: mosaics(IMAGES[:3], CLASSES[:3], 1, 0), "four different classes"
+    ),
     "a drop of NaN": Input(
         lambda f: average_drop(torch.tensor([0.5]), torch.tensor([torch.nan])),
         "got nan for image 0",

@@ -2,13 +2,18 @@
 
 A scenario is a folder of work: `run` does all of it, from wherever it was left, in a process of its
 own; `check` sees whether what a kill left is whole. Processes are forked, so that two hundred kills
-need not start two hundred interpreters.
+need not start two hundred interpreters: of one that has done nothing else, since OpenMP's and
+autograd's threads do not survive a fork.
+
+    python -m tests.reliability.kills "a training" FOLDER 50 0
 """
 
 import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -29,6 +34,7 @@ from learnable_cam_plugin.comparison import picture
 
 from ..conftest import UNIT, tiny_network
 
+ROOT = Path(__file__).resolve().parents[2]
 BATCHES = [torch.rand(6, 3, 12, 12, generator=torch.Generator().manual_seed(i)) for i in range(5)]
 
 
@@ -157,3 +163,27 @@ def kill(scenario: Scenario, folder: Path, kills: int, seed: int) -> dict[str, i
             )
             ends, number = ends + 1, number + 1
     return {"kills": done, "ends compared": ends}
+
+
+def kill_in_process(name: str, folder: Path, kills: int, seed: int) -> dict[str, int]:
+    """`kill` of the scenario of that name, in a process that has one thread and only this to do."""
+    command = [sys.executable, "-m", __name__, name, str(folder), str(kills), str(seed)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=3600,
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    which, where, count, number = sys.argv[1:]
+    torch.set_num_threads(1)
+    (chosen,) = (one for one in SCENARIOS if one.name == which)
+    print(json.dumps(kill(chosen, Path(where), int(count), int(number))))

@@ -25,7 +25,7 @@ from learnable_cam_plugin.comparison import markdown_table
 
 from ..conftest import tiny_network
 from .inputs import INPUTS, refused
-from .kills import SCENARIOS, kill
+from .kills import SCENARIOS, kill_in_process
 from .mutations import mutated, outcome, whole_files
 
 
@@ -98,7 +98,8 @@ def main(threads: int, requests: int, kills: int, files: int, out: Path) -> None
     for number, scenario in enumerate(SCENARIOS):
         with tempfile.TemporaryDirectory() as folder:
             share = kills // len(SCENARIOS)
-            trial(f"killed: {scenario.name}", kill, scenario, Path(folder), share, number)
+            what = f"killed: {scenario.name}"
+            trial(what, kill_in_process, scenario.name, Path(folder), share, number)
     trial("one classifier, one attention, many threads", serve, threads, requests)
     trial("attention files gone wrong", mutate, files)
     trial("inputs that are none", every_input)

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from . import soak
 from .inputs import INPUTS, refused
-from .kills import SCENARIOS, kill
+from .kills import SCENARIOS, kill_in_process
 
 
 def test_threads_get_the_sequential_answers():
@@ -16,7 +16,7 @@ def test_threads_get_the_sequential_answers():
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_what_is_killed_is_whole_and_ends_as_if_it_had_not_been(scenario, tmp_path):
-    found = kill(scenario, tmp_path, kills=4, seed=1)
+    found = kill_in_process(scenario.name, tmp_path, kills=4, seed=1)
     assert found["kills"] == 4
     assert found["ends compared"] >= 1
 
