@@ -5,9 +5,10 @@
     python -m benchmarks latency --before /tmp/before --out results/latency
 
 Each state explains in a process of its own, with one thread and seeded weights; the two take turns,
-a block of explanations each, in an order that changes every round. Leaves latency.json and
-latency.md in --out: medians, and the ratio of the two states in a round, its median over the rounds
-with a bootstrap interval of the mean.
+a block of explanations each, in an order that changes every round. One process is by some percent
+faster than the next, whatever it runs, so that several pairs are started. Leaves latency.json and
+latency.md in --out: medians, and the ratio of the two states, the median of a pair's rounds, as a
+mean over the pairs with its bootstrap interval.
 """
 
 import statistics
@@ -66,7 +67,7 @@ else:
         explain = lambda: layer.attribute(images, 281)
 for _ in range(3):
     explain()
-print("ready", flush=True)
+print(0, flush=True)  # it is ready
 for line in sys.stdin:
     began = time.perf_counter()
     for _ in range(int(line)):
@@ -78,40 +79,49 @@ for line in sys.stdin:
 @click.command(help=__doc__)
 @click.option("--before", type=click.Path(exists=True, file_okay=False), required=True)
 @click.option("--network", "networks", multiple=True, default=NETWORKS, show_default=True)
-@click.option("--rounds", default=60, show_default=True)
+@click.option("--pairs", default=10, show_default=True, help="of processes, one after the other")
+@click.option("--rounds", default=12, show_default=True, help="of each pair")
 @click.option("--explanations", default=4, show_default=True, help="of each state, a round")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
-def main(before: str, networks: Sequence[str], rounds: int, explanations: int, out: Path) -> None:
-    rows = [
-        pair(before, network, interface, rounds, explanations)
-        for network, interface in product(networks, INTERFACES)
-    ]
+def main(
+    before: str, networks: Sequence[str], pairs: int, rounds: int, explanations: int, out: Path
+) -> None:
+    rows = []
+    for network, interface in product(networks, INTERFACES):
+        name = f"{network}, {interface}"
+        found = [
+            pair(before, network, interface, rounds, explanations)
+            for _ in tqdm(range(pairs), desc=name)
+        ]
+        ratios = [statistics.median(n / b for b, n in seconds) for seconds in found]
+        mean = bootstrap(torch.tensor(ratios))
+        both = zip(*(row for seconds in found for row in seconds), strict=True)
+        before_ms, now_ms = (statistics.median(all_) / explanations * 1e3 for all_ in both)
+        row: dict[str, Any] = {"network": network, "interface": interface}
+        row |= {"ms before": round(before_ms, 2), "ms now": round(now_ms, 2)}
+        rows.append({**row, "ratio": f"{mean.mean:.3f} ({mean.low:.3f} to {mean.high:.3f})"})
     where = {**hardware(torch.device("cpu")), "threads": 1}
     where_text = ", ".join(f"{key} {value}" for key, value in where.items())
-    parts = [markdown_table(rows), f"{where_text}, torch {torch.__version__}, {rounds} rounds"]
+    about = f"{where_text}, torch {torch.__version__}, {pairs} pairs of {rounds} rounds"
+    parts = [markdown_table(rows), about]
     leave(out, "latency", parts, rows=rows, rounds=rounds, hardware=where, torch=torch.__version__)
 
 
 def pair(
     before: str, network: str, interface: str, rounds: int, explanations: int
-) -> dict[str, Any]:
-    """Milliseconds an explanation in both states, and the ratio."""
-    seconds: dict[str, list[float]] = {"before": [], "now": []}
+) -> list[tuple[float, float]]:
+    """Seconds of so many explanations before and now, a round each, of two processes."""
+    found = []
     with worker(before, network, interface) as then, worker(str(HERE), network, interface) as now:
-        asked = {"before": then, "now": now}
-        for number in tqdm(range(rounds), desc=f"{network}, {interface}"):
-            for state in sorted(asked, reverse=bool(number % 2)):
-                seconds[state].append(asked[state](explanations))
-    ratios = [now / then for now, then in zip(seconds["now"], seconds["before"], strict=True)]
-    mean = bootstrap(torch.tensor(ratios))
-    milliseconds = {s: statistics.median(all_) / explanations * 1e3 for s, all_ in seconds.items()}
-    return {
-        "network": network,
-        "interface": interface,
-        **{f"ms {state}": round(value, 2) for state, value in milliseconds.items()},
-        "ratio": f"{statistics.median(ratios):.3f}",
-        "mean of the ratios": f"{mean.mean:.3f} ({mean.low:.3f} to {mean.high:.3f})",
-    }
+        for one in (then, now):
+            one(0)  # both start at once; neither is timed before both are ready
+        for number in range(rounds):
+            if number % 2:
+                second = now(explanations)
+                found.append((then(explanations), second))
+            else:
+                found.append((then(explanations), now(explanations)))
+    return found
 
 
 @contextmanager
@@ -122,14 +132,17 @@ def worker(state: str, network: str, interface: str) -> Iterator[Callable[[int],
     with subprocess.Popen(command, cwd=state, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        if process.stdout.readline().strip() != "ready":
-            raise click.ClickException(f"the worker of {state} did not start; see above")
+        given, answers = process.stdin, process.stdout
 
         def ask(count: int) -> float:
-            print(count, file=process.stdin, flush=True)
-            return float(process.stdout.readline())  # type: ignore[union-attr]
+            if count:
+                print(count, file=given, flush=True)
+            answer = answers.readline().strip()
+            if not answer:
+                raise click.ClickException(f"the worker of {state} did not start; see above")
+            return float(answer)
 
         try:
             yield ask
         finally:
-            process.stdin.close()
+            process.kill()
