@@ -95,9 +95,10 @@ class LearnableCAM(BaseCAM):
             attention that fuses its layers (`ConditionedAttention`) makes one map of all of them,
             whichever are named here.
         reshape_transform: turns a layer's output into (N, C, h, w), for vision transformers.
-        attention: a trained attention (module, file, folder or 'hf://owner/name'). Without one,
-            the head of the classifier is used if it is global average pooling and a linear layer:
-            that is classic CAM, and costs no training.
+        attention: a trained attention (module, file, folder or 'hf://owner/name'). A module's
+            parameters are shared, not copied; one may serve several models, each with its own head.
+            Without one, the head of the classifier is used if it is global average pooling and a
+            linear layer: that is classic CAM, and costs no training.
         tta_transforms: for `aug_smooth`, as in BaseCAM.
 
     Raises:
@@ -127,7 +128,7 @@ class LearnableCAM(BaseCAM):
         modules = list(self.layers.values())
         given = None
         if attention is not None:
-            given = load_attention(attention)
+            given = load_attention(attention).shared()
             given.attach(model, list(self.layers))
             self.layers = given.layers_to_read(self.layers, model)
         # BaseCAM would call the model's eval(), which may do more than set flags (LoRA merges its

@@ -66,7 +66,7 @@ class LayerLearnableCam(LayerAttribution):
         reshape_transform: ReshapeTransform | None = None,
     ) -> None:
         super().__init__(forward_func, layer, device_ids)
-        self.attention = load_attention(attention)
+        self.attention = load_attention(attention).shared()
         self.reshape_transform = reshape_transform
         # None: a function
         self._model = bare(forward_func) if isinstance(forward_func, nn.Module) else None

@@ -1,5 +1,6 @@
 """What every attention mechanism has: its layers, its origin, its file; and the way from a file."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -94,6 +95,12 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         if not self.fuses:
             return dict(layers)
         return {name: core(model).get_submodule(name) for name in self.channels}
+
+    def shared(self: Kind) -> Kind:
+        """The same parameters, beside another model: names and buffers are its own."""
+        other = copy.copy(self)
+        other._buffers = dict(self._buffers)
+        return other
 
     def attach(self, model: nn.Module, layers: Sequence[str]) -> None:
         """Make ready, in eval mode, to explain `model` at `layers`; see `check_model`."""

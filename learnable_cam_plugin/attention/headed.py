@@ -76,7 +76,7 @@ class HeadedAttention(AttentionMechanism):
         if not self._head_read:
             raise ValueError(
                 "this attention reads the classifier's head, which it has not seen yet: call "
-                "attention.attach(model, layers), as LearnableCAM and the trainer do"
+                "attention.attach(model, layers); LearnableCAM and the trainer do so with their own"
             )
         for name in self.channels:
             self.check_features(name, features[name])
