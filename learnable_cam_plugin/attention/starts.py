@@ -1,6 +1,8 @@
 """Where an attention mechanism starts: from random weights, or from the classifier's own head."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from ..classifier import (
     core,
     forward_from_layer,
     frozen,
+    watching,
 )
 from .conditioned import ConditionedAttention
 from .headed import HeadedAttention
@@ -88,8 +91,9 @@ def condition(
     """The start of an attention that all classes share, conditioned on the classifier's head.
 
     Args, beside those of `calibrate`, which it calls where the head has to be:
-        target_layers: the one that the head reads last; with an earlier one of a finer grid the
-            maps are as fine.
+        target_layers: the one that the head reads; with an earlier one of a finer grid the maps
+            are as fine. In any order: the attention has them in that of the forward pass, the one
+            that the head reads last.
         width: channels of the mechanism.
         seed: of its weights.
         constants: of the mechanism, see `MapSettings`.
@@ -147,7 +151,7 @@ def _beside_head(
     the classifier's head read; calibrated on the images where it is not a linear layer."""
     classifier = FrozenClassifier.of(model, target_layers, reshape_transform=reshape_transform)
     probe = HeadProbe(model)
-    outputs, features = classifier.read(images, lambda x: probe(model, x))
+    outputs, features = _read_in_order(classifier, probe, images)
     scores, last = class_scores(outputs), list(features)[-1]
     linear = probe.last(scores, features[last].shape[1])
     names = {id(module): name for name, module in core(model).named_modules()}
@@ -160,6 +164,30 @@ def _beside_head(
         attention.read_head(rows.weights[0], rows.biases[0])
     attention.attach(model, list(features))
     return attention
+
+
+def _read_in_order(
+    classifier: FrozenClassifier, probe: HeadProbe, images: Tensor
+) -> tuple[Any, dict[str, Tensor]]:
+    """`classifier.read` with the layers in the order in which they ended, but last the one whose
+    pooled maps the head reads, where `probe` tells."""
+    ended: dict[str, None] = {}
+
+    def note(name: str, *_: Any) -> None:
+        ended.pop(name, None)  # of several runs the last one counts
+        ended[name] = None
+
+    def run(given: Tensor) -> Any:
+        with watching((layer, partial(note, name)) for name, layer in classifier.layers.items()):
+            return probe(classifier.model, given)
+
+    outputs, features = classifier.read(images, run)
+    scores, order = class_scores(outputs), list(ended)
+    read = [name for name in order if probe.head(scores, features[name]) is not None]
+    if read and order[-1] not in read:
+        order.remove(read[-1])
+        order.append(read[-1])
+    return outputs, {name: features[name] for name in order}
 
 
 def calibrate(
@@ -189,7 +217,7 @@ def calibrate(
     probe = HeadProbe(model)
     with torch.inference_mode(False), frozen(model):
         images = check_images(images).detach().clone()
-        outputs, features = classifier.read(images, lambda x: probe(model, x))
+        outputs, features = classifier.read(images, lambda x: probe(classifier.model, x))
         scores = class_scores(outputs)
         heads = {name: probe.head(scores, maps) for name, maps in features.items()}
         if all(head is not None for head in heads.values()):

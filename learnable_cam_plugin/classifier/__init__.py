@@ -11,7 +11,13 @@ from .checks import (
 from .frozen import FrozenClassifier, predict
 from .guards import device_of, evaluating, frozen
 from .head import HeadProbe, tells_pooling
-from .layers import ReshapeTransform, as_feature_maps, forward_with_features, layer_names
+from .layers import (
+    ReshapeTransform,
+    as_feature_maps,
+    forward_with_features,
+    layer_names,
+    watching,
+)
 from .rerun import Replay, classify_masked_features, forward_from_layer
 from .wrappers import bare, core, core_name
 
@@ -39,4 +45,5 @@ __all__ = [
     "predict",
     "run_on",
     "tells_pooling",
+    "watching",
 ]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from learnable_cam_plugin import (
     InputLearnableCam,
@@ -10,6 +11,7 @@ from learnable_cam_plugin import (
     LearnableCAM,
     condition,
 )
+from learnable_cam_plugin.attention import universal_attention
 
 from ..conftest import tiny_network
 
@@ -64,3 +66,50 @@ def test_beside_models_no_weight_is_copied(images):
     layer = LayerLearnableCam(first, first[4], attention)
     for used in (cam.attention, layer.attention):
         assert all(a is b for a, b in zip(used.parameters(), attention.parameters(), strict=True))
+
+
+# The order of the layers
+
+
+class TwoBranches(nn.Module):
+    """Of two convolutions with equal channels, the head reads the one that runs first."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.main, self.side = (nn.Conv2d(3, 8, 3, padding=1) for _ in range(2))
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, images):
+        main = self.main(images)
+        self.side(images)
+        return self.fc(main.mean((2, 3)))
+
+
+@pytest.mark.parametrize("make", [condition, universal_attention])
+@pytest.mark.parametrize(
+    ("net", "layers"),
+    [(tiny_network(), ["0", "2", "4"]), (TwoBranches(), ["side", "main"])],
+    ids=["one after another", "two branches"],
+)
+def test_the_layers_may_be_named_in_any_order(images, make, net, layers):
+    net.eval()
+    expected = make(net, layers, images)
+    assert list(expected.channels) == layers
+    turned = make(net, layers[::-1], images)
+    assert list(turned.channels) == layers
+    maps = [LearnableCAM(net, [layers[-1]], attention=one)(images) for one in (expected, turned)]
+    assert np.array_equal(*maps)
+
+
+def test_a_layer_that_runs_again_counts_with_its_last_run(images):
+    class Again(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.relu, self.conv = nn.ReLU(), nn.Conv2d(3, 8, 3)
+            self.fc = nn.Linear(8, 5)
+
+        def forward(self, images):
+            return self.fc(self.relu(self.conv(self.relu(images))).mean((2, 3)))
+
+    assert list(condition(Again(), ["relu", "conv"], images).channels) == ["conv", "relu"]
