@@ -13,6 +13,7 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from .attention import AttentionMechanism, ClassicHead, load_attention
 from .classifier import (
@@ -47,6 +48,24 @@ def target_category(target: Any) -> int:
         "ClassifierOutputTarget(index), ClassifierOutputSoftmaxTarget, ClassifierOutputReST, "
         "BinaryClassifierOutputTarget, FinerWeightedTarget, or targets=None for the top class"
     )
+
+
+def _weights(targets: Sequence[Any] | None, classes: Tensor, scores: Tensor) -> Tensor:
+    """The classes (N,) as they are; or, where a target compares classes (FinerWeightedTarget), the
+    weights (N, K) of all: 1 of the main one, -alpha p_k / (sum of p) of those beside it. (GradCAM
+    differentiates the p_k too; with one class beside the main one that is the same.)"""
+    compared = [getattr(target, "comparison_categories", None) or [] for target in targets or ()]
+    if not any(len(others) for others in compared):
+        return classes
+    weights = one_hot(classes, scores.shape[1]).float()
+    for row, target, others, of_image in zip(weights, targets or (), compared, scores, strict=True):
+        if len(others):
+            columns = torch.tensor([int(other) for other in others])
+            check_class_range(columns, scores.shape[1])
+            columns = columns.to(scores.device)
+            shares = of_image.float()[columns].softmax(0)
+            row.index_add_(0, columns, shares, alpha=-float(target.alpha))
+    return weights
 
 
 class _Recorder(threading.local):
@@ -211,6 +230,14 @@ class LearnableCAM(BaseCAM):
                 f"{attention.num_classes} classes: it was made for another model"
             )
         classes, signs = self._classes(targets, scores)
+        classes = _weights(targets, classes, scores)
+        if classes.is_floating_point() and not attention.contrasts:
+            raise TypeError(
+                f"a {type(attention).__name__} cannot contrast a class with others, as "
+                "FinerWeightedTarget and FinerCAM ask: pass a target of one class, such as "
+                "ClassifierOutputTarget(index), or attention=calibrate(model, target_layers, "
+                "images), which can"
+            )
         size = input_tensor.shape[2:]
         if eigen_smooth:
             weighted = attention.weighted_features(features, classes)

@@ -40,9 +40,12 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         source: the file that it was read from: a path, or 'hf://owner/name@<commit hash>'; or None.
         fuses: whether it makes one map of all its layers, and so needs all of them, or a map of
             each layer that it is given.
+        contrasts: whether `classes` may be weights of all classes, floating-point (N, K), too: a
+            map of the same weighted difference of classes, as FinerCAM asks for.
     """
 
     fuses = False
+    contrasts = False
 
     def __init__(self, channels: Mapping[str, int], num_classes: int) -> None:
         super().__init__()

@@ -55,6 +55,19 @@ def _unit(maps: Tensor) -> Tensor:
     return maps / (root(maps.flatten(1).square().mean(1)).view(-1, 1, 1, 1) + 1e-4)
 
 
+def _direction(
+    vectors: Tensor, probabilities: Tensor, classes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """v_y and g_y (N, C) and p_y (N, 1). Of weights (N, K) of the classes, the sums of the first
+    two, and the probability of what they speak for."""
+    if not classes.is_floating_point():
+        return *against(vectors, probabilities, classes), probabilities.gather(1, classes[:, None])
+    weights = classes.to(vectors)
+    own = weights @ vectors
+    gradient = own - weights.sum(1, keepdim=True) * (probabilities @ vectors)
+    return own, gradient, (weights.clamp(0, 1) * probabilities).sum(1, keepdim=True)
+
+
 class ConditionedAttention(HeadedAttention):
     """One mechanism for all classes, conditioned on the classifier head's weights of the class.
 
@@ -94,6 +107,8 @@ class ConditionedAttention(HeadedAttention):
     [(2, 14, 14)]
     """
 
+    contrasts = True
+
     def __init__(
         self,
         channels: Mapping[str, int],
@@ -129,9 +144,9 @@ class ConditionedAttention(HeadedAttention):
         probability (N, 1) of the classes."""
         maps, known = self.maps(features), self.constants
         last = maps[-1]
-        vectors, classes = self.vectors.to(last), classes.to(last.device)
+        vectors = self.vectors.to(last)
         probabilities = F.linear(last.mean((2, 3)), vectors, self.offsets.to(last)).softmax(1)
-        own, gradient = against(vectors, probabilities, classes)
+        own, gradient, probability = _direction(vectors, probabilities, classes.to(last.device))
         strength = gradient.norm(dim=1, keepdim=True).clamp(min=1e-3)
         unit = gradient / strength
         evidence = torch.einsum("nchw,nmc->nmhw", last, torch.stack([own, unit], 1))
@@ -149,7 +164,7 @@ class ConditionedAttention(HeadedAttention):
         total = torch.stack([resize(part, size) for part in parts]).sum(0)
         hidden = F.relu(self.mix(F.relu(total)))
         start = resize(relative[:, 1], size)
-        return hidden, start, probabilities.gather(1, classes[:, None])
+        return hidden, start, probability
 
     def _trust(self) -> float:
         return 1.0 if self.training else self.constants.trust

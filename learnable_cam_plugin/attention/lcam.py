@@ -31,6 +31,8 @@ class LCAMAttention(AttentionMechanism):
     [(2, 7, 5)]
     """
 
+    contrasts = True
+
     def __init__(self, channels: Mapping[str, int], num_classes: int) -> None:
         super().__init__(channels, num_classes)
         convolutions = [nn.Conv2d(c, num_classes, 1) for c in channels.values()]
@@ -44,6 +46,9 @@ class LCAMAttention(AttentionMechanism):
         self.check_features(layer, features)
         index = list(self.channels).index(layer)
         weight, bias = self.weights[index], self.biases[index]
+        if classes.is_floating_point():
+            classes = classes.to(weight)
+            return classes @ weight, classes @ bias
         return weight[classes.to(weight.device)], bias[classes.to(weight.device)]
 
     def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
@@ -51,7 +56,8 @@ class LCAMAttention(AttentionMechanism):
 
         Args:
             features: layer name -> (N, C, h, w) or (N, C, d, h, w).
-            classes: (N,) one class an image, or (N, M) several; integers in [0, K).
+            classes: (N,) one class an image, or (N, M) several; integers in [0, K). Or weights
+                (N, K), floating-point: the maps are the same weighted sum of the classes' maps.
 
         Returns:
             for each layer of `features` (N, h, w) or (N, d, h, w); with (N, M) classes
@@ -61,11 +67,11 @@ class LCAMAttention(AttentionMechanism):
         for layer, feature in features.items():
             weight, bias = self._rows(layer, feature, classes)
             flat = feature.flatten(2).to(weight.dtype)
-            if classes.ndim == 1:
+            if weight.ndim == 2:
                 raw = torch.baddbmm(bias[:, None, None], weight[:, None], flat)[:, 0]
             else:
                 raw = torch.baddbmm(bias[:, :, None], weight, flat)
-            maps.append(raw.view(*classes.shape, *feature.shape[2:]))
+            maps.append(raw.view(*weight.shape[:-1], *feature.shape[2:]))
         return maps
 
     def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:

@@ -3,15 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from pytorch_grad_cam import FinerCAM, GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
 from torch import nn
 
 from learnable_cam_plugin import (
     InputLearnableCam,
     LayerLearnableCam,
     LearnableCAM,
+    calibrate,
     condition,
+    random_attention,
 )
 from learnable_cam_plugin.attention import universal_attention
+from learnable_cam_plugin.saliency import saliency
 
 from ..conftest import tiny_network
 
@@ -113,3 +118,78 @@ def test_a_layer_that_runs_again_counts_with_its_last_run(images):
             return self.fc(self.relu(self.conv(self.relu(images))).mean((2, 3)))
 
     assert list(condition(Again(), ["relu", "conv"], images).channels) == ["conv", "relu"]
+
+
+# FinerCAM
+
+
+class RawGradCAM(GradCAM):
+    """GradCAM that keeps its map of before ReLU and min-max."""
+
+    def get_cam_image(self, *args, **options):
+        self.raw = super().get_cam_image(*args, **options)
+        return self.raw
+
+
+def read_at(net, layer, images):
+    """The layer's feature maps and the scores."""
+    with torch.no_grad():
+        return net[: layer + 1](images).clone(), net(images)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.6])
+def test_finer_cam_is_that_over_grad_cam_where_the_head_is_pooling_and_linear(tiny, images, alpha):
+    tiny.eval()
+    targets = [FinerWeightedTarget(k, [(k + 2) % 5], alpha) for k in range(4)]
+    theirs = FinerCAM(tiny, [tiny[4]], base_method=RawGradCAM)
+    theirs(images, targets)
+    ours = FinerCAM(tiny, [tiny[4]], base_method=LearnableCAM)(images, targets)
+    expected = saliency([torch.from_numpy(theirs.base_cam.raw)], images.shape[2:])
+    assert np.allclose(ours, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [calibrate, random_attention])
+def test_finer_cam_takes_the_targets_weighted_difference_of_the_rows_maps(tiny, images, make):
+    """By FinerWeightedTarget's formula, with the classes' raw maps in place of their scores."""
+    tiny.eval()
+    attention = make(tiny, [tiny[4]], images)
+    cam = LearnableCAM(tiny, [tiny[4]], attention=attention)
+    maps, scores = read_at(tiny, 4, images)
+    targets = [FinerWeightedTarget(1, [0, 3], 0.7)] * 3 + [ClassifierOutputTarget(2)]
+    with torch.no_grad():
+        (raw,) = cam.attention({"4": maps}, torch.tensor([[0, 1, 2, 3, 4]] * 4))
+    p = scores.softmax(1)[:, :, None, None]
+    difference = sum(p[:, k] * (raw[:, 1] - 0.7 * raw[:, k]) for k in (0, 3)) / (p[:, 0] + p[:, 3])
+    expected = torch.cat([difference[:3], raw[3:, 2]])
+    found = cam(images, targets)
+    assert np.allclose(found, saliency([expected], images.shape[2:]), atol=1e-5)
+
+
+def test_finer_cam_of_a_conditioned_mechanism_takes_the_difference_of_class_vectors(tiny, images):
+    tiny.eval()
+    attention = condition(tiny, [tiny[4]], images)
+    cam = LearnableCAM(tiny, [tiny[4]], attention=attention)
+    own = cam(images, [ClassifierOutputTarget(1)] * 4)
+    against = cam(images, [FinerWeightedTarget(1, [3], 1.0)] * 4)
+    assert abs(own - against).max() > 1e-3
+    with torch.no_grad():
+        maps, _ = read_at(tiny, 4, images)
+        weights = torch.tensor([[0, 1.0, 0, -1.0, 0]] * 4)
+        expected = cam.attention({"4": maps}, weights)[0]
+        one = torch.nn.functional.one_hot(torch.tensor([1] * 4), 5).float()
+        plain = cam.attention({"4": maps}, torch.tensor([1] * 4))[0]
+        assert torch.allclose(cam.attention({"4": maps}, one)[0], plain, atol=1e-6)
+    assert np.allclose(against, saliency([expected], images.shape[2:]), atol=1e-5)
+
+
+def test_an_attention_that_cannot_contrast_says_so(tiny, images):
+    tiny.eval()
+    attention = universal_attention(tiny, [tiny[4]], images)
+    cam = LearnableCAM(tiny, [tiny[4]], attention=attention)
+    with pytest.raises(TypeError, match="UniversalAttention cannot contrast a class with others"):
+        cam(images, [FinerWeightedTarget(1, [3], 1.0)] * 4)
+
+
+def test_finer_cam_checks_the_classes_that_it_compares_with(tiny, images):
+    with pytest.raises(IndexError, match="class index 5 is out of range"):
+        LearnableCAM(tiny, [tiny[4]])(images, [FinerWeightedTarget(1, [5], 1.0)] * 4)
