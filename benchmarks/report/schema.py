@@ -67,8 +67,13 @@ def read_json(path: Path) -> Any:
 def command_line() -> str:
     """The command that is running, to be written beside what it measured."""
     program, *arguments = sys.argv
-    path = Path(program)
-    module = ["-m", path.parent.name] if path.name == "__main__.py" else [os.path.relpath(path)]
+    path, run = Path(program), getattr(sys.modules["__main__"], "__spec__", None)
+    if path.name == "__main__.py":
+        module = ["-m", path.parent.name]
+    elif run is not None and run.origin == str(path.absolute()):  # python -m a.module
+        module = ["-m", run.name]
+    else:
+        module = [os.path.relpath(path)]
     return shlex.join(["python", *module, *arguments])
 
 
