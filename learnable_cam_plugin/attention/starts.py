@@ -212,6 +212,10 @@ def calibrate(
 
     Returns:
         an attention with the head's K classes, on the images' device.
+
+    Raises:
+        ValueError: the class scores do not depend on a layer's maps, such as the patches of a
+            vision transformer after its last block, where the head reads the class token.
     """
     classifier = FrozenClassifier.of(model, target_layers, reshape_transform=reshape_transform)
     probe = HeadProbe(model)
@@ -227,12 +231,23 @@ def calibrate(
             classifier.layers, attention.weights, attention.biases, strict=True
         ):
             gradient = _mean_gradient(classifier, name, images, progress)
+            if not bool(gradient.any()):
+                raise ValueError(_unread(name))
             with torch.no_grad():
                 weight.copy_(gradient)
                 mean = features[name].flatten(2).mean((0, 2)).to(weight)
                 bias.copy_(scores.float().mean(0) - weight @ mean)
     attention.origin = Origin.of(model, recipe={"name": "calibrated", "start": "head"})
     return attention
+
+
+def _unread(name: str) -> str:
+    return (
+        f"the class scores do not depend on the feature maps at '{name}', so the head says nothing "
+        "of them and the maps would be blank: take an earlier layer. Where the head reads a class "
+        "token, patches count up to what the last block is given: take the block before. (To train "
+        "an attention there all the same: start='random'.)"
+    )
 
 
 def _channels(features: Mapping[str, Tensor]) -> dict[str, int]:
@@ -253,7 +268,13 @@ def _mean_gradient(
         run = forward_from_layer(classifier.model, classifier.layers[name], as_leaf, images)
         scores, rows = class_scores(run), []
         for k in trange(scores.shape[1], desc=f"calibrating {name}", disable=not progress):
-            (gradient,) = torch.autograd.grad(scores[:, k].sum(), leaf[-1], retain_graph=True)
+            score, gradient = scores[:, k].sum(), None
+            if score.requires_grad:
+                (gradient,) = torch.autograd.grad(
+                    score, leaf[-1], retain_graph=True, allow_unused=True
+                )
+            if gradient is None:
+                raise ValueError(_unread(name))
             maps = as_feature_maps(name, gradient, classifier.reshape_transform)
             rows.append(maps.flatten(2).sum(2).mean(0))
     return torch.stack(rows)

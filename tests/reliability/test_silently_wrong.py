@@ -6,6 +6,7 @@ import torch
 from pytorch_grad_cam import FinerCAM, GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
 from torch import nn
+from torchvision.models import VisionTransformer
 
 from learnable_cam_plugin import (
     InputLearnableCam,
@@ -193,3 +194,52 @@ def test_an_attention_that_cannot_contrast_says_so(tiny, images):
 def test_finer_cam_checks_the_classes_that_it_compares_with(tiny, images):
     with pytest.raises(IndexError, match="class index 5 is out of range"):
         LearnableCAM(tiny, [tiny[4]])(images, [FinerWeightedTarget(1, [5], 1.0)] * 4)
+
+
+# Layers that the class scores do not depend on
+
+
+def small_vit():
+    torch.manual_seed(0)
+    net = VisionTransformer(
+        image_size=32, patch_size=8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32,
+        num_classes=6,
+    )  # fmt: skip
+    nn.init.normal_(net.heads.head.weight)
+    return net.eval()
+
+
+def grid(tokens):
+    return tokens[:, 1:].mT.unflatten(2, (4, 4))
+
+
+@pytest.mark.parametrize("layer", ["encoder.ln", "encoder.layers.encoder_layer_2"])
+def test_calibrating_where_the_head_reads_no_patch_names_the_layer_and_what_to_take(layer):
+    with pytest.raises(ValueError, match=f"at '{layer}'.*take the block before"):
+        calibrate(small_vit(), [layer], torch.rand(2, 3, 32, 32), grid)
+
+
+def test_the_block_before_the_last_gives_maps_there():
+    net, images = small_vit(), torch.rand(2, 3, 32, 32)
+    layer = "encoder.layers.encoder_layer_1"
+    attention = calibrate(net, [layer], images, grid)
+    maps = LearnableCAM(net, [layer], grid, attention)(images)
+    assert (maps.std((1, 2)) > 0.05).all()
+
+
+@pytest.mark.parametrize("layer", ["side", "relu"])
+def test_calibrating_at_a_layer_whose_output_is_not_used_names_it(images, layer):
+    class Net(TwoBranches):
+        """Its head reads an earlier run of the ReLU than the last."""
+
+        def __init__(self):
+            super().__init__()
+            self.relu = nn.ReLU()
+
+        def forward(self, images):
+            scores = self.fc(self.relu(self.main(images)).square().mean((2, 3)))
+            self.relu(self.side(images))
+            return scores
+
+    with pytest.raises(ValueError, match=f"do not depend on the feature maps at '{layer}'"):
+        calibrate(Net(), [layer], images)
