@@ -135,7 +135,8 @@ def tokens_masked(given: Any) -> None:
     from pytorch_grad_cam.utils.reshape_transforms import vit_reshape_transform
 
     images = IMAGENET.normalize(torch.rand(2, 3, 224, 224))
-    settings = {"model": TinyViT(), "layers": ["encoder.ln"], "recipe": "l-cam-fm"}
+    layers = ["encoder.layers.encoder_layer_10"]
+    settings = {"model": TinyViT(), "layers": layers, "recipe": "l-cam-fm"}
     trained(given, [images], reshape_transform=vit_reshape_transform, **settings)
 
 
