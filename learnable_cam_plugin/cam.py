@@ -1,5 +1,6 @@
 """LearnableCAM: learned class activation maps behind pytorch-grad-cam's interface."""
 
+import math
 import os
 import threading
 import warnings
@@ -21,8 +22,8 @@ from .classifier import (
     HeadProbe,
     ReshapeTransform,
     bare,
-    check_class_range,
     check_finite,
+    class_indices,
     class_scores,
     device_of,
     layer_names,
@@ -37,7 +38,7 @@ def target_category(target: Any) -> int:
         TypeError: the target names no class, so no learned map belongs to it.
     """
     category = getattr(target, "category", getattr(target, "main_category", None))
-    if isinstance(category, Tensor) and category.numel() == 1:
+    if isinstance(category, Tensor | np.ndarray) and math.prod(category.shape) == 1:
         category = category.item()
     # A segmentation target has a category too, but of its mask's pixels, not of the image.
     named = not hasattr(target, "mask") and not isinstance(category, bool)
@@ -60,9 +61,8 @@ def _weights(targets: Sequence[Any] | None, classes: Tensor, scores: Tensor) -> 
     weights = one_hot(classes, scores.shape[1]).float()
     for row, target, others, of_image in zip(weights, targets or (), compared, scores, strict=True):
         if len(others):
-            columns = torch.tensor([int(other) for other in others])
-            check_class_range(columns, scores.shape[1])
-            columns = columns.to(scores.device)
+            given = torch.tensor([int(other) for other in others])
+            columns = class_indices(given, scores.shape[1]).to(scores.device)
             shares = of_image.float()[columns].softmax(0)
             row.index_add_(0, columns, shares, alpha=-float(target.alpha))
     return weights
@@ -184,7 +184,8 @@ class LearnableCAM(BaseCAM):
 
         Args:
             input_tensor: (N, C, H, W) or (N, C, D, H, W), as the classifier expects it.
-            targets: one target an image, or None for the top class of each.
+            targets: one target an image, or None for the top class of each. A class below 0 counts
+                from the last, as it does in GradCAM and in Captum.
             eigen_smooth: project on the first principal component, as in BaseCAM.
 
         Returns:
@@ -281,8 +282,7 @@ class LearnableCAM(BaseCAM):
         if num_classes == 1 and all(isinstance(t, BinaryClassifierOutputTarget) for t in targets):
             signs = torch.tensor([1.0 if c == 1 else -1.0 for c in categories]).to(self.device)
             return torch.zeros(count, dtype=torch.long, device=self.device), signs
-        classes = torch.tensor(categories)
-        check_class_range(classes, num_classes)
+        classes = class_indices(torch.tensor(categories), num_classes)
         return classes.to(self.device), ones
 
     def __exit__(self, exc_type: Any, exc_value: Any, exc_tb: Any) -> None:

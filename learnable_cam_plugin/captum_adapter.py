@@ -14,9 +14,9 @@ from .classifier import (
     ReshapeTransform,
     as_feature_maps,
     bare,
-    check_class_range,
     check_finite,
     check_images,
+    class_indices,
     core,
     evaluating,
     forward_with_features,
@@ -185,10 +185,7 @@ def target_classes(target: Any, count: int, num_classes: int) -> Tensor:
         kind = type(column[0])
         whole = issubclass(kind, int) and kind is not bool
         assert whole, f"Target element type {kind} in list is not valid."
-    classes = torch.tensor(columns)[:, 0]
-    classes = torch.where(classes < 0, classes + num_classes, classes)
-    check_class_range(classes, num_classes)
-    return classes
+    return class_indices(torch.tensor(columns)[:, 0], num_classes)
 
 
 class InputLearnableCam(Attribution):
@@ -227,9 +224,20 @@ class InputLearnableCam(Attribution):
 
         Returns:
             a tensor, or a tuple if `inputs` is one: (N, C, H, W) or (N, C, D, H, W) each; an input
-            that is no image, such as a vector of features, gets zeros.
+            beside an image that is none, such as a vector of features, gets zeros.
+
+        Raises:
+            ValueError: none of the inputs is an image.
         """
         raw = self.layer_method.attribute(inputs, target, additional_forward_args)[:, 0]
+        shapes = [tuple(one.shape) for one in (inputs if isinstance(inputs, tuple) else (inputs,))]
+        if all(len(shape) != raw.ndim + 1 for shape in shapes):
+            wanted = "(N, C, H, W)" if raw.ndim == 3 else "(N, C, D, H, W)"
+            raise ValueError(
+                f"the inputs have the shapes {shapes}, and none of them is a batch of images "
+                f"{wanted}, on which a map can be shown; LayerLearnableCam gives the map at the "
+                "layer's resolution"
+            )
 
         def at(one: Tensor) -> Tensor:
             if one.ndim != raw.ndim + 1:

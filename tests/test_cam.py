@@ -311,7 +311,9 @@ def cam(resnet):
     "target",
     [
         ClassifierOutputTarget(np.int64(4)),
+        ClassifierOutputTarget(np.array(4)),
         ClassifierOutputTarget(torch.tensor(4)),
+        ClassifierOutputTarget(4 - CLASSES),
         ClassifierOutputSoftmaxTarget(4),
         ClassifierOutputReST(4),
         BinaryClassifierOutputTarget(4),
@@ -343,7 +345,7 @@ def test_wrong_lists_of_targets(cam):
         cam(batch(), [ClassifierOutputTarget(1)])
     with pytest.raises(TypeError, match="must be a list"):
         cam(batch(), ClassifierOutputTarget(1))
-    for index in (-1, CLASSES):
+    for index in (-CLASSES - 1, CLASSES):
         with pytest.raises(IndexError, match=f"class index {index} is out of range"):
             cam(batch(1), [ClassifierOutputTarget(index)])
 
@@ -412,6 +414,7 @@ def test_volumes():
 def test_vision_transformer_through_reshape_transform():
     torch.manual_seed(0)
     model = models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5).eval()
+    nn.init.normal_(model.heads.head.weight)  # torchvision starts it at 0: no class would differ
     layer = model.encoder.layers[-1].ln_1
 
     def grid(tokens):

@@ -59,6 +59,7 @@ def test_it_is_learnable_cams_map(kind, images):
         layer = model[4]
     else:
         model, x, transform = vit(), torch.randn(4, 3, 32, 32), grid
+        nn.init.normal_(model.heads.head.weight)  # torchvision starts it at 0
         layer = model.encoder.layers[-1].ln_1
     attention = calibrate(model, [layer], x, transform)
     classes = [0, 3, 1, 4]

@@ -245,8 +245,9 @@ def _unread(name: str) -> str:
     return (
         f"the class scores do not depend on the feature maps at '{name}', so the head says nothing "
         "of them and the maps would be blank: take an earlier layer. Where the head reads a class "
-        "token, patches count up to what the last block is given: take the block before. (To train "
-        "an attention there all the same: start='random'.)"
+        "token, patches count up to what the last block is given: take the block before. (A head "
+        "that starts at zero, as torchvision's ViT has, reads none at all. To train there "
+        "all the same: start='random'.)"
     )
 
 

@@ -5,6 +5,7 @@ from .checks import (
     check_finite,
     check_images,
     check_one_class_each,
+    class_indices,
     class_scores,
     run_on,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "check_finite",
     "check_images",
     "check_one_class_each",
+    "class_indices",
     "class_scores",
     "classify_masked_features",
     "core",

@@ -119,6 +119,18 @@ def check_one_class_each(images: Tensor, classes: Tensor) -> None:
         )
 
 
+def class_indices(classes: Tensor, num_classes: int) -> Tensor:
+    """Class indices in [0, num_classes); one below 0 counts from the last class, as in Python.
+
+    Raises:
+        IndexError: one is out of range.
+    """
+    below = (classes < 0) & (classes >= -num_classes)
+    counted = torch.where(below, classes + num_classes, classes)
+    check_class_range(counted, num_classes)
+    return counted
+
+
 def check_class_range(classes: Tensor, num_classes: int) -> None:
     """Raise IndexError unless every class index lies in [0, num_classes)."""
     outside = classes[(classes < 0) | (classes >= num_classes)]

@@ -11,6 +11,7 @@ from torchvision.models import VisionTransformer
 from learnable_cam_plugin import (
     InputLearnableCam,
     LayerLearnableCam,
+    LCAMAttention,
     LearnableCAM,
     calibrate,
     condition,
@@ -243,3 +244,59 @@ def test_calibrating_at_a_layer_whose_output_is_not_used_names_it(images, layer)
 
     with pytest.raises(ValueError, match=f"do not depend on the feature maps at '{layer}'"):
         calibrate(Net(), [layer], images)
+
+
+# Inputs that are no images, classes below 0
+
+
+class FromVector(nn.Module):
+    """Feature maps made from a vector, beside images or alone."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.maps, self.fc = nn.Linear(7, 8 * 12), nn.Linear(8, 5)
+        self.grid = nn.Unflatten(1, (8, 3, 4))
+
+    def forward(self, vector, images=None):
+        scores = self.fc(self.grid(self.maps(vector)).mean((2, 3)))
+        return scores if images is None else scores + images.mean((1, 2, 3))[:, None]
+
+
+def test_inputs_of_which_none_is_an_image_are_refused(images):
+    net, vector = FromVector(), torch.rand(4, 7)
+    attention = LCAMAttention({"grid": 8}, 5)
+    explainer = InputLearnableCam(net, net.grid, attention)
+    for inputs in (vector, (vector,)):
+        with pytest.raises(ValueError, match=r"shapes \[\(4, 7\)\], and none of them is a batch"):
+            explainer.attribute(inputs, 1)
+    beside, shown = explainer.attribute((vector, images), 1)
+    assert not beside.any()
+    assert (shown.flatten(1).amax(1) > 0.9).all()
+
+
+@pytest.mark.parametrize("index", [-1, -5])
+def test_a_class_below_0_counts_from_the_last_as_in_grad_cam_and_captum(tiny, images, index):
+    tiny.eval()
+    attention = condition(tiny, [tiny[4]], images)
+    cam = LearnableCAM(tiny, [tiny[4]], attention=attention)
+    found = cam(images, [ClassifierOutputTarget(index)] * 4)
+    assert np.array_equal(found, cam(images, [ClassifierOutputTarget(5 + index)] * 4))
+    captum = InputLearnableCam(tiny, tiny[4], attention).attribute(images, index)
+    assert np.allclose(found, captum[:, 0], atol=1e-6)
+    theirs = GradCAM(tiny, [tiny[4]])
+    below, above = ([ClassifierOutputTarget(k)] * 4 for k in (index, 5 + index))
+    assert np.array_equal(theirs(images, below), theirs(images, above))
+
+
+def test_a_class_out_of_range_is_named_as_it_was_given(tiny, images):
+    attention = calibrate(tiny, [tiny[4]], images)
+    cam = LearnableCAM(tiny, [tiny[4]], attention=attention)
+    captum = LayerLearnableCam(tiny, tiny[4], attention)
+    for call in (
+        lambda: cam(images, [ClassifierOutputTarget(-6)] * 4),
+        lambda: cam(images, [FinerWeightedTarget(1, [-6], 1.0)] * 4),
+        lambda: captum.attribute(images, -6),
+    ):
+        with pytest.raises(IndexError, match="index -6 is out of range: the classes are 0 to 4"):
+            call()
