@@ -249,7 +249,9 @@ INPUTS: dict[str, Input] = {
     "a class out of range": Input(
         lambda f: cam(targets=targets(5)), "class index 5 is out of range: the classes are 0 to 4"
     ),
-    "a class below all": Input(lambda f: cam(targets=targets(-6)), "class index -6 is out of range"),
+    "a class below all": Input(
+        lambda f: cam(targets=targets(-6)), "class index -6 is out of range"
+    ),
     "a class that is half": Input(lambda f: cam(targets=targets(1.5)), "names no class"),
     "a class that is True": Input(lambda f: cam(targets=targets(True)), "names no class"),
     "a segmentation target": Input(
