@@ -43,10 +43,11 @@ def test_it_trains_scores_and_goes_on(tmp_path, monkeypatch):
         universal, "shapes_classifier", lambda *_: universal.varied_network(9).eval()
     )
     options = ["--train", str(folder), "--val", str(folder), "--epochs", "1", "--drawn", "1"]
-    options += ["--every", "8", "--out", str(tmp_path / "out")]
+    options += ["--every", "8", "--few", "1", "--out", str(tmp_path / "out")]
     run = CliRunner().invoke(universal.main, options, catch_exceptions=False)
     assert run.exit_code == 0, run.output
     rows = json.loads((tmp_path / "out" / "universal.json").read_text())["rows"]
-    assert [row["method"] for row in rows] == ["universal", "classic CAM", "Grad-CAM"] * 3
-    assert all(0 <= row["mean of map"] <= 100 for row in rows)
+    assert [row["method"] for row in rows] == ["universal", "classic CAM", "Grad-CAM"] * 2
+    assert all(0 <= row["complexity"] <= 100 for row in rows)
+    assert all({"AD 15%", "ADCC", "insertion", "deletion", "ROAD"} <= row.keys() for row in rows)
     assert (tmp_path / "out" / "training" / "attention" / "model.safetensors").exists()
