@@ -117,11 +117,8 @@ class ConditionedAttention(HeadedAttention):
         head: str | None = None,
         **constants: float,
     ) -> None:
-        super().__init__(channels, num_classes, head)
+        super().__init__(channels, num_classes, head, width)
         self.constants, last = MapSettings(**constants), list(channels.values())[-1]
-        if type(width) is not int or width < 1:
-            raise ValueError(f"width must be an integer of at least 1, got {width!r}")
-        self.width = width
         self.layers = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels.values())
         self.products = nn.Conv2d(last, width, 1, bias=False)
         self.evidence = nn.Conv2d(4, width, 1, bias=False)

@@ -18,6 +18,7 @@ class HeadedAttention(AttentionMechanism):
         num_classes: K.
         head: name of the linear layer of the classifier whose weight (K, C) and bias are read; None
             if they are saved with the attention, as for a head of another shape (see `calibrate`).
+        width: channels of its convolutions.
 
     Attributes:
         vectors, offsets: that weight and bias, or what stands for them.
@@ -27,7 +28,9 @@ class HeadedAttention(AttentionMechanism):
     vectors: Tensor
     offsets: Tensor
 
-    def __init__(self, channels: Mapping[str, int], num_classes: int, head: str | None) -> None:
+    def __init__(
+        self, channels: Mapping[str, int], num_classes: int, head: str | None, width: int
+    ) -> None:
         super().__init__(channels, num_classes)
         if type(self) is HeadedAttention:
             raise TypeError(
@@ -35,6 +38,9 @@ class HeadedAttention(AttentionMechanism):
             )
         if not isinstance(head, (str, type(None))):
             raise ValueError(f"head must be a layer's name or None, got {head!r}")
+        if type(width) is not int or width < 1:
+            raise ValueError(f"width must be an integer of at least 1, got {width!r}")
+        self.width = width
         self.head, self._head_read = head, head is None
         saved = head is None
         # of a classifier's head there is nothing before it is read, however many classes are named

@@ -41,10 +41,7 @@ class UniversalAttention(HeadedAttention):
         head: str | None = None,
         width: int = 32,
     ) -> None:
-        super().__init__(channels, num_classes, head)
-        if type(width) is not int or width < 1:
-            raise ValueError(f"width must be an integer of at least 1, got {width!r}")
-        self.width = width
+        super().__init__(channels, num_classes, head, width)
 
         def convolution(outputs: int) -> nn.Conv2d:
             # what lies beyond the border is as what lies on it: zeros would draw a frame

@@ -7,6 +7,7 @@ from .checks import (
     check_one_class_each,
     class_indices,
     class_scores,
+    not_finite_images,
     run_on,
 )
 from .frozen import FrozenClassifier, predict
@@ -44,6 +45,7 @@ __all__ = [
     "forward_with_features",
     "frozen",
     "layer_names",
+    "not_finite_images",
     "predict",
     "run_on",
     "tells_pooling",

@@ -34,7 +34,7 @@ def check_images(images: Any) -> Tensor:
             "empty dimension is needed. Use image[None] for a single image."
         )
     if not bool(torch.isfinite(images.sum(dtype=torch.float32))):
-        bad = _not_finite(images)
+        bad = not_finite_images(images)
         if not bad:
             highest = images.abs().max().item()
             raise ValueError(
@@ -48,7 +48,8 @@ def check_images(images: Any) -> Tensor:
     return images
 
 
-def _not_finite(values: Tensor) -> list[int]:
+def not_finite_images(values: Tensor) -> list[int]:
+    """The indices of the images of which the values (N, ...) hold NaN or infinity."""
     return (~torch.isfinite(values).flatten(1).all(1)).nonzero()[:, 0].tolist()
 
 
@@ -65,17 +66,17 @@ def check_finite(
         return
     pass_ = "comes from the classifier's own pass: check its weights and its precision"
     for name, maps in features.items():
-        if bad := _not_finite(maps):
+        if bad := not_finite_images(maps):
             raise ValueError(
                 f"the feature maps at '{name}' of the images {bad} hold NaN or infinity. It {pass_}"
             )
-    if isinstance(scores, Tensor) and (bad := _not_finite(scores)):
+    if isinstance(scores, Tensor) and (bad := not_finite_images(scores)):
         raise ValueError(f"the class scores of the images {bad} are NaN or infinite. It {pass_}")
     for name, value in attention.state_dict().items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"the attention's '{name}' holds NaN or infinity: train it again")
     for span in spans:
-        if bad := _not_finite(span[:, None]):
+        if bad := not_finite_images(span[:, None]):
             raise ValueError(
                 f"the maps of the images {bad} are beyond what {span.dtype} holds: the images, or "
                 "the feature maps, are far larger than those that the attention was trained on"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..masking import Normalization
-from .checks import check_images, class_scores, run_on
+from .checks import check_images, class_scores, not_finite_images, run_on
 from .guards import channels_last, evaluating, frozen, on_device
 from .layers import ReshapeTransform, forward_with_features, layer_names
 from .wrappers import bare
@@ -83,7 +83,7 @@ class FrozenClassifier:
                 "so that it returns two, for example torch.cat([-z, z], 1)."
             )
         if not bool(torch.isfinite(scores.sum(dtype=torch.float32))):
-            bad = (~torch.isfinite(scores).all(1)).nonzero()[:, 0].tolist()
+            bad = not_finite_images(scores)
             raise FloatingPointError(
                 f"the classifier's own scores of the images {bad} of the batch are not finite, "
                 "before any mask: check its weights and these images, or train without mixed "

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..classifier import FrozenClassifier
+from ..classifier import FrozenClassifier, not_finite_images
 
 Named = Iterable[tuple[str, Tensor | None]]
 
@@ -34,7 +34,7 @@ def check_terms(
         return
     features, _ = classifier.clean_pass(images)
     for layer, found in features.items():
-        bad = (~torch.isfinite(found).flatten(1).all(1)).nonzero()[:, 0].tolist()
+        bad = not_finite_images(found)
         if bad:
             cause = (
                 f"The feature maps at '{layer}' of the images {bad} of the batch are not, before "
