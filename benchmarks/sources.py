@@ -7,11 +7,18 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from learnable_cam_plugin import Normalization, checkpoint
+from learnable_cam_plugin import FrozenClassifier, Normalization, checkpoint
+from learnable_cam_plugin.classifier import forward_with_features
 from learnable_cam_plugin.data import PhotoFolder, draw_images
-from learnable_cam_plugin.pretrained import efficientnet_lite0, small_network, train_classifier
+from learnable_cam_plugin.pretrained import (
+    efficientnet_lite,
+    efficientnet_lite0,
+    small_network,
+    train_classifier,
+)
 
 IMAGENET = Normalization([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+SIDES = {0: 224, 1: 240, 2: 260}  # that the EfficientNet-Lites are made for
 
 
 def load_network(name: str, seeded: bool = False) -> tuple[nn.Module, Normalization]:
@@ -21,6 +28,19 @@ def load_network(name: str, seeded: bool = False) -> tuple[nn.Module, Normalizat
         return efficientnet_lite0()
     torch.manual_seed(0)
     return models.get_model(name, weights=None if seeded else "IMAGENET1K_V1").eval(), IMAGENET
+
+
+def lite(number: int) -> FrozenClassifier:
+    """EfficientNet-Lite with its last maps, and the last block of a grid twice as fine."""
+    model, normalization = efficientnet_lite(number)
+    image = torch.zeros(1, 3, SIDES[number], SIDES[number])
+    blocks = model.get_submodule("features.blocks")
+    names = [f"features.blocks.{name}" for name, _ in blocks.named_children()]
+    layers = {name: model.get_submodule(name) for name in [*names, "features"]}
+    _, maps = forward_with_features(model, layers, image)
+    side = maps["features"].shape[-1]
+    finer = [name for name in names if side < maps[name].shape[-1] <= 2 * side]
+    return FrozenClassifier.of(model, [finer[-1], "features"], normalization)
 
 
 def shapes_classifier(path: Path, seed: int) -> nn.Module:

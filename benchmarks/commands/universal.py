@@ -33,7 +33,7 @@ from learnable_cam_plugin import (
     checkpoint,
 )
 from learnable_cam_plugin.attention import UniversalAttention, universal_attention
-from learnable_cam_plugin.classifier import forward_with_features, frozen, predict
+from learnable_cam_plugin.classifier import frozen, predict
 from learnable_cam_plugin.comparison import class_maps, markdown_table
 from learnable_cam_plugin.data import (
     CLASSES,
@@ -44,13 +44,12 @@ from learnable_cam_plugin.data import (
 )
 from learnable_cam_plugin.masking import mask_image
 from learnable_cam_plugin.metrics import METRICS, Explained
-from learnable_cam_plugin.pretrained import efficientnet_lite, train_classifier
+from learnable_cam_plugin.pretrained import train_classifier
 from learnable_cam_plugin.training import BesideSeveral, Companion
 
 from ..report.schema import leave
-from ..sources import shapes_classifier
+from ..sources import SIDES, lite, shapes_classifier
 
-SIDES = {0: 224, 1: 240, 2: 260}  # that the EfficientNet-Lites are made for
 ON_ALL = [f"{of} {kept}%" for kept in (100, 50, 15) for of in ("AD", "IC")]
 ON_ALL += ["complexity", "ADCC", "energy inside", "pointing game"]
 ON_FEW = ["insertion", "deletion", "ROAD"]
@@ -82,19 +81,6 @@ def main(
     rows += score_drawn(attention, out, few)
     seen = f"Beside classifiers that it never saw. Insertion, deletion, ROAD: {few} images each."
     leave(out, "universal", [seen, markdown_table(rows)], rows=rows)
-
-
-def lite(number: int) -> FrozenClassifier:
-    """EfficientNet-Lite with its last maps, and the last block of a grid twice as fine."""
-    model, normalization = efficientnet_lite(number)
-    image = torch.zeros(1, 3, SIDES[number], SIDES[number])
-    blocks = model.get_submodule("features.blocks")
-    names = [f"features.blocks.{name}" for name, _ in blocks.named_children()]
-    layers = {name: model.get_submodule(name) for name in [*names, "features"]}
-    _, maps = forward_with_features(model, layers, image)
-    side = maps["features"].shape[-1]
-    finer = [name for name in names if side < maps[name].shape[-1] <= 2 * side]
-    return FrozenClassifier.of(model, [finer[-1], "features"], normalization)
 
 
 def varied_network(seed: int) -> nn.Sequential:

