@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from learnable_cam_plugin import FrozenClassifier, Normalization, checkpoint
+from learnable_cam_plugin.attention import UniversalAttention
 from learnable_cam_plugin.classifier import forward_with_features
 from learnable_cam_plugin.data import PhotoFolder, draw_images
 from learnable_cam_plugin.pretrained import (
@@ -41,6 +42,11 @@ def lite(number: int) -> FrozenClassifier:
     side = maps["features"].shape[-1]
     finer = [name for name in names if side < maps[name].shape[-1] <= 2 * side]
     return FrozenClassifier.of(model, [finer[-1], "features"], normalization)
+
+
+def universal(path: Path) -> UniversalAttention:
+    """A universal attention that was saved, a file or a folder."""
+    return UniversalAttention.from_pretrained(path)
 
 
 def shapes_classifier(path: Path, seed: int) -> nn.Module:
