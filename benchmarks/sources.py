@@ -44,8 +44,10 @@ def lite(number: int) -> FrozenClassifier:
     return FrozenClassifier.of(model, [finer[-1], "features"], normalization)
 
 
-def universal(path: Path) -> UniversalAttention:
+def universal(path: Path | None) -> UniversalAttention:
     """A universal attention that was saved, a file or a folder."""
+    if path is None:
+        raise ValueError("no universal attention is shipped yet: give --attention FILE")
     return UniversalAttention.from_pretrained(path)
 
 
