@@ -10,7 +10,17 @@ from importlib import import_module
 
 import click
 
-COMMANDS = ("compare", "speed", "paired", "sanity", "ablations", "latency", "universal")
+COMMANDS = (
+    "compare",
+    "speed",
+    "paired",
+    "sanity",
+    "ablations",
+    "latency",
+    "universal",
+    "judge",
+    "inputs",
+)
 
 
 class _Commands(click.Group):
