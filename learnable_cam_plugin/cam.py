@@ -1,11 +1,9 @@
 """LearnableCAM: learned class activation maps behind pytorch-grad-cam's interface."""
 
-import math
 import os
 import threading
 import warnings
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +12,10 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
-from .attention import AttentionMechanism, ClassicHead, load_attention
+from .attention import AttentionMechanism, load_attention, own_attention
 from .classifier import (
     FrozenClassifier,
-    HeadProbe,
     ReshapeTransform,
     bare,
     check_finite,
@@ -29,43 +25,9 @@ from .classifier import (
     layer_names,
 )
 from .saliency import combine, min_max, resize
+from .targets import class_weights, target_category
 
-
-def target_category(target: Any) -> int:
-    """The class index that a pytorch-grad-cam target names.
-
-    Raises:
-        TypeError: the target names no class, so no learned map belongs to it.
-    """
-    category = getattr(target, "category", getattr(target, "main_category", None))
-    if isinstance(category, Tensor | np.ndarray) and math.prod(category.shape) == 1:
-        category = category.item()
-    # A segmentation target has a category too, but of its mask's pixels, not of the image.
-    named = not hasattr(target, "mask") and not isinstance(category, bool)
-    if named and isinstance(category, (int, np.integer)):
-        return int(category)
-    raise TypeError(
-        f"a {type(target).__name__} names no class, and LearnableCAM explains classes: use "
-        "ClassifierOutputTarget(index), ClassifierOutputSoftmaxTarget, ClassifierOutputReST, "
-        "BinaryClassifierOutputTarget, FinerWeightedTarget, or targets=None for the top class"
-    )
-
-
-def _weights(targets: Sequence[Any] | None, classes: Tensor, scores: Tensor) -> Tensor:
-    """The classes (N,) as they are; or, where a target compares classes (FinerWeightedTarget), the
-    weights (N, K) of all: 1 of the main one, -alpha p_k / (sum of p) of those beside it. (GradCAM
-    differentiates the p_k too; with one class beside the main one that is the same.)"""
-    compared = [getattr(target, "comparison_categories", None) or [] for target in targets or ()]
-    if not any(len(others) for others in compared):
-        return classes
-    weights = one_hot(classes, scores.shape[1]).float()
-    for row, target, others, of_image in zip(weights, targets or (), compared, scores, strict=True):
-        if len(others):
-            given = torch.tensor([int(other) for other in others])
-            columns = class_indices(given, scores.shape[1]).to(scores.device)
-            shares = of_image.float()[columns].softmax(0)
-            row.index_add_(0, columns, shares, alpha=-float(target.alpha))
-    return weights
+Read = Callable[[Tensor], tuple[Any, dict[str, Tensor], AttentionMechanism]]
 
 
 class _Recorder(threading.local):
@@ -75,13 +37,13 @@ class _Recorder(threading.local):
     it holds between two calls is each thread's own.
     """
 
-    def __init__(self, classifier: FrozenClassifier, head: ClassicHead | None) -> None:
-        self._classifier, self._head = classifier, head
+    def __init__(self, read: Read) -> None:
+        self._read = read
         self.gradients: list[Tensor] = []
         self.outputs: Any = None
         self.features: dict[str, Tensor] = {}
         self.scores: Tensor | None = None
-        self.probe: HeadProbe | None = None
+        self.attention: AttentionMechanism | None = None
 
     @property
     def activations(self) -> list[Tensor]:
@@ -89,16 +51,12 @@ class _Recorder(threading.local):
 
     def __call__(self, images: Tensor) -> Tensor:
         self.release()
-        model = self._classifier.model
-        undecided = self._head is not None and not self._head.settled()
-        probe = HeadProbe(model) if undecided else None
-        forward = None if probe is None else partial(probe, model)
-        self.outputs, self.features = self._classifier.read(images, forward)
-        self.scores, self.probe = class_scores(self.outputs), probe
+        self.outputs, self.features, self.attention = self._read(images)
+        self.scores = class_scores(self.outputs)
         return self.outputs
 
     def release(self) -> None:
-        self.features, self.scores, self.probe = {}, None, None
+        self.features, self.scores, self.attention = {}, None, None
 
 
 class LearnableCAM(BaseCAM):
@@ -111,13 +69,16 @@ class LearnableCAM(BaseCAM):
         model: the classifier, giving class scores (N, K).
         target_layers: the layers whose feature maps the attention reads, as modules or names; of
             several the mean of their maps is shown, as in every pytorch-grad-cam method. An
-            attention that fuses its layers (`ConditionedAttention`) makes one map of all of them,
-            whichever are named here.
-        reshape_transform: turns a layer's output into (N, C, h, w), for vision transformers.
+            attention that fuses its layers makes one map of all of them, whichever are named here.
+            None takes the attention's own; without one, those that one run of the model shows.
+        reshape_transform: turns a layer's output into (N, C, h, w), for vision transformers; tokens
+            that make a grid of the images' proportions need none.
         attention: a trained attention (module, file, folder or 'hf://owner/name'). A module's
             parameters are shared, not copied; one may serve several models, each with its own head.
-            Without one, the head of the classifier is used if it is global average pooling and a
-            linear layer: that is classic CAM, and costs no training.
+            None takes the one that comes with the package and serves any classifier
+            (`shipped_attention`): it reads what the head reads, and a finer layer, the named one or
+            one that is found. "head" is classic CAM, for a head of global average pooling and a
+            linear layer; volumes (N, C, D, H, W) get it by default too.
         tta_transforms: for `aug_smooth`, as in BaseCAM.
 
     Raises:
@@ -138,16 +99,18 @@ class LearnableCAM(BaseCAM):
     def __init__(
         self,
         model: nn.Module,
-        target_layers: Sequence[nn.Module | str],
+        target_layers: Sequence[nn.Module | str] | None = None,
         reshape_transform: ReshapeTransform | None = None,
         attention: AttentionMechanism | str | os.PathLike[str] | None = None,
         tta_transforms: Any = None,
     ) -> None:
-        self.layers = layer_names(model, target_layers)
-        modules = list(self.layers.values())
         given = None
-        if attention is not None:
+        if attention is not None and attention != "head":
             given = load_attention(attention).shared()
+            target_layers = list(given.channels) if target_layers is None else target_layers
+        self.layers = {} if target_layers is None else layer_names(model, target_layers)
+        modules = list(self.layers.values())
+        if given is not None:
             given.attach(model, list(self.layers))
             self.layers = given.layers_to_read(self.layers, model)
         # BaseCAM would call the model's eval(), which may do more than set flags (LoRA merges its
@@ -161,16 +124,26 @@ class LearnableCAM(BaseCAM):
         )
         self.model, self.target_layers = model, modules
         self.device = device_of(model)
-        self._given, self._head = given, None if given else ClassicHead(model)
-        classifier = FrozenClassifier(bare(model), self.layers, reshape_transform=reshape_transform)
-        self.activations_and_grads = _Recorder(classifier, self._head)
+        self._given, named = given, list(self.layers)
+        own = given is None
+        self._source = own_attention(model, attention, named, reshape_transform) if own else None
+        self._classifier = FrozenClassifier(
+            bare(model), self.layers, reshape_transform=reshape_transform
+        )
+        self.activations_and_grads = _Recorder(self._read)
         if given is not None:
             given.to(self.device)
 
+    def _read(self, images: Tensor) -> tuple[Any, dict[str, Tensor], AttentionMechanism]:
+        """One pass: the output, the feature maps, and the attention that takes them."""
+        if self._source is not None:
+            return self._source.read(self._classifier, images)
+        return *self._classifier.read(images), self._given  # type: ignore[return-value]
+
     @property
     def attention(self) -> AttentionMechanism | None:
-        """The one that was given; else classic CAM, from the first call on."""
-        return self._given if self._head is None else self._head.attention
+        """The one that was given; else the one beside the model, from the first call on."""
+        return self._given if self._source is None else self._source.attention
 
     @property
     def outputs(self) -> Any:
@@ -220,18 +193,15 @@ class LearnableCAM(BaseCAM):
     ) -> list[Tensor]:
         """Each target layer's map (N, H, W) in [0, 1], from the maps recorded just before."""
         recorder = self.activations_and_grads
-        features, scores, probe = recorder.features, recorder.scores, recorder.probe
+        features, scores, attention = recorder.features, recorder.scores, recorder.attention
         recorder.release()
-        if self._head is not None and probe is not None:
-            self._head.read(probe, scores, features)
-        attention: Any = self.attention
         if scores.shape[1] != attention.num_classes:
             raise ValueError(
                 f"the model gives {scores.shape[1]} class scores, the attention explains "
                 f"{attention.num_classes} classes: it was made for another model"
             )
         classes, signs = self._classes(targets, scores)
-        classes = _weights(targets, classes, scores)
+        classes = class_weights(targets, classes, scores)
         if classes.is_floating_point() and not attention.contrasts:
             raise TypeError(
                 f"a {type(attention).__name__} cannot contrast a class with others, as "

@@ -9,8 +9,9 @@ import torch
 from captum.attr import Attribution, LayerActivation, LayerAttribution
 from torch import Tensor, nn
 
-from .attention import AttentionMechanism, load_attention
+from .attention import AttentionMechanism, load_attention, own_attention
 from .classifier import (
+    FrozenClassifier,
     ReshapeTransform,
     as_feature_maps,
     bare,
@@ -39,13 +40,15 @@ class LayerLearnableCam(LayerAttribution):
             in eval mode for the pass; with a function that is up to the caller, as in Captum.
         layer: the layer whose output the attention reads; of an attention that fuses several, any
             of them: the map has the finest one's resolution.
-        attention: a trained attention: module, file, folder or 'hf://owner/name'.
+        attention: a trained attention: module, file, folder or 'hf://owner/name'; None takes the
+            one that comes with the package, "head" is classic CAM, as in `LearnableCAM`.
         device_ids: for a function around a DataParallel, as in Captum.
         reshape_transform: as in pytorch-grad-cam, for layers of tokens.
 
     Raises:
         CheckpointError: the attention was made for another model or layer.
-        ValueError: `forward_func` is a function and the attention covers several layers.
+        ValueError: `forward_func` is a function, and no attention is given or it covers several
+            layers.
 
     >>> from learnable_cam_plugin import LCAMAttention
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
@@ -61,26 +64,38 @@ class LayerLearnableCam(LayerAttribution):
         self,
         forward_func: Callable[..., Any],
         layer: nn.Module,
-        attention: AttentionMechanism | str | os.PathLike[str],
+        attention: AttentionMechanism | str | os.PathLike[str] | None = None,
         device_ids: list[int] | None = None,
         reshape_transform: ReshapeTransform | None = None,
     ) -> None:
         super().__init__(forward_func, layer, device_ids)
-        self.attention = load_attention(attention).shared()
         self.reshape_transform = reshape_transform
         # None: a function
         self._model = bare(forward_func) if isinstance(forward_func, nn.Module) else None
         self._parallel = self._model is None and device_ids is not None
         modules = [] if self._model is None else core(self._model).named_modules()
         names = [name for name, module in modules if module is layer]
+        self._layers: dict[str, nn.Module] = dict.fromkeys(names[:1], layer)
+        self._source = None
+        self.attention: AttentionMechanism | None = None
+        if attention is None or attention == "head":
+            if self._model is None or not names:
+                raise ValueError(
+                    f"attention={attention!r} reads the classifier's own head, which cannot be "
+                    "seen through a function, or of a layer that is no module of it: pass the "
+                    "module as forward_func, or a trained attention"
+                )
+            self._source = own_attention(self._model, attention, names[:1], reshape_transform)
+            return
+        given = self.attention = load_attention(attention).shared()
         if self._model is not None and names:
-            self.attention.attach(self._model, names[:1])
-            self._layers = self.attention.layers_to_read({names[0]: layer}, self._model)
-        elif len(self.attention.channels) == 1:
-            self._layers = {next(iter(self.attention.channels)): layer}
+            given.attach(self._model, names[:1])
+            self._layers = given.layers_to_read(self._layers, self._model)
+        elif len(given.channels) == 1:
+            self._layers = {next(iter(given.channels)): layer}
         else:
             raise ValueError(
-                f"the attention covers the layers {list(self.attention.channels)}, and which of "
+                f"the attention covers the layers {list(given.channels)}, and which of "
                 "them `layer` is cannot be seen through a function: pass the module, or an "
                 "attention of one layer"
             )
@@ -120,19 +135,37 @@ class LayerLearnableCam(LayerAttribution):
                 check_images(one)
         more = () if additional_forward_args is None else additional_forward_args
         more = more if isinstance(more, tuple) else (more,)
+        outputs, features, attention = self._pass(given, more, attribute_to_layer_input)
+        maps = next(reversed(features.values()))
+        classes = target_classes(target, len(maps), attention.num_classes).to(maps.device)
+        attention.to(maps.device)
+        if attr_dim_summation:
+            result = attention(features, classes)[0][:, None]
+        else:
+            result = attention.weighted_features(features, classes)[0]
+        check_finite([result.float()], outputs, features, attention)
+        return (result.relu() if relu_attributions else result).to(maps.dtype)
+
+    def _pass(
+        self, given: tuple, more: tuple, of_input: bool
+    ) -> tuple[Any, dict[str, Tensor], AttentionMechanism]:
+        """One pass: the output, the feature maps, and the attention that takes them."""
+        if self._source is not None:
+            if more or len(given) > 1 or of_input:
+                raise ValueError(
+                    "without a trained attention the classifier's head and layers are read, from "
+                    "its outputs on images alone: pass attention= to use additional inputs or "
+                    "attribute_to_layer_input"
+                )
+            reshape = self.reshape_transform
+            classifier = FrozenClassifier(self._model, self._layers, None, reshape)  # type: ignore[arg-type]
+            outputs, features, self.attention = self._source.read(classifier, given[0])
+            return outputs, features, self.attention
         mode = nullcontext() if self._model is None else evaluating(self._model)
         with mode, run_on(self._model, given[0]):
             read = self._read_replicas if self._parallel else self._read
-            outputs, features = read(given, more, attribute_to_layer_input)
-        maps = next(reversed(features.values()))
-        classes = target_classes(target, len(maps), self.attention.num_classes).to(maps.device)
-        self.attention.to(maps.device)
-        if attr_dim_summation:
-            result = self.attention(features, classes)[0][:, None]
-        else:
-            result = self.attention.weighted_features(features, classes)[0]
-        check_finite([result.float()], outputs, features, self.attention)
-        return (result.relu() if relu_attributions else result).to(maps.dtype)
+            assert self.attention is not None, "given, where there is no source"
+            return *read(given, more, of_input), self.attention
 
     def _read(self, given: tuple, more: tuple, of_input: bool) -> tuple[Any, dict[str, Tensor]]:
         run = self.forward_func if self._model is None else self._model
@@ -207,7 +240,7 @@ class InputLearnableCam(Attribution):
         self,
         forward_func: Callable[..., Any],
         layer: nn.Module,
-        attention: AttentionMechanism | str | os.PathLike[str],
+        attention: AttentionMechanism | str | os.PathLike[str] | None = None,
         device_ids: list[int] | None = None,
         reshape_transform: ReshapeTransform | None = None,
     ) -> None:

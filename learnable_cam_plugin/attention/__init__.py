@@ -1,16 +1,16 @@
 """Attention mechanisms: feature maps -> raw class activation maps; and where they start."""
 
 from .base import AttentionMechanism, load_attention, mechanisms
-from .classic import ClassicHead
+from .calibration import calibrate, head_start
 from .conditioned import ConditionedAttention, MapSettings
+from .default import own_attention, shipped_attention
 from .lcam import LCAMAttention
 from .origin import Origin
-from .starts import calibrate, condition, head_start, random_attention, universal_attention
+from .starts import condition, random_attention, universal_attention, universal_beside
 from .universal import UniversalAttention
 
 __all__ = [
     "AttentionMechanism",
-    "ClassicHead",
     "ConditionedAttention",
     "LCAMAttention",
     "MapSettings",
@@ -21,6 +21,9 @@ __all__ = [
     "head_start",
     "load_attention",
     "mechanisms",
+    "own_attention",
     "random_attention",
+    "shipped_attention",
     "universal_attention",
+    "universal_beside",
 ]

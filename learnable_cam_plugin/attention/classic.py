@@ -1,12 +1,13 @@
 """Classic CAM of a classifier as it is now: its head may be trained, replaced, or in doubt."""
 
-from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
-from ..classifier import HeadProbe, bare, tells_pooling
+from ..classifier import FrozenClassifier, HeadProbe, bare, class_scores, tells_pooling
+from .calibration import head_start
 from .lcam import LCAMAttention
-from .starts import head_start
 
 
 class ClassicHead:
@@ -33,16 +34,22 @@ class ClassicHead:
         )
 
     def read(
-        self, probe: HeadProbe, scores: Tensor, features: Mapping[str, Tensor]
-    ) -> LCAMAttention:
-        """Of a pass that `probe` saw; see `head_start` for the errors."""
+        self, classifier: FrozenClassifier, images: Tensor
+    ) -> tuple[Any, dict[str, Tensor], LCAMAttention]:
+        """One pass: the output, the feature maps, and the attention; see `head_start` for the
+        errors."""
+        if self.attention is not None and self.settled():
+            return *classifier.read(images), self.attention
+        probe = HeadProbe(classifier.model)
+        outputs, features = classifier.read(images, partial(probe, classifier.model))
+        scores = class_scores(outputs)
         heads = {name: probe.head(scores, maps) for name, maps in features.items()}
         self.attention = attention = head_start(heads, features, self._model)
         if all(tells_pooling(maps) for maps in features.values()):
             names = {id(module): name for name, module in self._model.named_modules()}
             used = [head for head in heads.values() if head is not None]
             self._seen = [(names[id(head)], head, _state(head)) for head in used]
-        return attention
+        return outputs, features, attention
 
 
 def _state(linear: nn.Linear) -> list[int]:

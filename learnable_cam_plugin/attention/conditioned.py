@@ -60,12 +60,11 @@ def _direction(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """v_y and g_y (N, C) and p_y (N, 1). Of weights (N, K) of the classes, the sums of the first
     two, and the probability of what they speak for."""
+    own, gradient = against(vectors, probabilities, classes)
     if not classes.is_floating_point():
-        return *against(vectors, probabilities, classes), probabilities.gather(1, classes[:, None])
-    weights = classes.to(vectors)
-    own = weights @ vectors
-    gradient = own - weights.sum(1, keepdim=True) * (probabilities @ vectors)
-    return own, gradient, (weights.clamp(0, 1) * probabilities).sum(1, keepdim=True)
+        return own, gradient, probabilities.gather(1, classes[:, None])
+    weights = classes.to(vectors).clamp(0, 1)
+    return own, gradient, (weights * probabilities).sum(1, keepdim=True)
 
 
 class ConditionedAttention(HeadedAttention):

@@ -47,9 +47,14 @@ def standard(maps: Tensor) -> Tensor:
 
 def against(vectors: Tensor, probabilities: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """v_y (N, C), and v_y - sum_k p_k v_k: the gradient of log p_y with respect to pooled features,
-    which speaks for the class against what else the classifier sees."""
-    own = vectors[classes]
-    return own, own - probabilities @ vectors
+    which speaks for the class against what else the classifier sees. Of weights (N, K) of the
+    classes, their sums."""
+    if not classes.is_floating_point():
+        own = vectors[classes]
+        return own, own - probabilities @ vectors
+    weights = classes.to(vectors)
+    own = weights @ vectors
+    return own, own - weights.sum(1, keepdim=True) * (probabilities @ vectors)
 
 
 @torch.no_grad()
@@ -69,17 +74,23 @@ def evidence(
     Args:
         features: (N, C, h, w) a layer, the one that the head reads last.
         vectors, offsets: (K, C), (K,), the head's.
-        classes: (N,), integers in [0, K).
+        classes: (N,), integers in [0, K); or weights (N, K) of the classes, of which what is not
+            linear in them is the heaviest one's. A single class, K = 1, competes with a logit of 0.
     """
     last, fine = features[-1], max(features, key=lambda maps: maps.shape[2] * maps.shape[3])
     vectors, offsets, classes = vectors.to(last), offsets.to(last), classes.to(last.device)
+    if len(vectors) == 1:
+        vectors, offsets = F.pad(vectors, (0, 0, 0, 1)), F.pad(offsets, (0, 1))
+        classes = F.pad(classes, (0, 1)) if classes.is_floating_point() else classes
     logits = F.linear(last.mean((2, 3)), vectors, offsets)
     own, gradient = against(vectors, logits.softmax(1), classes)
+    offset = offsets[classes] if not classes.is_floating_point() else classes.to(offsets) @ offsets
+    classes = classes.argmax(1) if classes.is_floating_point() else classes
     strength = gradient.norm(dim=1, keepdim=True).clamp(min=1e-3)
     both = torch.einsum("nchw,nmc->nmhw", last, torch.stack([own, gradient / strength], 1))
     relative = standard(both)
     spread = 4 * logits.std(1, correction=0).clamp(min=1e-3).view(-1, 1, 1)
-    local = both[:, 0] + offsets[classes].view(-1, 1, 1)
+    local = both[:, 0] + offset.view(-1, 1, 1)
     rivals = _competitors(logits, classes)
     theirs = (
         torch.einsum("nchw,nmc->nmhw", last, vectors[rivals]) + offsets[rivals][..., None, None]
@@ -101,9 +112,8 @@ def evidence(
 
 def _competitors(logits: Tensor, classes: Tensor) -> Tensor:
     """The classes (N, M) with the highest logits beside the explained one."""
-    count = min(_COMPETITORS, max(1, logits.shape[1] - 1))
-    others = logits.scatter(1, classes[:, None], -torch.inf) if logits.shape[1] > 1 else logits
-    return others.topk(count, 1).indices
+    others = logits.scatter(1, classes[:, None], -torch.inf)
+    return others.topk(min(_COMPETITORS, logits.shape[1] - 1), 1).indices
 
 
 def _likeness_to_peak(maps: Tensor, contrast: Tensor) -> Tensor:

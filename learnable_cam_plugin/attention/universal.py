@@ -34,6 +34,8 @@ class UniversalAttention(HeadedAttention):
     [(2, 14, 14)]
     """
 
+    contrasts = True
+
     def __init__(
         self,
         channels: Mapping[str, int],

@@ -11,7 +11,7 @@ from .checks import (
     run_on,
 )
 from .frozen import FrozenClassifier, predict
-from .guards import device_of, evaluating, frozen
+from .guards import LOCK, device_of, evaluating, frozen
 from .head import HeadProbe, tells_pooling
 from .layers import (
     ReshapeTransform,
@@ -24,6 +24,7 @@ from .rerun import Replay, classify_masked_features, forward_from_layer
 from .wrappers import bare, core, core_name
 
 __all__ = [
+    "LOCK",
     "FrozenClassifier",
     "HeadProbe",
     "Replay",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from ..masking import Normalization
 from .checks import check_images, class_scores, not_finite_images, run_on
+from .find import find_layers
 from .guards import channels_last, evaluating, frozen, on_device
-from .layers import ReshapeTransform, forward_with_features, layer_names
+from .layers import ReshapeTransform, Spread, forward_with_features, layer_names
+from .record import linear_of, record
+from .spread import spread_of
 from .wrappers import bare
 
 
@@ -20,9 +23,12 @@ class FrozenClassifier:
     """A classifier and how its feature maps are read. Nothing here changes it for good.
 
     Attributes:
-        model, layers: gives class scores (N, K); name -> module of the target layers.
+        model, layers: gives class scores (N, K); name -> module of the target layers. The linear
+            layer that gives the scores may be one: its maps are what it is given, told apart by
+            place, which the first pass finds out.
         normalization: what its images went through; needed to mask them.
-        reshape_transform: as in pytorch-grad-cam, for layers of tokens.
+        reshape_transform: as in pytorch-grad-cam, for layers of tokens; those that make a grid of
+            the images' proportions need none.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> features, scores = FrozenClassifier.of(net, ["0"]).clean_pass(torch.rand(2, 3, 5, 6))
@@ -34,6 +40,7 @@ class FrozenClassifier:
     layers: Mapping[str, nn.Module]
     normalization: Normalization | None = None
     reshape_transform: ReshapeTransform | None = None
+    spreads: dict[str, Spread] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(
@@ -46,6 +53,44 @@ class FrozenClassifier:
         """Of a model, read at layers given as modules or names; see `layer_names` and `bare`."""
         layers = layer_names(model, target_layers)
         return cls(bare(model), layers, normalization, reshape_transform)
+
+    @classmethod
+    def found(
+        cls,
+        model: nn.Module,
+        images: Tensor,
+        named: Iterable[nn.Module | str] = (),
+        normalization: Normalization | None = None,
+        reshape_transform: ReshapeTransform | None = None,
+    ) -> "FrozenClassifier":
+        """Of a model, read at the layers that one pass of a few images shows: see `find_layers`.
+
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.Conv2d(4, 8, 3, 2), nn.ReLU(),
+        ...                     nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+        >>> list(FrozenClassifier.found(net, torch.rand(1, 3, 32, 32)).layers)
+        ['0', '2']
+        """
+        names = list(layer_names(model, named)) if named else []
+        runs, scores = record(model, check_images(images)[:2])
+        classifier = cls.of(
+            model, find_layers(model, runs, scores, names), normalization, reshape_transform
+        )
+        linear = linear_of(runs, scores)
+        if linear is not None and linear.name in classifier.layers:
+            spread = spread_of(runs, linear)
+            assert spread is not None, "find_layers names the linear layer only where one is known"
+            classifier.spreads[linear.name] = spread
+        return classifier
+
+    def _find_spreads(self, images: Tensor) -> None:
+        """How the input of those layers that are linear is told apart by place, where not known."""
+        heads = [n for n, layer in self.layers.items() if isinstance(layer, nn.Linear)]
+        if any(name not in self.spreads for name in heads):
+            runs, scores = record(self.model, images[:2])
+            linear = linear_of(runs, scores)
+            spread = None if linear is None else spread_of(runs, linear)
+            if linear is not None and spread is not None:
+                self.spreads[linear.name] = spread
 
     @property
     def pixels(self) -> Normalization:
@@ -65,8 +110,11 @@ class FrozenClassifier:
         output, layer name -> its maps). `forward` runs the model, for whoever watches the pass."""
         run, reshape = forward or self.model, self.reshape_transform
         check_images(images)
+        self._find_spreads(images)
         with evaluating(self.model), run_on(self.model, images):
-            return forward_with_features(run, self.layers, images, reshape_transform=reshape)
+            return forward_with_features(
+                run, self.layers, images, reshape_transform=reshape, spreads=self.spreads
+            )
 
     def clean_pass(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Layer name -> feature maps, and the class scores (N, K), of images without a mask.

@@ -3,18 +3,35 @@
 Nothing here changes the classifier: hooks live for the length of one call.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import get_ident
-from typing import Any
+from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
+from .grid import as_grid
 from .guards import LOCK
 from .wrappers import core, core_name
 
 ReshapeTransform = Callable[[Any], Tensor]
+
+
+class Spread(Protocol):
+    """How to tell apart by place what a linear layer is given."""
+
+    @property
+    def watched(self) -> tuple[nn.Module, ...]:
+        """The modules whose runs it needs."""
+
+    def maps(self, seen: Sequence[tuple[Any, Any]], size: Size) -> Tensor:
+        """Maps (N, D, h, w) whose mean is what the linear layer was given, (N, D), from what each
+        of the modules was given and gave, for images of `size`."""
+
+
+def _copy(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value
 
 
 def layer_names(model: nn.Module, target_layers: Iterable[nn.Module | str]) -> dict[str, nn.Module]:
@@ -72,9 +89,19 @@ def watching(hooks: Iterable[tuple[nn.Module, Callable[[Any, Any], None]]]) -> I
         yield
 
 
-def as_feature_maps(name: str, output: Any, reshape_transform: ReshapeTransform | None) -> Tensor:
-    """A layer's output as feature maps (N, C, h, w) or (N, C, d, h, w); else a clear error."""
-    maps = output if reshape_transform is None else reshape_transform(output)
+def as_feature_maps(
+    name: str, output: Any, reshape_transform: ReshapeTransform | None, size: Size | None = None
+) -> Tensor:
+    """A layer's output as feature maps (N, C, h, w) or (N, C, d, h, w); else a clear error.
+
+    Without a reshape_transform, tokens and channels that come last are arranged as a grid of the
+    proportions of the images, of `size` (H, W), where there is one.
+    """
+    if reshape_transform is not None:
+        maps = reshape_transform(output)
+    else:
+        found = None if size is None else as_grid(output, size)
+        maps = output if found is None else found
     if not isinstance(maps, Tensor):
         raise TypeError(
             f"layer '{name}' gives a {type(maps).__name__}, not a tensor of feature maps; "
@@ -94,12 +121,14 @@ def forward_with_features(
     *inputs: Any,
     reshape_transform: ReshapeTransform | None = None,
     of_input: bool = False,
+    spreads: Mapping[str, Spread] | None = None,
 ) -> tuple[Any, dict[str, Tensor]]:
     """One forward pass: (what `forward` returns, name -> feature maps of that layer).
 
     The maps are copies on the same device, without a graph: a ReLU that works in place after the
     layer does not reach them. A layer that runs several times counts with its last run, and only
-    the runs of this thread count. With `of_input` it is what the layers are given that is read.
+    the runs of this thread count. With `of_input` it is what the layers are given that is read. Of
+    the layers in `spreads`, linear ones, it is that, spread over the places it comes from.
 
     >>> import torch
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten())
@@ -108,14 +137,24 @@ def forward_with_features(
     (2, 4, 5, 6)
     """
     features: dict[str, Tensor] = {}
+    size = inputs[0].shape[2:] if inputs and isinstance(inputs[0], Tensor) else None
+    seen: dict[nn.Module, tuple[Any, Any]] = {}
 
     def keep(name: str, given: Any, output: Any) -> None:
-        maps = as_feature_maps(name, given if of_input else output, reshape_transform)
+        maps = as_feature_maps(name, given if of_input else output, reshape_transform, size)
         features[name] = maps.detach().clone()
 
-    hooks = ((layer, partial(keep, name)) for name, layer in layers.items())
-    with watching(hooks):
+    def see(module: nn.Module, given: Any, output: Any) -> None:
+        seen[module] = (_copy(given), _copy(output))
+
+    found = spreads or {}
+    hooks = [(layer, partial(keep, name)) for name, layer in layers.items() if name not in found]
+    watched = {module for spread in found.values() for module in spread.watched}
+    with watching([*hooks, *((module, partial(see, module)) for module in watched)]):
         outputs = forward(*inputs)
+    for name, spread in found.items():
+        if size is not None and all(module in seen for module in spread.watched):
+            features[name] = spread.maps([seen[module] for module in spread.watched], size)
     missing = [name for name in layers if name not in features]
     if missing:
         raise ValueError(

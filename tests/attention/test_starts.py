@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from learnable_cam_plugin import FrozenClassifier, LearnableCAM, calibrate, random_attention
-from learnable_cam_plugin.attention.starts import _mean_gradient
+from learnable_cam_plugin.attention.calibration import _mean_gradient
 
 
 class PooledTwice(nn.Module):

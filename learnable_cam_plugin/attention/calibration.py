@@ -1,0 +1,145 @@
+"""The classifier's own head as an attention: read off, or linearised on a few images."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import trange
+
+from ..classifier import (
+    FrozenClassifier,
+    HeadProbe,
+    ReshapeTransform,
+    as_feature_maps,
+    check_images,
+    class_scores,
+    forward_from_layer,
+    frozen,
+)
+from .lcam import LCAMAttention
+from .origin import Origin
+
+
+def head_start(
+    heads: Mapping[str, nn.Linear | None], features: Mapping[str, Tensor], model: nn.Module
+) -> LCAMAttention:
+    """Classic CAM (Zhou et al., CVPR 2016) as an attention: W, b = the head's weight and bias.
+
+    Raises:
+        ValueError: for a layer the head is not global average pooling and a linear layer.
+    """
+    other = [name for name, head in heads.items() if head is None]
+    if other:
+        raise ValueError(
+            f"{type(model).__name__} does not go from {other} to its scores by global average "
+            "pooling and one linear layer, so its head gives no maps by itself. Pass "
+            "attention=calibrate(model, target_layers, images) with a few preprocessed images, "
+            "or a trained attention."
+        )
+    found = [head for head in heads.values() if head is not None]
+    channels = {name: features[name].shape[1] for name in heads}
+    attention = _blank(channels, found[0].out_features, found[0].weight.device)
+    with torch.no_grad():
+        for weight, bias, head in zip(attention.weights, attention.biases, found, strict=True):
+            weight.copy_(head.weight)
+            bias.copy_(head.bias if head.bias is not None else torch.zeros_like(bias))
+    attention.origin = Origin.of(model, recipe={"name": "classic-cam", "start": "head"})
+    return attention
+
+
+def _blank(channels: Mapping[str, int], num_classes: int, device: torch.device) -> LCAMAttention:
+    """An attention whose weights are to be filled in; no random number is drawn for it."""
+    with torch.device("meta"):
+        attention = LCAMAttention(channels, num_classes)
+    return attention.to_empty(device=device)
+
+
+def calibrate(
+    model: nn.Module,
+    target_layers: Iterable[nn.Module | str],
+    images: Tensor,
+    reshape_transform: ReshapeTransform | None = None,
+    progress: bool = False,
+) -> LCAMAttention:
+    """Start from a classifier's head of any shape, linearised on a few images.
+
+    W_y = the gradient of the class score with respect to A, summed over positions and averaged
+    over the images; b_y = what is left of the mean score. For a head of global average pooling
+    and a linear layer this is its weight and bias exactly, and is then read off without gradients.
+
+    Args:
+        model: the classifier.
+        target_layers: its layers, as modules or names.
+        images: (N, C, H, W), preprocessed; 8 to 32 varied ones are enough.
+        reshape_transform: as in pytorch-grad-cam, for layers of tokens.
+        progress: show a bar; a head of K classes takes K backward passes through the head.
+
+    Returns:
+        an attention with the head's K classes, on the images' device.
+
+    Raises:
+        ValueError: the class scores do not depend on a layer's maps, such as the patches of a
+            vision transformer after its last block, where the head reads the class token.
+    """
+    classifier = FrozenClassifier.of(model, target_layers, reshape_transform=reshape_transform)
+    probe = HeadProbe(model)
+    with torch.inference_mode(False), frozen(model):
+        images = check_images(images).detach().clone()
+        outputs, features = classifier.read(images, lambda x: probe(classifier.model, x))
+        scores = class_scores(outputs)
+        heads = {name: probe.head(scores, maps) for name, maps in features.items()}
+        if all(head is not None for head in heads.values()):
+            return head_start(heads, features, model)
+        attention = _blank(channels_of(features), scores.shape[1], images.device)
+        for name, weight, bias in zip(
+            classifier.layers, attention.weights, attention.biases, strict=True
+        ):
+            gradient = _mean_gradient(classifier, name, images, progress)
+            if not bool(gradient.any()):
+                raise ValueError(_unread(name))
+            with torch.no_grad():
+                weight.copy_(gradient)
+                mean = features[name].flatten(2).mean((0, 2)).to(weight)
+                bias.copy_(scores.float().mean(0) - weight @ mean)
+    attention.origin = Origin.of(model, recipe={"name": "calibrated", "start": "head"})
+    return attention
+
+
+def _unread(name: str) -> str:
+    return (
+        f"the class scores do not depend on the feature maps at '{name}', so the head says nothing "
+        "of them and the maps would be blank: take an earlier layer. Where the head reads a class "
+        "token, patches count up to what the last block is given: take the block before. (A head "
+        "that starts at zero, as torchvision's ViT has, reads none at all. To train there "
+        "all the same: start='random'.)"
+    )
+
+
+def channels_of(features: Mapping[str, Tensor]) -> dict[str, int]:
+    return {name: maps.shape[1] for name, maps in features.items()}
+
+
+def _mean_gradient(
+    classifier: FrozenClassifier, name: str, images: Tensor, progress: bool
+) -> Tensor:
+    """(K, C): d score_k / d A of the layer, summed over positions, averaged over images."""
+    leaf: list[Tensor] = []
+
+    def as_leaf(output: Tensor) -> Tensor:
+        leaf.append(output.detach().requires_grad_())
+        return leaf[-1].clone()  # what follows may work in place; a leaf must not change
+
+    with torch.enable_grad():
+        run = forward_from_layer(classifier.model, classifier.layers[name], as_leaf, images)
+        scores, rows = class_scores(run), []
+        for k in trange(scores.shape[1], desc=f"calibrating {name}", disable=not progress):
+            score, gradient = scores[:, k].sum(), None
+            if score.requires_grad:
+                (gradient,) = torch.autograd.grad(
+                    score, leaf[-1], retain_graph=True, allow_unused=True
+                )
+            if gradient is None:
+                raise ValueError(_unread(name))
+            maps = as_feature_maps(name, gradient, classifier.reshape_transform)
+            rows.append(maps.flatten(2).sum(2).mean(0))
+    return torch.stack(rows)

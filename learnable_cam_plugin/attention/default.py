@@ -1,0 +1,125 @@
+"""The attention that comes with the package, beside a classifier as it is now."""
+
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..classifier import LOCK, FrozenClassifier, ReshapeTransform, bare, core
+from .base import AttentionMechanism
+from .classic import ClassicHead
+from .starts import universal_beside
+from .universal import UniversalAttention
+
+UNIVERSAL = Path(__file__).parent / "universal.safetensors"
+
+
+@cache
+def _shipped() -> UniversalAttention:
+    return UniversalAttention.load(UNIVERSAL)
+
+
+def shipped_attention() -> UniversalAttention:
+    """The attention of this package: trained beside several classifiers, for any other.
+
+    It belongs to none: `LearnableCAM(model)` binds it to a model, and `universal_attention(model,
+    None, images, trained=shipped_attention())` does so by hand. Beside what it was trained, its
+    figures and limits: the model card, `attention/README.md`.
+    """
+    return _shipped().shared()
+
+
+def own_attention(
+    model: nn.Module,
+    attention: object,
+    named: Sequence[str],
+    reshape_transform: ReshapeTransform | None,
+) -> "ClassicHead | DefaultAttention":
+    """What explains a classifier by itself: classic CAM for "head", for None `DefaultAttention`."""
+    if attention == "head":
+        if not named:
+            raise ValueError("attention='head' needs target_layers: the layer that the head pools")
+        return ClassicHead(model)
+    return DefaultAttention(model, named, reshape_transform)
+
+
+class DefaultAttention:
+    """The shipped attention, bound to a classifier at its first images, and again whenever the head
+    that it read was replaced or moved.
+
+    Args:
+        model: the classifier.
+        named: layers to read in place of the finer one that a pass shows; see `find_layers`.
+        reshape_transform: as in pytorch-grad-cam.
+    """
+
+    def __init__(
+        self, model: nn.Module, named: Sequence[str], reshape_transform: ReshapeTransform | None
+    ) -> None:
+        self._model, self._named, self._reshape = bare(model), list(named), reshape_transform
+        self._classic = ClassicHead(model)
+        self._bound: tuple[FrozenClassifier, AttentionMechanism] | None = None
+        self._state: list[int] = []
+
+    @property
+    def attention(self) -> AttentionMechanism | None:
+        """The one bound last."""
+        return self._classic.attention if self._bound is None else self._bound[1]
+
+    def read(
+        self, classifier: FrozenClassifier, images: Tensor
+    ) -> tuple[Any, dict[str, Tensor], AttentionMechanism]:
+        """One pass, but for the first: the output, the feature maps, and the attention. Of volumes
+        it is classic CAM, at the layers of `classifier`."""
+        if isinstance(images, Tensor) and images.ndim == 5 and classifier.layers:
+            return self._classic.read(classifier, images)
+        found, attention = self.beside(images)
+        return *found.read(images), attention
+
+    def beside(self, images: Tensor) -> tuple[FrozenClassifier, AttentionMechanism]:
+        """The classifier with the layers to read, and the attention.
+
+        Where its head cannot be applied to single places, it is linearised on these images, once,
+        which takes a backward pass a class; a warning says so.
+
+        Raises:
+            ValueError: no layer gives feature maps, or the scores do not depend on them.
+        """
+        bound = self._bound
+        if bound is not None and self._state == self._now(bound[1]):
+            return bound
+        with LOCK, torch.inference_mode(False):
+            images = images.detach().clone() if images.is_inference() else images
+            classifier = FrozenClassifier.found(
+                self._model, images, self._named, None, self._reshape
+            )
+            attention = universal_beside(classifier, images, shipped_attention())
+            if attention.head is None:
+                warnings.warn(
+                    f"the head of {type(self._model).__name__} is not applied place by place, so "
+                    f"it was linearised on these {len(images)} images, once, by "
+                    f"{attention.num_classes} backward passes: pass attention=universal_attention("
+                    "model, None, images, trained=shipped_attention()), with 8 to 32 varied images "
+                    "of your own, to choose them",
+                    stacklevel=4,
+                )
+            self._state = self._now(attention)
+            self._bound = bound = classifier, attention
+        return bound
+
+    def _now(self, attention: AttentionMechanism) -> list[int]:
+        """What changes when the head that was read is no longer the model's: a head that is read
+        in place is followed by itself, a linearised one belongs to all weights as they were."""
+        head = getattr(attention, "head", None)
+        if head is None:
+            return [n for p in self._model.parameters() for n in (p.data_ptr(), _version(p))]
+        linear: Any = dict(core(self._model).named_modules()).get(head)
+        return [] if linear is None else [id(linear), linear.weight.data_ptr()]
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version

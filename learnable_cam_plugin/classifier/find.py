@@ -1,0 +1,105 @@
+"""The layers of a classifier that a class activation map is read from, found by running it."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from .grid import places
+from .record import Run, linear_of
+from .spread import spread_of
+from .wrappers import core
+
+_FINER = 4  # times the side of what the head reads, at most
+
+
+def find_layers(
+    model: nn.Module, runs: Sequence[Run], scores: Tensor, named: Sequence[str] = ()
+) -> list[str]:
+    """Names of the layers to read, of a recorded pass: a finer one, and what the head reads last.
+
+    The last one is the layer whose maps the head pools; or, where it does more than pool them, the
+    linear layer that gives the scores, whose input is told apart by place (`Spread`); or, where
+    that is not known either, the last layer that gives maps. The other is that of a finer grid (up
+    to four times the side) which ran last before it, else of the same grid.
+
+    Args:
+        named: layers to read in place of the finer one.
+
+    Raises:
+        ValueError: no layer gives feature maps of more than one place.
+    """
+    runs = list(runs)
+    linear, with_maps = linear_of(runs, scores), [run for run in runs if places(run.maps()) > 1]
+    if not with_maps:
+        raise ValueError(
+            f"no layer of {type(core(model)).__name__} gives feature maps (N, C, h, w) of more "
+            "than one place for these images, so there is nothing to map: pass larger images, or "
+            "name target_layers, with a reshape_transform if their output is arranged otherwise"
+        )
+    last, source = _read_last(runs, with_maps, linear, named)
+    finer = [name for name in named if name != last]
+    if not finer:
+        found = _finer(core(model), with_maps, source)
+        finer = [] if found is None else [found]
+    return [*finer, last]
+
+
+def _read_last(
+    runs: list[Run], with_maps: list[Run], linear: Run | None, named: Sequence[str]
+) -> tuple[str, Run]:
+    """The name of the layer to read last, and the run whose grid it has."""
+    if linear is None:
+        return with_maps[-1].name, with_maps[-1]
+    pooled = [run for run in with_maps if _pools_to(run, linear.given)]
+    if pooled:  # of several that are the same, a named one; else the outermost
+        run = next((run for run in pooled if run.name in named), pooled[-1])
+        return run.name, run
+    spread = spread_of(runs, linear)
+    if spread is None:
+        return with_maps[-1].name, with_maps[-1]
+    modules = {run.name: run for run in runs if run.module is spread.watched[0]}
+    source = next(iter(modules.values()))
+    if places(source.maps()) < 2:  # an attention layer, whose output is a tuple
+        before = [run for run in with_maps if runs.index(run) < runs.index(source)]
+        source = before[-1]
+    return linear.name, source
+
+
+def _pools_to(run: Run, given: Tensor) -> bool:
+    maps = run.maps()
+    if maps is None or maps.shape[:2] != given.shape:
+        return False
+    error = (maps.mean((2, 3)).to(given) - given).abs().max()
+    return bool(error < 2e-3 * (given.abs().max() + 1e-6))
+
+
+def _finer(model: nn.Module, with_maps: list[Run], source: Run) -> str | None:
+    """Of the modules in a row, from the outermost in, the last before the grid gets coarse."""
+    known = {run.name: places(run.maps()) ** 0.5 for run in with_maps}
+    side, prefix, at = places(source.maps()) ** 0.5, "", model
+    while True:
+        row = {name: module for name, module in _row(at, prefix).items() if name in known}
+        names = sorted(row, key=list(known).index)
+        coarse = [name for name in names if known[name] <= side]
+        before = names[: names.index(coarse[0])] if coarse else names
+        fit = [name for name in before if side < known[name] <= _FINER * side]
+        if fit:
+            return fit[-1]
+        # of one grid throughout, as in a vision transformer: what runs before the last
+        blocks = [n for n in coarse if known[n] == side and next(row[n].children(), None)]
+        alike = [n for n in blocks if type(row[n]) is type(row[blocks[-1]])]
+        if len(alike) > 1:
+            return alike[-2]
+        inside = [n for n in coarse if next(row[n].children(), None) is not None]
+        if not inside:
+            return None
+        prefix, at = inside[0] + ".", row[inside[0]]
+
+
+def _row(module: nn.Module, prefix: str) -> dict[str, nn.Module]:
+    """Its children by name; those of a list in place of the list, which does not run itself."""
+    row: dict[str, nn.Module] = {}
+    for name, child in module.named_children():
+        listed = isinstance(child, nn.ModuleList)
+        row |= _row(child, f"{prefix}{name}.") if listed else {prefix + name: child}
+    return row

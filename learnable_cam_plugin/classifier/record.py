@@ -1,0 +1,59 @@
+"""One pass of a classifier with everything that its modules were given and gave."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Size, Tensor, nn
+
+from .checks import class_scores, run_on
+from .grid import as_grid
+from .guards import evaluating
+from .layers import watching
+from .wrappers import bare, core
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a module, by its name free of wrappers, was given first, and gave."""
+
+    name: str
+    module: nn.Module
+    given: Any
+    output: Any
+    size: Size  # of the images
+
+    def maps(self) -> Tensor | None:
+        """Its output as feature maps (N, C, h, w); None if it is none. Of a module that gives
+        several things, as an attention layer does, none is."""
+        return as_grid(self.output, self.size)
+
+
+@torch.no_grad()
+def record(model: nn.Module, images: Tensor, *more: Any) -> tuple[list[Run], Tensor]:
+    """The runs of all modules, in the order in which they ended, and the class scores (N, K).
+
+    Everything is kept until the answer is dropped: pass two images or so.
+    """
+    runs: list[Run] = []
+
+    def keep(name: str, module: nn.Module, given: Any, output: Any) -> None:
+        # what follows may work in place on it
+        copy = output.clone() if isinstance(output, Tensor) else output
+        runs.append(Run(name, module, given, copy, images.shape[2:]))
+
+    named = core(model).named_modules()
+    hooks = [(module, partial(keep, name, module)) for name, module in named if name]
+    with evaluating(model), run_on(model, images), watching(hooks):
+        outputs = bare(model)(images, *more)
+    return runs, class_scores(outputs)
+
+
+def linear_of(runs: list[Run], scores: Tensor) -> Run | None:
+    """The run of the linear layer that gave the scores from one vector an image, if one did."""
+    for run in reversed(runs):
+        same = isinstance(run.module, nn.Linear) and isinstance(run.output, Tensor)
+        if same and run.given.ndim == 2 and torch.equal(run.output, scores):
+            return run
+    return None
