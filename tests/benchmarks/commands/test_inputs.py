@@ -1,5 +1,8 @@
 """The picture of the universal attention's inputs: all of them, in the order of their names."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from click.testing import CliRunner
@@ -7,7 +10,7 @@ from PIL import Image
 
 from benchmarks.commands import inputs
 from learnable_cam_plugin.attention import universal_attention
-from learnable_cam_plugin.attention.evidence import INPUTS
+from learnable_cam_plugin.attention.evidence import INPUTS, evidence
 from learnable_cam_plugin.classifier import FrozenClassifier, forward_with_features, predict
 from learnable_cam_plugin.data import NORMALIZATION, draw_images
 from learnable_cam_plugin.pretrained import small_network
@@ -47,6 +50,30 @@ def test_every_input_has_its_name(classifier, attention):
             logit[None, None], maps.shape[1:], mode="bilinear"
         ).argmax()
     )
+
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "why-no-training.md"
+
+
+def test_the_page_explains_them_under_the_same_names_and_numbers():
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", PAGE.read_text(), re.M)
+    assert rows == [(str(i), name) for i, name in enumerate(inputs.NAMES, 1)]
+
+
+def test_what_the_page_says_of_scales_holds():
+    generator = torch.Generator().manual_seed(0)
+    fine, last, vectors, offsets = (
+        torch.rand(size, generator=generator)
+        for size in ((2, 8, 14, 14), (2, 16, 7, 7), (20, 16), (20,))
+    )
+    classes = torch.tensor([3, 7])
+    expected = evidence([fine, last * 3], vectors, offsets, classes).maps
+    scaled = evidence([fine * 3, last * 15], vectors / 5, offsets, classes).maps
+    assert float((scaled - expected).abs().max()) < 0.02
+    surer = evidence([fine, last * 3], vectors * 2, offsets * 2, classes).maps
+    moved = (surer - expected).abs().amax((0, 2, 3)) > 0.005
+    # of the logits' scale: the contrast and its peak, the share, and what is carried of them
+    assert {i for i, one in enumerate(moved.tolist(), 1) if one} == {2, 4, 5, 7, 9, 11, 12}
 
 
 def test_the_command_draws_a_photograph_of_ones_own(classifier, attention, tmp_path, monkeypatch):
