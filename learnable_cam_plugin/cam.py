@@ -4,6 +4,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,12 @@ from .saliency import combine, min_max, resize
 from .targets import class_weights, target_category
 
 Read = Callable[[Tensor], tuple[Any, dict[str, Tensor], AttentionMechanism]]
+
+
+def _read_given(
+    classifier: FrozenClassifier, attention: AttentionMechanism, images: Tensor
+) -> tuple[Any, dict[str, Tensor], AttentionMechanism]:
+    return *classifier.read(images), attention
 
 
 class _Recorder(threading.local):
@@ -124,21 +131,16 @@ class LearnableCAM(BaseCAM):
         )
         self.model, self.target_layers = model, modules
         self.device = device_of(model)
-        self._given, named = given, list(self.layers)
-        own = given is None
-        self._source = own_attention(model, attention, named, reshape_transform) if own else None
-        self._classifier = FrozenClassifier(
-            bare(model), self.layers, reshape_transform=reshape_transform
-        )
-        self.activations_and_grads = _Recorder(self._read)
+        classifier = FrozenClassifier(bare(model), self.layers, reshape_transform=reshape_transform)
+        self._given, self._source = given, None
         if given is not None:
             given.to(self.device)
-
-    def _read(self, images: Tensor) -> tuple[Any, dict[str, Tensor], AttentionMechanism]:
-        """One pass: the output, the feature maps, and the attention that takes them."""
-        if self._source is not None:
-            return self._source.read(self._classifier, images)
-        return *self._classifier.read(images), self._given  # type: ignore[return-value]
+            read: Read = partial(_read_given, classifier, given)
+        else:
+            named = list(self.layers)
+            self._source = own_attention(model, attention, named, reshape_transform)
+            read = partial(self._source.read, classifier)
+        self.activations_and_grads = _Recorder(read)
 
     @property
     def attention(self) -> AttentionMechanism | None:
