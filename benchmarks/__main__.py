@@ -20,6 +20,7 @@ COMMANDS = (
     "universal",
     "judge",
     "inputs",
+    "distil",
 )
 
 

