@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from learnable_cam_plugin import FrozenClassifier, Normalization, checkpoint
-from learnable_cam_plugin.attention import UniversalAttention
+from learnable_cam_plugin.attention import UniversalAttention, shipped_attention
 from learnable_cam_plugin.classifier import forward_with_features
 from learnable_cam_plugin.data import PhotoFolder, draw_images
 from learnable_cam_plugin.pretrained import (
@@ -45,9 +45,9 @@ def lite(number: int) -> FrozenClassifier:
 
 
 def universal(path: Path | None) -> UniversalAttention:
-    """A universal attention that was saved, a file or a folder."""
+    """A universal attention that was saved, a file or a folder; without one, the shipped one."""
     if path is None:
-        raise ValueError("no universal attention is shipped yet: give --attention FILE")
+        return shipped_attention()
     return UniversalAttention.from_pretrained(path)
 
 

@@ -46,8 +46,12 @@ _COLUMNS = 4
 
 @click.command(help=__doc__)
 @click.option("--photo", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--network", type=click.Choice(["lite0", "lite2"]), default="lite2")
-@click.option("--attention", type=click.Path(path_type=Path, exists=True), help="a saved one")
+@click.option(
+    "--network", type=click.Choice(["lite0", "lite2"]), default="lite2", show_default=True
+)
+@click.option(
+    "--attention", type=click.Path(path_type=Path, exists=True), help="if not the shipped"
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
 def main(photo: Path | None, network: str, attention: Path | None, out: Path) -> None:
     number = int(network[-1])

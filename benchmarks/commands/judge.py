@@ -51,8 +51,12 @@ Row = dict[str, Any]
 @click.command(help=__doc__)
 @click.option("--data", type=click.Path(path_type=Path, exists=True), help="photographs")
 @click.option("--count", default=30, show_default=True, help="of them, evenly spread")
-@click.option("--network", type=click.Choice(["lite0", "lite2"]), default="lite2")
-@click.option("--attention", type=click.Path(path_type=Path, exists=True), help="a saved one")
+@click.option(
+    "--network", type=click.Choice(["lite0", "lite2"]), default="lite2", show_default=True
+)
+@click.option(
+    "--attention", type=click.Path(path_type=Path, exists=True), help="if not the shipped"
+)
 @click.option("--seed", type=int, help="of the order; one that nobody knows unless given")
 @click.option("--out", type=_FOLDER, help="where the pages and the key go")
 @click.option("--uncover", type=_FOLDER, help="the folder that was judged")

@@ -42,10 +42,11 @@ def run(made, monkeypatch):
     monkeypatch.setattr(judge, "SIDES", {2: 96})
     folder, attention = made
 
-    def call(*options, judged=None):
+    def call(*options, judged=None, saved=True):
         options = [str(option) for option in options]
         if judged is not None:
-            options += ["--data", str(folder), "--attention", str(attention), "--out", str(judged)]
+            options += ["--data", str(folder), "--out", str(judged)]
+            options += ["--attention", str(attention)] if saved else []
         return CliRunner().invoke(judge.main, options)
 
     return call
@@ -110,6 +111,14 @@ def test_the_order_is_random_drawn_from_the_seed_and_unknown_without_one(
     assert order("c")[1] != order("d")[1]
     ours = np.mean([np.random.default_rng(s).integers(2, size=30).mean() for s in range(200)])
     assert 0.45 < ours < 0.55
+
+
+def test_the_attention_is_the_shipped_one_or_a_saved_one(run, made, tmp_path):
+    for saved, name in ((True, "attention.safetensors"), (False, "universal.safetensors")):
+        folder = tmp_path / name
+        drawn = run("--count", 1, judged=folder, saved=saved)
+        assert drawn.exit_code == 0, drawn.output
+        assert key_of(folder)["attention"].endswith(f"/{name}")
 
 
 def test_the_photographs_are_evenly_spread_and_both_methods_run(run, tmp_path):
