@@ -126,7 +126,8 @@ def _notes(bed: Testbed) -> list[str]:
         f"side they are of {bed.protocol.few} images or mosaics for every method.",
         "Intervals: 95 %, bootstrap over the images (over the mosaics, which share images).",
         "The library's methods are clipped at 0 and then scaled to [0, 1]; classic CAM, the "
-        "learned methods, RISE and SIDU are scaled by their minimum and maximum.",
+        "learned methods, RISE, SIDU, Recipro-CAM and Opti-CAM are scaled by their minimum and "
+        "maximum.",
     ]
 
 

@@ -10,8 +10,11 @@ from torch import Tensor
 from learnable_cam_plugin import AttentionMechanism, LearnableCAM
 
 from ..testbed import Testbed
+from .fastshap import FastSHAPRecipe
 from .floor import Draw, Floor, centred_gaussian, random_grid
 from .learned import Learned, with_attention
+from .opti_cam import OptiCAM
+from .recipro_cam import ReciproCAM
 from .registry import Method, register_method
 from .rise import RISE
 from .sidu import SIDU
@@ -97,6 +100,14 @@ _learned(
     "its mechanism at the last two stages, with the loss of L-CAM-Img",
     Learned("l-cam-img", tame_start, fused=True),
 )
+_learned(
+    "FastSHAP",
+    "Jethani et al., ICLR 2022",
+    "its objective, for the predicted class, with 8 sets an image and step; the classifier itself "
+    "says what a set is worth, not a surrogate trained on masked images; the explainer is a small "
+    "head on the last two stages, not a network of its own",
+    Learned(FastSHAPRecipe(), "random", fused=True),
+)
 _add(
     "classic CAM",
     "gradient-free",
@@ -127,6 +138,13 @@ _add(
     note="the library masks the normalised image, to its mean, not to black",
 )
 _add(
+    "Recipro-CAM",
+    "perturbation",
+    "Byun and Lee, 2022, arXiv 2209.14074",
+    lambda bed, _: ReciproCAM(bed.model, [bed.layer]),
+    note="its second pass is of what follows the target layer, on a batch of all places",
+)
+_add(
     "FullGrad",
     "gradient",
     "Srinivas and Fleuret, NeurIPS 2019",
@@ -150,6 +168,14 @@ _library(
     note="with the paper's ReST target",
     # A plain score's Hessian is empty where the head is linear in the feature maps.
     target=ClassifierOutputReST,
+)
+_add(
+    "Opti-CAM",
+    "gradient",
+    "Zhang et al., CVIU 2024, arXiv 2301.07002",
+    lambda bed, _: OptiCAM(bed.model, [bed.layer], normalization=bed.normalization, progress=False),
+    slow=True,
+    note=f"the weights of the channels optimised for each image, 100 steps; {BLACK}",
 )
 _masking(
     "RISE",

@@ -47,6 +47,9 @@ def test_each_gives_maps_of_the_images_and_leaves_no_hook(bed, attention, method
         ("FinerCAM", 1, 1),
         ("RefineCAM", 3, 3),  # one of each a layer
         ("Eigen-CAM", 1, 0),
+        ("FastSHAP", 1, 0),
+        ("Recipro-CAM", 2, 0),  # the second of the head alone, on all places at once
+        ("Opti-CAM", 1 + 100, 100),
         ("ShapleyCAM", 1, 2),  # the gradient, and a Hessian-vector product
         ("Score-CAM", 1 + CHANNELS, 0),
         ("Ablation-CAM", 2 + CHANNELS, 0),  # the library asks for the clean scores twice
