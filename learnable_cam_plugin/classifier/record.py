@@ -14,7 +14,7 @@ from .layers import watching
 from .wrappers import bare, core
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a run is itself: tensors do not compare
 class Run:
     """What a module, by its name free of wrappers, was given first, and gave."""
 
