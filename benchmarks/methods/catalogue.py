@@ -92,6 +92,13 @@ for _seed, _name, _note in (
     (2, "LearnableCAM (seed 2)", "the same, trained a third time"),
 ):
     _learned(_name, "this package", _note, Learned("every-threshold", "head", True, _seed))
+_add(
+    "LearnableCAM (no training)",
+    "learned",
+    "this package",
+    lambda bed, _: LearnableCAM(bed.model),
+    note="the attention that comes with the package, which never saw this classifier",
+)
 _learned("L-CAM-Img", LCAM, PAPER, Learned("l-cam-img", "random"))
 _learned("L-CAM-Fm", LCAM, PAPER, Learned("l-cam-fm", "random"))
 _learned(
@@ -112,8 +119,7 @@ _add(
     "classic CAM",
     "gradient-free",
     "Zhou et al., CVPR 2016",
-    lambda bed, _: LearnableCAM(bed.model, [bed.layer]),
-    note="LearnableCAM before any training",
+    lambda bed, _: LearnableCAM(bed.model, [bed.layer], attention="head"),
 )
 _library("Grad-CAM", "gradient", "Selvaraju et al., ICCV 2017", "GradCAM", note=SAME_MAP)
 _library("Grad-CAM++", "gradient", "Chattopadhyay et al., WACV 2018", "GradCAMPlusPlus")

@@ -26,6 +26,8 @@ class UniversalAttention(HeadedAttention):
 
     Args: as of `HeadedAttention`, and
         width: channels of its convolutions.
+        darkness: what is taken off b: above 0 maps are smaller, at the price of average drop; their
+            order, and so every threshold, stays as it is.
 
     >>> attention = UniversalAttention({"layer3": 4, "layer4": 8}, num_classes=10)
     >>> features = {"layer3": torch.rand(2, 4, 14, 14), "layer4": torch.rand(2, 8, 7, 7)}
@@ -42,8 +44,12 @@ class UniversalAttention(HeadedAttention):
         num_classes: int,
         head: str | None = None,
         width: int = 32,
+        darkness: float = 0.0,
     ) -> None:
         super().__init__(channels, num_classes, head, width)
+        if isinstance(darkness, bool) or not -10 <= darkness <= 10:
+            raise ValueError(f"darkness must lie in [-10, 10], got {darkness!r}")
+        self.darkness = float(darkness)
 
         def convolution(outputs: int) -> nn.Conv2d:
             # what lies beyond the border is as what lies on it: zeros would draw a frame
@@ -59,13 +65,13 @@ class UniversalAttention(HeadedAttention):
                 nn.init.zeros_(zero)  # type: ignore[arg-type]
 
     def settings(self) -> dict[str, Any]:
-        return {"head": self.head, "width": self.width}
+        return {"head": self.head, "width": self.width, "darkness": self.darkness}
 
     def beside(
         self, channels: Mapping[str, int], num_classes: int, head: str | None
     ) -> "UniversalAttention":
         """The same weights, shared, for another classifier, whose head is yet to be read."""
-        other = UniversalAttention(channels, num_classes, head, self.width)
+        other = UniversalAttention(channels, num_classes, head, self.width, self.darkness)
         for name in ("read", "mix", "out", "shape"):
             setattr(other, name, getattr(self, name))
         return other.train(self.training)
@@ -86,9 +92,11 @@ class UniversalAttention(HeadedAttention):
         pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
         shape = self.shape(torch.cat([pooled, strongest], 1))
         steepness, brightness = shape[:, :, None, None].unbind(1)
-        # between 0.6 and 6.6, and between -5 and 5: the sigmoid keeps its order in float32
-        steepness = 2 * torch.exp(1.2 * torch.tanh(steepness))
-        return [torch.sigmoid(steepness * order + 5 * torch.tanh(brightness / 2))]
+        # between 0.7 and 3.3: steeper ones are flat inside and cut off at the rim, and hide which
+        # part of an object matters; between -5 and 5: the sigmoid keeps its order in float32
+        steepness = 1.5 * torch.exp(0.8 * torch.tanh(steepness))
+        brightness = 5 * torch.tanh(brightness / 2) - self.darkness
+        return [torch.sigmoid(steepness * order + brightness)]
 
     def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
         """What the last convolution sums over its input channels, (N, width, H, W)."""

@@ -1,5 +1,6 @@
 """Train through the mask that is shown and scored: whole, and cut at every threshold."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -10,7 +11,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ...attention import AttentionMechanism, ConditionedAttention, condition
+from ...attention import (
+    AttentionMechanism,
+    condition,
+    shipped_attention,
+    universal_beside,
+)
 from ...classifier import FrozenClassifier, class_scores
 from ...data import cell_regions, mosaics
 from ...saliency import combine, min_max, resize
@@ -64,7 +70,7 @@ class EveryThreshold:
     """
 
     terms: ClassVar = ("loss", "sufficiency", "necessity", "misplaced", "area")
-    starts: ClassVar = ("head",)
+    starts: ClassVar = ("head", "universal")
 
     name: str = "every-threshold"
     whole: float = 0.25
@@ -108,9 +114,14 @@ class EveryThreshold:
 
     def start(
         self, classifier: FrozenClassifier, images: Tensor, kind: str, seed: int, progress: bool
-    ) -> ConditionedAttention:
-        """One mechanism for all classes, from the classifier's head; `kind` is always "head"."""
+    ) -> AttentionMechanism:
+        """One mechanism for all classes: from the classifier's head, or for `kind` "universal" the
+        one that comes with the package, to be fitted to this classifier."""
         check_order(classifier, images)
+        if kind == "universal":
+            # a copy: what comes with the package stays as it is
+            trained = copy.deepcopy(shipped_attention())
+            return universal_beside(classifier, images, trained, seed, progress)
         model, layers, reshape = classifier.model, classifier.layers, classifier.reshape_transform
         known = self.mechanism
         return condition(model, layers, images, reshape, self.width, seed, progress, **known)
