@@ -16,6 +16,7 @@ training/attention and in attention.safetensors, and goes on where it was if it 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.base_cam import BaseCAM
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from learnable_cam_plugin import (
@@ -34,7 +35,7 @@ from learnable_cam_plugin import (
     LearnableCAMTrainer,
 )
 from learnable_cam_plugin.attention import UniversalAttention, universal_beside
-from learnable_cam_plugin.classifier import frozen, predict
+from learnable_cam_plugin.classifier import as_grid, frozen, predict
 from learnable_cam_plugin.comparison import class_maps, markdown_table
 from learnable_cam_plugin.data import NORMALIZATION, PhotoFolder, draw_images, mosaics
 from learnable_cam_plugin.masking import mask_image
@@ -214,7 +215,7 @@ def score(
     bound = universal_beside(classifier, seen.images[:4], attention)
     cams = {
         "universal": LearnableCAM(model, names, attention=bound),
-        "Grad-CAM": GradCAM(model, [classifier.layers[names[-1]]]),
+        "Grad-CAM": grad_cam(classifier, seen.images.shape[2:]),
     }
     rows = []
     for name, cam in cams.items():
@@ -232,6 +233,20 @@ def score(
         row |= {key: float(METRICS[key].compute(some).mean()) for key in ON_FEW}
         rows.append(row)
     return rows
+
+
+def grad_cam(classifier: FrozenClassifier, size: torch.Size) -> GradCAM:
+    """Grad-CAM where its users set it: at the last maps; in a vision transformer at the norm before
+    the last attention layer."""
+    model, last = classifier.model, list(classifier.layers)[-1]
+    spread = classifier.spreads.get(last)
+    if spread is None:
+        return GradCAM(model, [classifier.layers[last]])
+    names = {module: name for name, module in model.named_modules()}
+    layer = spread.watched[0]
+    if isinstance(layer, nn.MultiheadAttention):
+        layer = model.get_submodule(f"{names[layer].rpartition('.')[0]}.ln_1")
+    return GradCAM(model, [layer], reshape_transform=partial(as_grid, size=size))
 
 
 def explained(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:

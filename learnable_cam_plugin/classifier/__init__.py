@@ -11,6 +11,7 @@ from .checks import (
     run_on,
 )
 from .frozen import FrozenClassifier, predict
+from .grid import as_grid
 from .guards import LOCK, device_of, evaluating, frozen
 from .head import HeadProbe, tells_pooling
 from .layers import (
@@ -30,6 +31,7 @@ __all__ = [
     "Replay",
     "ReshapeTransform",
     "as_feature_maps",
+    "as_grid",
     "bare",
     "check_class_range",
     "check_finite",
