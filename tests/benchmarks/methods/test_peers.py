@@ -8,6 +8,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch.nn import functional as F
 
 from benchmarks.methods.floor import Floor, centred_gaussian
+from benchmarks.methods.opti_cam import OptiCAM
+from benchmarks.methods.recipro_cam import ReciproCAM
 from benchmarks.methods.rise import RISE
 from benchmarks.methods.sidu import SIDU
 from benchmarks.methods.sise import SISE, above_otsu, fuse, otsu, positive
@@ -162,7 +164,7 @@ def test_floors_look_at_nothing(tiny, images):
     }
 
 
-@pytest.mark.parametrize("name", ["RISE", "SIDU", "SISE", "Ada-SISE"])
+@pytest.mark.parametrize("name", ["RISE", "SIDU", "SISE", "Ada-SISE", "Recipro-CAM", "Opti-CAM"])
 def test_they_localise_the_object_better_than_the_floor(shapes, name):
     """What each paper shows first: the map lies on the object (the embedded images know where)."""
     model, drawn, chosen = shapes
@@ -173,6 +175,8 @@ def test_they_localise_the_object_better_than_the_floor(shapes, name):
         "SIDU": lambda: SIDU(model, stages[-1:], threshold=2.0, **common),  # of features up to 4
         "SISE": lambda: SISE(model, stages, **common),
         "Ada-SISE": lambda: SISE(model, stages, select=above_otsu, **common),
+        "Recipro-CAM": lambda: ReciproCAM(model, stages[-1:]),
+        "Opti-CAM": lambda: OptiCAM(model, stages[-1:], **common),
     }[name]()
     images, classes = drawn.images[chosen], drawn.classes[chosen, 0]
     regions = drawn.regions[chosen, 0]
