@@ -13,20 +13,25 @@ from learnable_cam_plugin.classifier import forward_with_features
 from learnable_cam_plugin.data import PhotoFolder, draw_images
 from learnable_cam_plugin.pretrained import (
     efficientnet_lite,
-    efficientnet_lite0,
     small_network,
     train_classifier,
 )
 
 IMAGENET = Normalization([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 SIDES = {0: 224, 1: 240, 2: 260}  # that the EfficientNet-Lites are made for
+LITES = {f"efficientnet-lite{number}": number for number in SIDES}
+
+
+def side_of(network: str) -> int:
+    """Of the images that a network is made for, in pixels."""
+    return SIDES[LITES[network]] if network in LITES else 224
 
 
 def load_network(name: str, seeded: bool = False) -> tuple[nn.Module, Normalization]:
-    """A classifier in eval mode, EfficientNet-Lite0 or a network of torchvision, and its
+    """A classifier in eval mode, an EfficientNet-Lite or a network of torchvision, and its
     normalisation; `seeded` for random weights of torchvision's, to do without a download."""
-    if name == "efficientnet-lite0":
-        return efficientnet_lite0()
+    if name in LITES:
+        return efficientnet_lite(LITES[name])
     torch.manual_seed(0)
     return models.get_model(name, weights=None if seeded else "IMAGENET1K_V1").eval(), IMAGENET
 
@@ -65,15 +70,19 @@ def shapes_classifier(path: Path, seed: int) -> nn.Module:
 
 
 def load_photos(
-    folder: Path, normalization: Normalization, names: Path | None, limit: int | None
+    folder: Path,
+    normalization: Normalization,
+    names: Path | None,
+    limit: int | None,
+    side: int = 224,
 ) -> tuple[Tensor, list[str]]:
-    """The photographs (N, 3, 224, 224) of a folder at any depth, and their titles.
+    """The photographs (N, 3, side, side) of a folder at any depth, and their titles.
 
     The lines of the text file `names` start with the file names wanted, or with their paths
     relative to the folder (what follows a blank is ignored); of those, or of all, `limit` are
     taken, evenly spread. Names that are not there, or several times, are an error.
     """
-    photos = PhotoFolder(folder, normalization)
+    photos = PhotoFolder(folder, normalization, side)
     if names is not None:
         wanted = [line.split()[0] for line in names.read_text().splitlines() if line.strip()]
         found = defaultdict(list)

@@ -14,7 +14,7 @@ from learnable_cam_plugin.metrics import confidence
 from learnable_cam_plugin.pretrained import small_network
 
 from .protocol import FOLDER, NetworkSettings, Protocol, load_protocol
-from .sources import load_network, load_photos, shapes_classifier
+from .sources import load_network, load_photos, shapes_classifier, side_of
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def prepare(
                 f"the protocol {protocol.name!r} needs --data, a folder of photographs"
             )
         model, normalization = load_network(network, seeded)
-        images, titles = load_photos(data, normalization, names, limit)
+        images, titles = load_photos(data, normalization, names, limit, side_of(network))
         parts = [predict(model.to(device), part.to(device)) for part in images.split(32)]
         p, classes = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
         pictures, sure = Pictures(images, titles, classes, p), 0.5
