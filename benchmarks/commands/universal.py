@@ -33,6 +33,7 @@ from learnable_cam_plugin import (
     FrozenClassifier,
     LearnableCAM,
     LearnableCAMTrainer,
+    checkpoint,
 )
 from learnable_cam_plugin.attention import UniversalAttention, universal_beside
 from learnable_cam_plugin.classifier import as_grid, frozen, predict
@@ -108,6 +109,33 @@ def main(
     ]
     seen = f"Beside classifiers that it never saw. Insertion, deletion, ROAD: {few} images each."
     leave(out, "universal", [seen, markdown_table(rows)], rows=rows)
+    if len(darkness) > 1:
+        draw_front(rows, out / "front.png")
+
+
+def draw_front(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Average drop, increase in confidence and ADCC against the mean of the map, as `darkness`
+    makes it smaller, in a picture a place; Grad-CAM's as crosses."""
+    from matplotlib.figure import Figure
+
+    shown, places = ("AD 100%", "IC 100%", "ADCC"), list(dict.fromkeys(r["where"] for r in rows))
+    figure = Figure(figsize=(4.5 * len(places), 4), layout="constrained")
+    for axes, where in zip(np.atleast_1d(figure.subplots(1, len(places))), places, strict=True):
+        for number, key in enumerate(shown):
+            own, other = (
+                [
+                    (row["complexity"], row[key])
+                    for row in rows
+                    if (row["where"], row["method"]) == w
+                ]
+                for w in ((where, "universal"), (where, "Grad-CAM"))
+            )
+            axes.plot(*zip(*own, strict=True), "o-", color=f"C{number}", label=key)
+            axes.plot(*other[0], "x", color=f"C{number}", markersize=9)
+        axes.set(title=where, xlabel="mean of the map, %")
+    axes.legend()
+    with checkpoint.atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
 
 
 def train(
