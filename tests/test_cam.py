@@ -186,7 +186,7 @@ def test_the_librarys_methods_pattern():
                   2, 64, 96)  # fmt: skip
 
 
-def test_untrained_it_is_classic_cam():
+def test_the_head_as_attention_is_classic_cam():
     """Zhou et al. 2016: the head's weight row times the last feature maps; no ReLU."""
     model = network("resnet18")
     recorded = []
@@ -201,7 +201,8 @@ def test_untrained_it_is_classic_cam():
     expected = (expected - expected.amin((1, 2), keepdim=True)) / (
         expected.amax((1, 2), keepdim=True) - expected.amin((1, 2), keepdim=True)
     )
-    maps = LearnableCAM(model, [model.layer4])(batch(), [ClassifierOutputTarget(7)] * 2)
+    classic = LearnableCAM(model, [model.layer4], attention="head")
+    maps = classic(batch(), [ClassifierOutputTarget(7)] * 2)
     assert np.abs(maps - expected.detach().numpy()).max() < 1e-5
 
 
@@ -272,7 +273,7 @@ def test_head_start_takes_one_forward_too():
     model = network("resnet18")
     calls = []
     handle = model.register_forward_pre_hook(lambda m, i: calls.append(1))
-    LearnableCAM(model, [model.layer4])(batch())
+    LearnableCAM(model, [model.layer4], attention="head")(batch())
     handle.remove()
     assert len(calls) == 1
 
@@ -387,7 +388,8 @@ def test_attention_of_another_model_or_layer(resnet, tmp_path):
     with pytest.raises(ValueError, match=r"target layers are \['layer3'\]"):
         LearnableCAM(resnet, [resnet.layer3], attention=attention)
     loaded = LearnableCAM(resnet, [resnet.layer4], attention=tmp_path / "a.safetensors")
-    assert np.array_equal(loaded(batch()), LearnableCAM(resnet, [resnet.layer4])(batch()))
+    classic = LearnableCAM(resnet, [resnet.layer4], attention="head")
+    assert np.array_equal(loaded(batch()), classic(batch()))
     wrong_classes = LCAMAttention({"layer4": 512}, 3)
     with pytest.raises(ValueError, match="10 class scores, the attention explains 3"):
         LearnableCAM(resnet, [resnet.layer4], attention=wrong_classes)(batch())
@@ -420,11 +422,12 @@ def test_vision_transformer_through_reshape_transform():
     def grid(tokens):
         return tokens[:, 1:].mT.unflatten(2, (4, 4))
 
-    with pytest.raises(ValueError, match="reshape_transform"):
-        random_attention(model, [layer], torch.randn(2, 3, 32, 32))
-    attention = calibrate(model, [layer], torch.randn(2, 3, 32, 32), grid)
-    cam = LearnableCAM(model, [layer], grid, attention)
-    check(cam(torch.randn(2, 3, 32, 32)), 2, 32, 32)
+    x = torch.randn(2, 3, 32, 32)
+    attention = calibrate(model, [layer], x, grid)
+    maps = LearnableCAM(model, [layer], grid, attention)(x)
+    check(maps, 2, 32, 32)
+    # tokens that make a grid of the images' proportions need none
+    assert np.array_equal(LearnableCAM(model, [layer], attention=attention)(x), maps)
 
 
 def test_half_precision_models_give_float32_maps(resnet):

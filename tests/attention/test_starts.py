@@ -50,7 +50,7 @@ def test_another_head_is_linearised_by_its_mean_gradient(images):
 
 def test_without_images_another_head_says_what_to_do(images):
     net = PooledTwice()
-    cam = LearnableCAM(net, [net.conv])
+    cam = LearnableCAM(net, [net.conv], attention="head")
     for _ in range(2):
         with pytest.raises(ValueError, match=r"attention=calibrate\(model, target_layers"):
             cam(images)

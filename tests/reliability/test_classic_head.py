@@ -22,7 +22,7 @@ def test_a_first_batch_on_which_all_poolings_agree_decides_nothing(images, size)
     with torch.no_grad():
         net[3].bias.zero_()
         net[0].bias.zero_()
-    cam = LearnableCAM(net, [net[4]])
+    cam = LearnableCAM(net, [net[4]], attention="head")
     with pytest.warns(UserWarning, match="1x1") if size == (2, 2) else torch.no_grad():
         cam(torch.zeros(1, 3, *size))
     with pytest.raises(ValueError, match="does not go from"):
@@ -30,9 +30,9 @@ def test_a_first_batch_on_which_all_poolings_agree_decides_nothing(images, size)
 
 
 def test_the_right_head_is_read_after_such_a_batch(tiny, images):
-    cam = LearnableCAM(tiny, [tiny[4]])
+    cam = LearnableCAM(tiny, [tiny[4]], attention="head")
     cam(torch.zeros(1, 3, 20, 24))
-    assert (cam(images) == LearnableCAM(tiny, [tiny[4]])(images)).all()
+    assert (cam(images) == LearnableCAM(tiny, [tiny[4]], attention="head")(images)).all()
 
 
 def replace_the_head(net):
@@ -58,11 +58,11 @@ def more_classes(net):
 )
 def test_a_head_that_changed_is_read_anew(tiny, images, change):
     tiny.eval()
-    cam = LearnableCAM(tiny, [tiny[4]])
+    cam = LearnableCAM(tiny, [tiny[4]], attention="head")
     before = cam(images)
     change(tiny)
     after = cam(images)
-    assert (after == LearnableCAM(tiny, [tiny[4]])(images)).all()
+    assert (after == LearnableCAM(tiny, [tiny[4]], attention="head")(images)).all()
     assert abs(after - before).max() > 1e-3
 
 
@@ -72,7 +72,7 @@ def test_a_head_that_is_not_changed_is_read_once(tiny, images, monkeypatch):
     read = []
     start = classic.head_start
     monkeypatch.setattr(classic, "head_start", lambda *args: read.append(1) or start(*args))
-    cam = LearnableCAM(tiny, [tiny[4]])
+    cam = LearnableCAM(tiny, [tiny[4]], attention="head")
     for _ in range(5):
         cam(images)
     assert read == [1]
@@ -82,7 +82,7 @@ def test_refused_calls_keep_nothing(images):
     import gc
 
     net = maximum_network()
-    cam = LearnableCAM(net, [net[4]])
+    cam = LearnableCAM(net, [net[4]], attention="head")
 
     def tensors():
         gc.collect()
@@ -110,4 +110,4 @@ def test_a_head_called_with_keywords_is_found(images):
             return self.fc(input=self.features(images).mean((2, 3)))
 
     net = Net()
-    assert LearnableCAM(net, [net.features])(images).shape == (4, 20, 24)
+    assert LearnableCAM(net, [net.features], attention="head")(images).shape == (4, 20, 24)

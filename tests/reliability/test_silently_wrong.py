@@ -1,5 +1,7 @@
 """Cases that gave a plausible map without a word, and a wrong one."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ from learnable_cam_plugin import (
     condition,
     random_attention,
 )
-from learnable_cam_plugin.attention import universal_attention
+from learnable_cam_plugin.attention import AttentionMechanism, universal_attention
 from learnable_cam_plugin.saliency import saliency
 
 from ..conftest import tiny_network
@@ -145,7 +147,8 @@ def test_finer_cam_is_that_over_grad_cam_where_the_head_is_pooling_and_linear(ti
     targets = [FinerWeightedTarget(k, [(k + 2) % 5], alpha) for k in range(4)]
     theirs = FinerCAM(tiny, [tiny[4]], base_method=RawGradCAM)
     theirs(images, targets)
-    ours = FinerCAM(tiny, [tiny[4]], base_method=LearnableCAM)(images, targets)
+    classic = partial(LearnableCAM, attention="head")
+    ours = FinerCAM(tiny, [tiny[4]], base_method=classic)(images, targets)
     expected = saliency([torch.from_numpy(theirs.base_cam.raw)], images.shape[2:])
     assert np.allclose(ours, expected, atol=1e-5)
 
@@ -167,9 +170,12 @@ def test_finer_cam_takes_the_targets_weighted_difference_of_the_rows_maps(tiny, 
     assert np.allclose(found, saliency([expected], images.shape[2:]), atol=1e-5)
 
 
-def test_finer_cam_of_a_conditioned_mechanism_takes_the_difference_of_class_vectors(tiny, images):
+@pytest.mark.parametrize("make", [condition, universal_attention])
+def test_finer_cam_of_one_that_reads_the_head_takes_the_difference_of_class_vectors(
+    tiny, images, make
+):
     tiny.eval()
-    attention = condition(tiny, [tiny[4]], images)
+    attention = make(tiny, [tiny[4]], images)
     cam = LearnableCAM(tiny, [tiny[4]], attention=attention)
     own = cam(images, [ClassifierOutputTarget(1)] * 4)
     against = cam(images, [FinerWeightedTarget(1, [3], 1.0)] * 4)
@@ -184,11 +190,17 @@ def test_finer_cam_of_a_conditioned_mechanism_takes_the_difference_of_class_vect
     assert np.allclose(against, saliency([expected], images.shape[2:]), atol=1e-5)
 
 
+class Single(AttentionMechanism):
+    """A mechanism that takes one class an image."""
+
+    def forward(self, features, classes):
+        return [maps.mean(1) for maps in features.values()]
+
+
 def test_an_attention_that_cannot_contrast_says_so(tiny, images):
     tiny.eval()
-    attention = universal_attention(tiny, [tiny[4]], images)
-    cam = LearnableCAM(tiny, [tiny[4]], attention=attention)
-    with pytest.raises(TypeError, match="UniversalAttention cannot contrast a class with others"):
+    cam = LearnableCAM(tiny, [tiny[4]], attention=Single({"4": 8}, 5))
+    with pytest.raises(TypeError, match="Single cannot contrast a class with others"):
         cam(images, [FinerWeightedTarget(1, [3], 1.0)] * 4)
 
 
