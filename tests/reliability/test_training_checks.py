@@ -205,9 +205,9 @@ def test_an_order_that_is_likely_wrong_is_warned_of_where_the_head_does_not_tell
 class Last(nn.Module):
     """Channels last, as in Swin transformers."""
 
-    def __init__(self, size=4):
+    def __init__(self, channels, size=4):
         super().__init__()
-        self.patches = nn.Conv2d(3, 12, size, size)
+        self.patches = nn.Conv2d(3, channels, size, size)
 
     def forward(self, x):
         return self.patches(x).relu().permute(0, 2, 3, 1)
@@ -222,15 +222,22 @@ class Pool(nn.Module):
 @pytest.mark.parametrize("size", [(20, 24), (24, 24)])
 def test_channels_that_come_last_are_not_read_as_a_grid(recipe, size):
     torch.manual_seed(0)
-    model = nn.Sequential(Last(), Pool(), nn.Linear(12, 5))
     images = torch.rand(4, 3, *size)
-    with pytest.raises(ValueError, match=r"12 channels come last.*permute\(0, 3, 1, 2\)"):
-        trainer(model, ["0"], recipe=recipe).fit([images])
+    few = nn.Sequential(Last(4), Pool(), nn.Linear(4, 5))
+    with pytest.raises(ValueError, match=r"4 channels come last.*permute\(0, 3, 1, 2\)"):
+        trainer(few, ["0"], recipe=recipe).fit([images])
     if recipe != "l-cam-fm":
         reshaped = trainer(
-            model, ["0"], recipe=recipe, reshape_transform=lambda x: x.permute(0, 3, 1, 2)
+            few, ["0"], recipe=recipe, reshape_transform=lambda x: x.permute(0, 3, 1, 2)
         )
-        assert reshaped.fit([images]).channels == {"0": 12}
+        assert reshaped.fit([images]).channels == {"0": 4}
+    # where they are more than a side of the grid, it is plain what they are
+    many = trainer(nn.Sequential(Last(12), Pool(), nn.Linear(12, 5)), ["0"], recipe=recipe)
+    if recipe != "l-cam-fm":
+        assert many.fit([images]).channels == {"0": 12}
+    else:
+        with pytest.raises(ValueError, match="L-CAM-Fm multiplies the layer's own output"):
+            many.fit([images])
 
 
 # Gradients
