@@ -55,7 +55,10 @@ else:
 images = torch.rand(1, 3, 224, 224)
 targets = [ClassifierOutputTarget(281)]
 if interface == "LearnableCAM, classic CAM":
-    cam = LearnableCAM(model, layers[-1:])
+    try:
+        cam = LearnableCAM(model, layers[-1:], attention="head")
+    except FileNotFoundError:  # a state in which it was the default
+        cam = LearnableCAM(model, layers[-1:])
     explain = lambda: cam(images, targets)
 else:
     attention = condition(model, layers, torch.rand(8, 3, 224, 224))

@@ -1,22 +1,25 @@
 """Sanity checks: are high scores explanations? What a map trained for the scores could fail.
 
 \b
-    python -m benchmarks sanity --data VAL_FOLDER --attention FILE --out DIR
+    python -m benchmarks sanity --data VAL_FOLDER --out DIR
+    python -m benchmarks sanity --data VAL_FOLDER --network efficientnet-lite2 --out DIR
 
 \b
 - Class sensitivity: on mosaics of four images, do the maps of two present classes differ?
 - Model-parameter randomisation (Adebayo et al., NeurIPS 2018): as the classifier's weights are
   drawn anew from its head downwards, does the map change?
 - Fillings that no training saw: white, and noise.
-- A second classifier, EfficientNet-Lite2, of another depth, width and image size: does it still
-  see the class in the masked image?
+- A second classifier, of another depth, width and image size (EfficientNet-Lite2; for that one
+  -Lite0): does it still see the class in the masked image?
 
-Leaves sanity.json and sanity.md. Nothing is downloaded.
+The attention that needs no training; with --attention, one that was trained beside the classifier
+too. Leaves sanity.json and sanity.md. Nothing is downloaded.
 """
 
 import copy
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -34,26 +37,26 @@ from learnable_cam_plugin.saliency import resize
 
 from ..protocol import load_protocol
 from ..report.schema import leave
+from ..sources import SIDES
 from ..testbed import Testbed, prepare
 
 MakeCAM = Callable[[nn.Module], BaseCAM]
 # From the head downwards; each step draws its part anew too, on top of those before.
+# explained -> the protocol that names its layers, and the second classifier
+NETWORKS = {"efficientnet-lite0": ("photos", 2), "efficientnet-lite2": ("photos-lite2", 0)}
 CASCADE = {"head": "head", "last stage": "features.last", "all": "features"}
 
 
-def explainers(attention: Path) -> dict[str, MakeCAM]:
+def explainers(attention: Path | None) -> dict[str, MakeCAM]:
     """Name -> the method on the classifier, of any weights."""
-
-    def learned(model: nn.Module) -> BaseCAM:
-        found = load_attention(attention)
-        found.origin = None  # a classifier of other weights is what is asked about
-        return LearnableCAM(model, ["features"], attention=found)
-
-    return {
-        "LearnableCAM": learned,
-        "classic CAM": lambda model: LearnableCAM(model, ["features"]),
-        "Grad-CAM": lambda model: GradCAM(model, [model.features]),
-    }
+    found: dict[str, MakeCAM] = {"LearnableCAM (no training)": LearnableCAM}
+    if attention is not None:
+        trained = load_attention(attention)
+        trained.origin = None  # a classifier of other weights is what is asked about
+        found["LearnableCAM"] = partial(LearnableCAM, attention=trained)
+    found["classic CAM"] = lambda model: LearnableCAM(model, ["features"], attention="head")
+    found["Grad-CAM"] = lambda model: GradCAM(model, [model.get_submodule("features")])
+    return found
 
 
 def in_parts(call: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
@@ -147,17 +150,20 @@ def masked_scores(
 
 @click.command(help=__doc__)
 @click.option("--data", type=click.Path(path_type=Path), required=True)
-@click.option("--attention", type=click.Path(path_type=Path), required=True)
+@click.option("--network", type=click.Choice(list(NETWORKS)), default="efficientnet-lite0")
+@click.option("--attention", type=click.Path(path_type=Path), help="one trained beside it")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--limit", type=int, help="that many images, evenly spread")
-def main(data: Path, attention: Path, out: Path, limit: int | None) -> None:
-    bed = prepare(load_protocol("photos"), "efficientnet-lite0", out, data, limit=limit)
+def main(data: Path, network: str, attention: Path | None, out: Path, limit: int | None) -> None:
+    protocol, other = NETWORKS[network]
+    bed = prepare(load_protocol(protocol), network, out, data, limit=limit)
     normal, images, classes = bed.normalization, bed.pictures.images, bed.pictures.classes
     noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
     pixels = {"white": torch.ones_like(images), "noise": noise}
     fillings = {name: normal.normalize(shown) for name, shown in pixels.items()}
-    second, _ = efficientnet_lite(2)  # of the same normalisation
-    larger = F.interpolate(images, (260, 260), mode="bilinear", antialias=True)
+    second, _ = efficientnet_lite(other)  # of the same normalisation
+    size = (SIDES[other], SIDES[other])
+    larger = F.interpolate(images, size, mode="bilinear", antialias=True)
     agrees = in_parts(lambda x, y: metrics.confidence(second, x, y) > 0.3, larger, classes)
     others, models, tables = other_classes(bed), randomised(bed.model), defaultdict(list)
     for name, make in tqdm(explainers(attention).items(), desc="methods"):
@@ -170,7 +176,7 @@ def main(data: Path, attention: Path, out: Path, limit: int | None) -> None:
             scores = masked_scores(bed.model, images, maps, classes, normal, behind)
             found[f"filled with {filling}, {len(maps)} images"] = scores
         scores = masked_scores(second, larger[agrees], maps[agrees], classes[agrees], normal)
-        found[f"EfficientNet-Lite2, {int(agrees.sum())} images"] = scores
+        found[f"EfficientNet-Lite{other}, {int(agrees.sum())} images"] = scores
         for title, scores in found.items():
             tables[title].append({"method": name, **scores})
     parts = []
