@@ -88,9 +88,13 @@ def _finer(model: nn.Module, with_maps: list[Run], source: Run) -> str | None:
         # of one grid throughout, as in a vision transformer: what runs before the last
         blocks = [n for n in coarse if known[n] == side and next(row[n].children(), None)]
         alike = [n for n in blocks if type(row[n]) is type(row[blocks[-1]])]
-        if len(alike) > 1:
-            return alike[-2]
         inside = [n for n in coarse if next(row[n].children(), None) is not None]
+        if len(alike) > 1:
+            # the first of them may be what makes the grid coarse, as in EfficientNet-Lite
+            within = [grid for name, grid in known.items() if name.startswith(f"{inside[0]}.")]
+            coarsens = any(side < grid <= _FINER * side for grid in within)
+            if alike[0] != inside[0] or not coarsens:
+                return alike[-2]
         if not inside:
             return None
         prefix, at = inside[0] + ".", row[inside[0]]

@@ -68,3 +68,16 @@ def test_errors_say_what_to_do(images):
         FrozenClassifier.of(tiny_network(num_classes=1), ["4"]).clean_pass(images)
     with pytest.raises(ValueError, match="is not a module of Sequential"):
         FrozenClassifier.of(tiny_network(), ["layer4"])
+
+
+def test_stages_of_one_grid_hide_no_finer_layer(images):
+    """A stage that makes the grid coarse and one that keeps it look alike from outside."""
+
+    def stage(*layers):
+        return nn.Sequential(*layers)
+
+    coarsening = stage(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 6, 3, 2, 1), nn.ReLU())
+    keeping = stage(nn.Conv2d(6, 8, 1), nn.ReLU())
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
+    found = FrozenClassifier.found(nn.Sequential(coarsening, keeping, *head), images)
+    assert list(found.layers) == ["0.0", "1"]

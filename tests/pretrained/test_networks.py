@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from learnable_cam_plugin import LearnableCAM
+from learnable_cam_plugin import FrozenClassifier, LearnableCAM
 from learnable_cam_plugin.data import PhotoFolder
 from learnable_cam_plugin.pretrained import efficientnet_lite0
 from learnable_cam_plugin.pretrained.networks import _features
@@ -42,3 +42,10 @@ def test_a_real_network_explains_real_photographs(lite0, photos):
 def test_a_network_of_another_version_is_refused_naming_what_it_lacks():
     with pytest.raises(ModuleNotFoundError, match=r"has no \['_conv_stem', .*another version"):
         _features(torch.nn.Sequential(torch.nn.ReLU()))
+
+
+def test_its_two_layers_are_found(lite0):
+    """The last of a grid twice as fine, and the one that the head reads."""
+    model, _ = lite0
+    found = FrozenClassifier.found(model, torch.rand(2, 3, 224, 224))
+    assert list(found.layers) == ["features.blocks.10", "features"]
