@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 
 from benchmarks.families import FAMILIES, SHARDS, ClassToken, mobilenet, patch_maps, resnet, vit
 from learnable_cam_plugin import checkpoint
+from learnable_cam_plugin.classifier import HeadProbe
 from learnable_cam_plugin.data import PhotoFolder
 
 from ..conftest import DATA
@@ -73,6 +75,19 @@ def test_a_family_gives_classes_and_is_read_at_maps_of_two_grids(build, shapes, 
     with torch.no_grad():
         assert torch.equal(scores, model(images))
         assert scores.shape == (2, 1000)
+
+
+def test_the_head_pools_the_last_maps_but_where_it_reads_the_class_token(tmp_path):
+    sources = {"mobilenet": write(tmp_path / "files", keras_tensors())}
+    for build in (resnet, vit):
+        checkpoint.save(tmp_path / f"{build.__name__}.safetensors", build()[0].state_dict(), {})
+    for name, linear in (("resnet", "fc"), ("mobilenet", "head"), ("vit", None)):
+        weights = sources.get(name, tmp_path / f"{name}.safetensors")
+        read = FAMILIES[name].classifier(weights)
+        probe, images = HeadProbe(read.model), torch.rand(2, 3, 224, 224)
+        scores, maps = read.read(images, partial(probe, read.model))
+        found = probe.head(scores, list(maps.values())[-1])
+        assert found is (linear and read.model.get_submodule(linear))
 
 
 def test_the_class_token_is_all_that_the_head_reads():
