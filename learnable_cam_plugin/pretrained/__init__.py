@@ -1,4 +1,4 @@
-"""Networks and attentions that need no training, and no download but packages."""
+"""Networks and an attention that are trained already, with no download but packages."""
 
 from pathlib import Path
 
@@ -7,13 +7,15 @@ from torch import nn
 from ..attention import AttentionMechanism, load_attention
 from ..masking import Normalization
 from .networks import efficientnet_lite, efficientnet_lite0
-from .small import small_network, train_classifier
+from .small import accuracy, shapes_classifier, small_network, train_classifier
 
 __all__ = [
     "EFFICIENTNET_LITE0",
+    "accuracy",
     "efficientnet_lite",
     "efficientnet_lite0",
     "pretrained",
+    "shapes_classifier",
     "small_network",
     "train_classifier",
 ]

@@ -1,15 +1,19 @@
-"""A small classifier of drawn shapes, and its training: for the quick start and the benchmarks."""
+"""A small classifier of drawn shapes, as it comes with the package, and its training."""
 
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .. import checkpoint
 from ..data import CLASSES, NORMALIZATION, SIZE, DrawnImages
 from ..masking import mask_image
 from ..saliency import resize
+
+SHAPES = Path(__file__).parent / "shapes.safetensors"
 
 
 def small_network() -> nn.Sequential:
@@ -23,6 +27,29 @@ def small_network() -> nn.Sequential:
     features = nn.Sequential(*(block(*shape) for shape in shapes))
     pool, flatten, head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, len(CLASSES))
     return nn.Sequential(OrderedDict(features=features, pool=pool, flatten=flatten, head=head))
+
+
+def shapes_classifier() -> nn.Sequential:
+    """`small_network`, trained: a classifier of drawn shapes, in eval mode, that names both of an
+    image's shapes. A file of this package; how it was made is in `pretrained/README.md`.
+
+    >>> from learnable_cam_plugin.data import draw_images
+    >>> drawn = draw_images(1, seed=10_000)
+    >>> best = shapes_classifier()(drawn.images).topk(2).indices[0]
+    >>> [CLASSES[c] for c in sorted(best)] == [CLASSES[c] for c in sorted(drawn.classes[0])]
+    True
+    """
+    with torch.random.fork_rng(devices=[]):  # no random number is left used
+        model = small_network()
+    model.load_state_dict(checkpoint.load(SHAPES)[0])
+    return model.eval()
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, drawn: DrawnImages) -> float:
+    """The share of images, 0 to 1, whose two top classes are the two shapes present."""
+    top = model(drawn.images).topk(2, 1).indices.sort(1).values
+    return float((top == drawn.classes.sort(1).values).all(1).float().mean())
 
 
 def train_classifier(
