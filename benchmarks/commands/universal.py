@@ -68,6 +68,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--few", default=24, show_default=True, help="on which the slow metrics are taken")
 @click.option("--photos", type=int, help="photographs to train on; all unless given")
 @click.option("--seed", default=0, show_default=True)
+@click.option("--bf16", is_flag=True, help="train in mixed precision: a third less time")
 @click.option("--kept", type=_PATH, help="folder of the drawn networks; out/classifiers unless so")
 @click.option("--attention", type=_PATH, help="one to score, in place of a training")
 @click.option("--darkness", type=float, multiple=True, help="score it as dark as this, see front")
@@ -86,6 +87,7 @@ def main(
     few: int,
     photos: int | None,
     seed: int,
+    bf16: bool,
     kept: Path | None,
     attention: Path | None,
     darkness: Sequence[float],
@@ -98,7 +100,7 @@ def main(
             *(photo_companions(weights_of(beside), lites)),
             *drawn_companions(drawn, kept),
         ]
-        trained = train(folders, companions, lites, recipe, epochs, photos, seed, out)
+        trained = train(folders, companions, lites, recipe, epochs, photos, seed, bf16, out)
         trained.save(out / "attention.safetensors")
     else:
         trained = UniversalAttention.load(attention)
@@ -146,6 +148,7 @@ def train(
     epochs: int,
     photos: int | None,
     seed: int,
+    bf16: bool,
     out: Path,
 ) -> UniversalAttention:
     """The attention, trained beside EfficientNet-Lite0, or the first companion, and the others."""
@@ -164,6 +167,7 @@ def train(
         normalization=first.pixels,
         epochs=epochs,
         seed=seed,
+        mixed_precision="bf16" if bf16 else "no",
         output_dir=out / "training",
         checkpoint_every=50,
     )
