@@ -21,6 +21,7 @@ COMMANDS = (
     "judge",
     "inputs",
     "distil",
+    "finetune",
 )
 
 

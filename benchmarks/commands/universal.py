@@ -15,41 +15,32 @@ training/attention and in attention.safetensors, and goes on where it was if it 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-import torch
-from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.base_cam import BaseCAM
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from learnable_cam_plugin import (
     EveryThreshold,
     FrozenClassifier,
-    LearnableCAM,
     LearnableCAMTrainer,
     checkpoint,
 )
 from learnable_cam_plugin.attention import UniversalAttention, universal_beside
-from learnable_cam_plugin.classifier import as_grid, frozen, predict
-from learnable_cam_plugin.comparison import class_maps, markdown_table
-from learnable_cam_plugin.data import NORMALIZATION, PhotoFolder, draw_images, mosaics
-from learnable_cam_plugin.masking import mask_image
-from learnable_cam_plugin.metrics import METRICS, Explained
+from learnable_cam_plugin.classifier import frozen
+from learnable_cam_plugin.comparison import markdown_table
+from learnable_cam_plugin.data import PhotoFolder
+from learnable_cam_plugin.metrics import Explained
 from learnable_cam_plugin.training import BesideSeveral, Companion
 
-from ..companions import drawn_companions, family, found, photo_companions, weights_of
+from ..beside import of_drawn_images, of_photos, score
+from ..companions import drawn_companions, family, photo_companions, weights_of
 from ..report.schema import leave
-from ..sources import SIDES, lite, shapes_classifier
+from ..sources import SIDES, lite
 
-ON_ALL = [f"{of} {kept}%" for kept in (100, 50, 15) for of in ("AD", "IC")]
-ON_ALL += ["complexity", "ADCC", "energy inside", "pointing game"]
-ON_FEW = ["insertion", "deletion", "ROAD"]
 _FOLDER = click.Path(exists=True)
 _PATH = click.Path(path_type=Path)
 
@@ -195,8 +186,23 @@ def rows_of(
     for folder in map(Path, held_out):
         for name, (classifier, side) in families.items():
             where = f"{name}, {folder.parent.name}/{folder.name}"
-            yield from score_photos(classifier, side, attention, folder, every, few, where)
-    yield from score_drawn(attention, kept, few)
+            seen, sure = of_photos(classifier, side, folder, every)
+            yield from _rows(where, attention, classifier, seen, few, sure)
+    yield from _rows("a small network, drawn images", attention, *of_drawn_images(kept), few)
+
+
+def _rows(
+    where: str,
+    attention: UniversalAttention,
+    classifier: FrozenClassifier,
+    seen: Explained,
+    few: int,
+    sure: Tensor | None = None,
+) -> Iterator[dict[str, Any]]:
+    bound = {"universal": universal_beside(classifier, seen.images[:4], attention)}
+    for row in score(classifier, bound, seen, few, where, sure):
+        dark = attention.darkness if row["method"] == "universal" else 0.0
+        yield {"where": where, "darkness": dark, **row}
 
 
 def as_dark(attention: UniversalAttention, darkness: float) -> UniversalAttention:
@@ -204,94 +210,3 @@ def as_dark(attention: UniversalAttention, darkness: float) -> UniversalAttentio
     other = attention.beside(attention.channels, attention.num_classes, attention.head)
     other.darkness = darkness
     return other
-
-
-def score_photos(
-    classifier: FrozenClassifier,
-    side: int,
-    attention: UniversalAttention,
-    folder: Path,
-    every: int,
-    few: int,
-    where: str,
-) -> list[dict[str, Any]]:
-    """Rows of a classifier on every so many photographs, and on mosaics of them."""
-    photos = PhotoFolder(folder, classifier.pixels, side)
-    images = torch.stack([photos[i] for i in range(0, len(photos), every)])
-    parts = [predict(classifier.model, part) for part in images.split(16)]
-    p, classes = (torch.cat(part) for part in zip(*parts, strict=True))
-    seen = Explained(classifier.model, classifier.pixels, images, classes, images[:, 0])
-    return score(classifier, attention, seen, few, where, p > 0.5)
-
-
-def score_drawn(attention: UniversalAttention, kept: Path, few: int) -> list[dict[str, Any]]:
-    """Rows of the quick start's network, on drawn images whose true regions are known."""
-    model, test = shapes_classifier(kept / "held-out.safetensors", 0), draw_images(150, 10_000)
-    classifier = found(model, NORMALIZATION, test.images.shape[-1])
-    classes, regions = test.classes[:, 0], test.regions[:, 0]
-    seen = Explained(model, NORMALIZATION, test.images, classes, regions, regions=regions)
-    return score(classifier, attention, seen, few, "a small network, drawn images")
-
-
-def score(
-    classifier: FrozenClassifier,
-    attention: UniversalAttention,
-    seen: Explained,
-    few: int,
-    where: str,
-    sure: Tensor | None = None,
-) -> list[dict[str, Any]]:
-    """A row a method: the means of the metrics over the images `seen`, whose maps are yet to be
-    made, or over `few` of them; and the grid pointing game on mosaics of the `sure` ones (N,)."""
-    model, names = classifier.model, list(classifier.layers)
-    bound = universal_beside(classifier, seen.images[:4], attention)
-    cams = {
-        "universal": LearnableCAM(model, names, attention=bound),
-        "Grad-CAM": grad_cam(classifier, seen.images.shape[2:]),
-    }
-    rows = []
-    for name, cam in cams.items():
-        maps = explained(cam, seen.images, seen.classes)
-        again = explained(cam, mask_image(seen.images, maps, seen.normalization), seen.classes)
-        found = replace(seen, maps=maps, again=again, _known={})
-        row: dict[str, Any] = {"where": where, "method": name, "images": len(maps)}
-        row["darkness"] = attention.darkness if name == "universal" else 0.0
-        for key in ON_ALL:
-            if seen.regions is not None or not METRICS[key].needs_regions:
-                row[key] = float(METRICS[key].compute(found).mean())
-        if sure is not None and len(seen.classes[sure].unique()) >= 4:
-            row["grid pointing"] = grid_pointing(cam, seen, sure)
-        some = found.of(torch.arange(min(few, len(maps))))
-        row |= {key: float(METRICS[key].compute(some).mean()) for key in ON_FEW}
-        rows.append(row)
-    return rows
-
-
-def grad_cam(classifier: FrozenClassifier, size: torch.Size) -> GradCAM:
-    """Grad-CAM where its users set it: at the last maps; in a vision transformer at the norm before
-    the last attention layer."""
-    model, last = classifier.model, list(classifier.layers)[-1]
-    spread = classifier.spreads.get(last)
-    if spread is None:
-        return GradCAM(model, [classifier.layers[last]])
-    names = {module: name for name, module in model.named_modules()}
-    layer = spread.watched[0]
-    if isinstance(layer, nn.MultiheadAttention):
-        layer = model.get_submodule(f"{names[layer].rpartition('.')[0]}.ln_1")
-    return GradCAM(model, [layer], reshape_transform=partial(as_grid, size=size))
-
-
-def explained(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:
-    """The maps (N, H, W), 16 images at a time."""
-    parts = zip(images.split(16), classes.split(16), strict=True)
-    return torch.cat([class_maps(cam, x, y) for x, y in parts])
-
-
-def grid_pointing(cam: BaseCAM, seen: Explained, sure: Tensor) -> float:
-    """Percent of the map in its cell, of 40 mosaics of images that the classifier is sure of."""
-    images, classes = seen.images[sure], seen.classes[sure]
-    tiles, members, cells = mosaics(images, classes, 40, 0)
-    wanted = classes[members.gather(1, cells[:, None])[:, 0]]
-    maps = explained(cam, tiles, wanted)
-    found = Explained(seen.model, seen.normalization, tiles, wanted, maps, cells=cells)
-    return float(METRICS["grid pointing"].compute(found).mean())

@@ -126,4 +126,6 @@ def _beside(
         )
     model, layers, reshape = classifier.model, classifier.layers, classifier.reshape_transform
     trained: Any = attention
-    return universal_attention(model, layers, images, reshape, trained)
+    # what the head reads is seen in full precision, whatever the training's is
+    with torch.autocast(images.device.type, enabled=False):
+        return universal_attention(model, layers, images, reshape, trained)

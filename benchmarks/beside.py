@@ -1,0 +1,110 @@
+"""Attentions scored beside one classifier, and Grad-CAM beside them: a row of metrics each."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.base_cam import BaseCAM
+from torch import Tensor, nn
+
+from learnable_cam_plugin import AttentionMechanism, FrozenClassifier, LearnableCAM
+from learnable_cam_plugin.classifier import as_grid, predict
+from learnable_cam_plugin.comparison import class_maps
+from learnable_cam_plugin.data import NORMALIZATION, PhotoFolder, draw_images, mosaics
+from learnable_cam_plugin.masking import mask_image
+from learnable_cam_plugin.metrics import METRICS, Explained
+
+from .companions import found
+from .sources import shapes_classifier
+
+ON_ALL = [f"{of} {kept}%" for kept in (100, 50, 15) for of in ("AD", "IC")]
+ON_ALL += ["complexity", "ADCC", "energy inside", "pointing game"]
+ON_FEW = ["insertion", "deletion", "ROAD"]
+
+
+def of_photos(
+    classifier: FrozenClassifier, side: int, folder: Path, every: int
+) -> tuple[Explained, Tensor]:
+    """What is explained of a classifier on every so many photographs of a folder, with no maps yet;
+    and which of them (N,) the classifier is sure of."""
+    photos = PhotoFolder(folder, classifier.pixels, side)
+    images = torch.stack([photos[i] for i in range(0, len(photos), every)])
+    parts = [predict(classifier.model, part) for part in images.split(16)]
+    p, classes = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Explained(classifier.model, classifier.pixels, images, classes, images[:, 0]), p > 0.5
+
+
+def of_drawn_images(kept: Path) -> tuple[FrozenClassifier, Explained]:
+    """The quick start's network, and drawn images whose true regions are known."""
+    model, test = shapes_classifier(kept / "held-out.safetensors", 0), draw_images(150, 10_000)
+    classifier = found(model, NORMALIZATION, test.images.shape[-1])
+    classes, regions = test.classes[:, 0], test.regions[:, 0]
+    return classifier, Explained(
+        model, NORMALIZATION, test.images, classes, regions, regions=regions
+    )
+
+
+def score(
+    classifier: FrozenClassifier,
+    attentions: Mapping[str, AttentionMechanism],
+    seen: Explained,
+    few: int,
+    where: str,
+    sure: Tensor | None = None,
+) -> list[dict[str, Any]]:
+    """A row a method: the means of the metrics over the images `seen`, whose maps are yet to be
+    made, or over `few` of them; and the grid pointing game on mosaics of the `sure` ones (N,)."""
+    model, names = classifier.model, list(classifier.layers)
+    cams: dict[str, BaseCAM] = {
+        name: LearnableCAM(model, names, attention=one) for name, one in attentions.items()
+    }
+    cams["Grad-CAM"] = grad_cam(classifier, seen.images.shape[2:])
+    rows = []
+    for name, cam in cams.items():
+        maps = explained(cam, seen.images, seen.classes)
+        again = explained(cam, mask_image(seen.images, maps, seen.normalization), seen.classes)
+        found = replace(seen, maps=maps, again=again, _known={})
+        row: dict[str, Any] = {"where": where, "method": name, "images": len(maps)}
+        for key in ON_ALL:
+            if seen.regions is not None or not METRICS[key].needs_regions:
+                row[key] = float(METRICS[key].compute(found).mean())
+        if sure is not None and len(seen.classes[sure].unique()) >= 4:
+            row["grid pointing"] = grid_pointing(cam, seen, sure)
+        some = found.of(torch.arange(min(few, len(maps))))
+        row |= {key: float(METRICS[key].compute(some).mean()) for key in ON_FEW}
+        rows.append(row)
+    return rows
+
+
+def grad_cam(classifier: FrozenClassifier, size: torch.Size) -> GradCAM:
+    """Grad-CAM where its users set it: at the last maps; in a vision transformer at the norm before
+    the last attention layer."""
+    model, last = classifier.model, list(classifier.layers)[-1]
+    spread = classifier.spreads.get(last)
+    if spread is None:
+        return GradCAM(model, [classifier.layers[last]])
+    names = {module: name for name, module in model.named_modules()}
+    layer = spread.watched[0]
+    if isinstance(layer, nn.MultiheadAttention):
+        layer = model.get_submodule(f"{names[layer].rpartition('.')[0]}.ln_1")
+    return GradCAM(model, [layer], reshape_transform=partial(as_grid, size=size))
+
+
+def explained(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:
+    """The maps (N, H, W), 16 images at a time."""
+    parts = zip(images.split(16), classes.split(16), strict=True)
+    return torch.cat([class_maps(cam, x, y) for x, y in parts])
+
+
+def grid_pointing(cam: BaseCAM, seen: Explained, sure: Tensor) -> float:
+    """Percent of the map in its cell, of 40 mosaics of images that the classifier is sure of."""
+    images, classes = seen.images[sure], seen.classes[sure]
+    tiles, members, cells = mosaics(images, classes, 40, 0)
+    wanted = classes[members.gather(1, cells[:, None])[:, 0]]
+    maps = explained(cam, tiles, wanted)
+    found = Explained(seen.model, seen.normalization, tiles, wanted, maps, cells=cells)
+    return float(METRICS["grid pointing"].compute(found).mean())
