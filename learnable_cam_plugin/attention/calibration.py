@@ -15,6 +15,7 @@ from ..classifier import (
     class_scores,
     forward_from_layer,
     frozen,
+    tells_pooling,
 )
 from .lcam import LCAMAttention
 from .origin import Origin
@@ -65,7 +66,8 @@ def calibrate(
 
     W_y = the gradient of the class score with respect to A, summed over positions and averaged
     over the images; b_y = what is left of the mean score. For a head of global average pooling
-    and a linear layer this is its weight and bias exactly, and is then read off without gradients.
+    and a linear layer this is its weight and bias exactly, and is then read off without gradients;
+    so is the identity, for one of pooling alone, as SqueezeNet has.
 
     Args:
         model: the classifier.
@@ -94,6 +96,11 @@ def calibrate(
         for name, weight, bias in zip(
             classifier.layers, attention.weights, attention.biases, strict=True
         ):
+            if _pools_to(features[name], scores):
+                with torch.no_grad():
+                    weight.copy_(torch.eye(len(weight)))
+                    bias.zero_()
+                continue
             gradient = _mean_gradient(classifier, name, images, progress)
             if not bool(gradient.any()):
                 raise ValueError(_unread(name))
@@ -103,6 +110,13 @@ def calibrate(
                 bias.copy_(scores.float().mean(0) - weight @ mean)
     attention.origin = Origin.of(model, recipe={"name": "calibrated", "start": "head"})
     return attention
+
+
+def _pools_to(maps: Tensor, scores: Tensor) -> bool:
+    pooled = maps.flatten(2).mean(2)
+    close = 1e-4 * float(pooled.abs().max())
+    same = pooled.shape == scores.shape and tells_pooling(maps)
+    return same and torch.allclose(pooled.to(scores), scores, rtol=1e-3, atol=close)
 
 
 def _unread(name: str) -> str:
@@ -140,6 +154,7 @@ def _mean_gradient(
                 )
             if gradient is None:
                 raise ValueError(_unread(name))
-            maps = as_feature_maps(name, gradient, classifier.reshape_transform)
+            size = images.shape[2:]
+            maps = as_feature_maps(name, gradient, classifier.reshape_transform, size)
             rows.append(maps.flatten(2).sum(2).mean(0))
     return torch.stack(rows)

@@ -3,13 +3,21 @@
 import warnings
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..classifier import LOCK, FrozenClassifier, ReshapeTransform, bare, core
+from ..classifier import (
+    LOCK,
+    FrozenClassifier,
+    ReshapeTransform,
+    bare,
+    core,
+    tells_pooling,
+)
 from .base import AttentionMechanism
 from .classic import ClassicHead
 from .starts import universal_beside
@@ -48,8 +56,8 @@ def own_attention(
 
 
 class DefaultAttention:
-    """The shipped attention, bound to a classifier at its first images, and again whenever the head
-    that it read was replaced or moved.
+    """The shipped attention, bound to a classifier at its first images, and again whenever a module
+    of it was replaced or its head moved.
 
     Args:
         model: the classifier.
@@ -62,8 +70,7 @@ class DefaultAttention:
     ) -> None:
         self._model, self._named, self._reshape = bare(model), list(named), reshape_transform
         self._classic = ClassicHead(model)
-        self._bound: tuple[FrozenClassifier, AttentionMechanism] | None = None
-        self._state: list[int] = []
+        self._bound: tuple[FrozenClassifier, AttentionMechanism, list[int]] | None = None
 
     @property
     def attention(self) -> AttentionMechanism | None:
@@ -77,8 +84,13 @@ class DefaultAttention:
         it is classic CAM, at the layers of `classifier`."""
         if isinstance(images, Tensor) and images.ndim == 5 and classifier.layers:
             return self._classic.read(classifier, images)
+        bound = self._bound
         found, attention = self.beside(images)
-        return *found.read(images), attention
+        outputs, features = found.read(images)
+        is_new, head = self._bound is not bound, getattr(attention, "head", None)
+        if is_new and head is not None and not tells_pooling(list(features.values())[-1]):
+            self._bound = None  # on this batch every pooling is the mean: the next one decides
+        return outputs, features, attention
 
     def beside(self, images: Tensor) -> tuple[FrozenClassifier, AttentionMechanism]:
         """The classifier with the layers to read, and the attention.
@@ -89,16 +101,17 @@ class DefaultAttention:
         Raises:
             ValueError: no layer gives feature maps, or the scores do not depend on them.
         """
-        bound = self._bound
-        if bound is not None and self._state == self._now(bound[1]):
+        if (bound := self._current()) is not None:
             return bound
         with LOCK, torch.inference_mode(False):
+            if (bound := self._current()) is not None:  # another thread was first
+                return bound
             images = images.detach().clone() if images.is_inference() else images
             classifier = FrozenClassifier.found(
                 self._model, images, self._named, None, self._reshape
             )
             attention = universal_beside(classifier, images, shipped_attention())
-            if attention.head is None:
+            if attention.head is None and not _is_identity(attention.vectors):
                 warnings.warn(
                     f"the head of {type(self._model).__name__} is not applied place by place, so "
                     f"it was linearised on these {len(images)} images, once, by "
@@ -107,18 +120,28 @@ class DefaultAttention:
                     "of your own, to choose them",
                     stacklevel=4,
                 )
-            self._state = self._now(attention)
-            self._bound = bound = classifier, attention
-        return bound
+            self._bound = classifier, attention, self._now(attention)
+        return classifier, attention
+
+    def _current(self) -> tuple[FrozenClassifier, AttentionMechanism] | None:
+        bound = self._bound
+        return bound[:2] if bound is not None and bound[2] == self._now(bound[1]) else None
 
     def _now(self, attention: AttentionMechanism) -> list[int]:
-        """What changes when the head that was read is no longer the model's: a head that is read
-        in place is followed by itself, a linearised one belongs to all weights as they were."""
-        head = getattr(attention, "head", None)
+        """What changes when what was read is no longer the model's: weights that are read in place
+        are followed by themselves, a linearised head belongs to all of them as they were."""
+        modules, head = dict(core(self._model).named_modules()), getattr(attention, "head", None)
         if head is None:
-            return [n for p in self._model.parameters() for n in (p.data_ptr(), _version(p))]
-        linear: Any = dict(core(self._model).named_modules()).get(head)
-        return [] if linear is None else [id(linear), linear.weight.data_ptr()]
+            read = chain(self._model.parameters(), self._model.buffers())
+            state = [n for p in read for n in (p.data_ptr(), _version(p))]
+        else:
+            tensors = modules[head].parameters() if head in modules else ()
+            state = [tensor.data_ptr() for tensor in tensors]
+        return [*map(id, modules.values()), *state]
+
+
+def _is_identity(rows: Tensor) -> bool:
+    return torch.equal(rows, torch.eye(*rows.shape).to(rows))
 
 
 def _version(tensor: Tensor) -> int:

@@ -143,7 +143,8 @@ def _beside_head(
         torch.manual_seed(seed)
         attention = make(channels_of(features), scores.shape[1], head).to(images.device)
     if linear is None:
-        rows = calibrate(model, [last], images, classifier.reshape_transform, progress)
+        reshape = None if last in classifier.as_grid else classifier.reshape_transform
+        rows = calibrate(model, [last], images, reshape, progress)
         attention.read_head(rows.weights[0], rows.biases[0])
     attention.attach(model, list(features))
     return attention

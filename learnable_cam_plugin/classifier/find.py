@@ -1,12 +1,12 @@
 """The layers of a classifier that a class activation map is read from, found by running it."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from torch import Tensor, nn
 
 from .grid import places
 from .record import Run, linear_of
-from .spread import spread_of
+from .spread import reads_first_token, spread_of
 from .wrappers import core
 
 _FINER = 4  # times the side of what the head reads, at most
@@ -19,11 +19,13 @@ def find_layers(
 
     The last one is the layer whose maps the head pools; or, where it does more than pool them, the
     linear layer that gives the scores, whose input is told apart by place (`Spread`); or, where
-    that is not known either, the last layer that gives maps. The other is that of a finer grid (up
+    that is not known either, the last layer that gives maps (that are read: of a head that reads a
+    class token, what is named, or the block before the last). The other is that of a finer grid (up
     to four times the side) which ran last before it, else of the same grid.
 
     Args:
-        named: layers to read in place of the finer one.
+        named: layers to read in place of the finer one; if all are as coarse as what the head
+            reads, as the customary last layer is, there is a finer one beside it all the same.
 
     Raises:
         ValueError: no layer gives feature maps of more than one place.
@@ -36,16 +38,23 @@ def find_layers(
             "than one place for these images, so there is nothing to map: pass larger images, or "
             "name target_layers, with a reshape_transform if their output is arranged otherwise"
         )
-    last, source = _read_last(runs, with_maps, linear, named)
-    finer = [name for name in named if name != last]
-    if not finer:
-        found = _finer(core(model), with_maps, source)
-        finer = [] if found is None else [found]
+    last, source = _read_last(core(model), runs, with_maps, linear, named)
+    finer, found = [name for name in named if name != last], _finer(core(model), with_maps, source)
+    if found not in (None, last):
+        here, grids = places(source.maps()), {run.name: places(run.maps()) for run in with_maps}
+        coarse = grids[found] > here and all(
+            name in grids and grids[name] <= here for name in finer
+        )
+        finer = [found] if coarse or not finer else finer
     return [*finer, last]
 
 
 def _read_last(
-    runs: list[Run], with_maps: list[Run], linear: Run | None, named: Sequence[str]
+    model: nn.Module,
+    runs: list[Run],
+    with_maps: list[Run],
+    linear: Run | None,
+    named: Sequence[str],
 ) -> tuple[str, Run]:
     """The name of the layer to read last, and the run whose grid it has."""
     if linear is None:
@@ -56,7 +65,12 @@ def _read_last(
         return run.name, run
     spread = spread_of(runs, linear)
     if spread is None:
-        return with_maps[-1].name, with_maps[-1]
+        if not reads_first_token(runs, linear):
+            return with_maps[-1].name, with_maps[-1]
+        ran = [run.name for run in runs if run.name in named]
+        name = ran[-1] if ran else _finer(model, with_maps, with_maps[-1])
+        run = next((run for run in reversed(with_maps) if run.name == name), with_maps[-1])
+        return name or run.name, run
     modules = {run.name: run for run in runs if run.module is spread.watched[0]}
     source = next(iter(modules.values()))
     if places(source.maps()) < 2:  # an attention layer, whose output is a tuple
@@ -78,7 +92,7 @@ def _finer(model: nn.Module, with_maps: list[Run], source: Run) -> str | None:
     known = {run.name: places(run.maps()) ** 0.5 for run in with_maps}
     side, prefix, at = places(source.maps()) ** 0.5, "", model
     while True:
-        row = {name: module for name, module in _row(at, prefix).items() if name in known}
+        row = _row(at, prefix, known)
         names = sorted(row, key=list(known).index)
         coarse = [name for name in names if known[name] <= side]
         before = names[: names.index(coarse[0])] if coarse else names
@@ -100,10 +114,11 @@ def _finer(model: nn.Module, with_maps: list[Run], source: Run) -> str | None:
         prefix, at = inside[0] + ".", row[inside[0]]
 
 
-def _row(module: nn.Module, prefix: str) -> dict[str, nn.Module]:
-    """Its children by name; those of a list in place of the list, which does not run itself."""
+def _row(module: nn.Module, prefix: str, known: Container[str]) -> dict[str, nn.Module]:
+    """Its children that give maps by name; in place of those that give none, such as a list, or a
+    network inside a wrapper, their children."""
     row: dict[str, nn.Module] = {}
     for name, child in module.named_children():
-        listed = isinstance(child, nn.ModuleList)
-        row |= _row(child, f"{prefix}{name}.") if listed else {prefix + name: child}
+        inside = prefix + name
+        row |= {inside: child} if inside in known else _row(child, inside + ".", known)
     return row

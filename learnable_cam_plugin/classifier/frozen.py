@@ -29,6 +29,7 @@ class FrozenClassifier:
         normalization: what its images went through; needed to mask them.
         reshape_transform: as in pytorch-grad-cam, for layers of tokens; those that make a grid of
             the images' proportions need none.
+        as_grid: layers that were found, not named, and which it is not for.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> features, scores = FrozenClassifier.of(net, ["0"]).clean_pass(torch.rand(2, 3, 5, 6))
@@ -40,6 +41,7 @@ class FrozenClassifier:
     layers: Mapping[str, nn.Module]
     normalization: Normalization | None = None
     reshape_transform: ReshapeTransform | None = None
+    as_grid: frozenset[str] = frozenset()
     spreads: dict[str, Spread] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -72,9 +74,9 @@ class FrozenClassifier:
         """
         names = list(layer_names(model, named)) if named else []
         runs, scores = record(model, check_images(images)[:2])
-        classifier = cls.of(
-            model, find_layers(model, runs, scores, names), normalization, reshape_transform
-        )
+        layers = layer_names(model, find_layers(model, runs, scores, names))
+        plain = frozenset(layers) - frozenset(names)
+        classifier = cls(bare(model), layers, normalization, reshape_transform, plain)
         linear = linear_of(runs, scores)
         if linear is not None and linear.name in classifier.layers:
             spread = spread_of(runs, linear)
@@ -108,12 +110,16 @@ class FrozenClassifier:
     ) -> tuple[Any, dict[str, Tensor]]:
         """One pass of images (N, C, H, W) or (N, C, D, H, W) in eval mode, without a graph: (the
         output, layer name -> its maps). `forward` runs the model, for whoever watches the pass."""
-        run, reshape = forward or self.model, self.reshape_transform
         check_images(images)
         self._find_spreads(images)
         with evaluating(self.model), run_on(self.model, images):
             return forward_with_features(
-                run, self.layers, images, reshape_transform=reshape, spreads=self.spreads
+                forward or self.model,
+                self.layers,
+                images,
+                reshape_transform=self.reshape_transform,
+                as_grid=self.as_grid,
+                spreads=self.spreads,
             )
 
     def clean_pass(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:

@@ -20,24 +20,29 @@ def as_grid(output: object, size: Size) -> Tensor | None:
     if not isinstance(output, Tensor) or output.ndim not in (3, 4) or len(size) != 2:
         return None
     if output.ndim == 4:
-        first, last = output.shape[2:], output.shape[1:3]
-        wide = output.shape[3] > max(last)
-        if wide and not _alike(first, size) and _alike(last, size):
-            return output.permute(0, 3, 1, 2)
-        return output
-    tokens = output.shape[1]
-    for extra in _EXTRA:
-        rows = round(math.sqrt(max(0, tokens - extra) * size[0] / size[1]))
-        if rows > 1 and (tokens - extra) % rows == 0:
-            grid = (rows, (tokens - extra) // rows)
-            if grid[1] > 1 and _alike(grid, size, 0.1):
-                return output[:, extra:].transpose(1, 2).unflatten(2, grid)
-    return None
+        first, last = (_off(grid, size) for grid in (output.shape[2:], output.shape[1:3]))
+        wide = output.shape[3] > max(output.shape[1:3])
+        return output.permute(0, 3, 1, 2) if wide and last < min(0.4, first / 2) else output
+    found = [(extra, grid) for extra in _EXTRA if (grid := _grid(output.shape[1] - extra, size))]
+    if not found:
+        return None
+    # of few rows, two extra tokens could be one more column: then the proportions tell
+    extra, grid = min(found, key=lambda one: _off(one[1], size) > 0.01)
+    return output[:, extra:].transpose(1, 2).unflatten(2, grid)
 
 
-def _alike(grid: tuple[int, ...], size: Size, within: float = 0.4) -> bool:
-    """Whether a grid has about the proportions of the images."""
-    return abs(math.log(grid[0] * size[1] / (grid[1] * size[0]))) < within
+def _grid(count: int, size: Size) -> tuple[int, int] | None:
+    """The rows and columns of so many places of images of `size`, where they make a grid."""
+    rows = round(math.sqrt(max(0, count) * size[0] / size[1]))
+    if rows < 2 or count % rows or count == rows:
+        return None
+    grid = (rows, count // rows)
+    return grid if _off(grid, size) < 0.1 else None
+
+
+def _off(grid: tuple[int, ...], size: Size) -> float:
+    """How far the proportions of a grid are from those of the images: 0 for the same."""
+    return abs(math.log(grid[0] * size[1] / (grid[1] * size[0])))
 
 
 def places(maps: Tensor | None) -> int:

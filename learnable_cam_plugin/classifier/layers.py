@@ -3,7 +3,7 @@
 Nothing here changes the classifier: hooks live for the length of one call.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import get_ident
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from torch import Size, Tensor, nn
 
-from .grid import as_grid
+from .grid import as_grid as arranged
 from .guards import LOCK
 from .wrappers import core, core_name
 
@@ -100,7 +100,7 @@ def as_feature_maps(
     if reshape_transform is not None:
         maps = reshape_transform(output)
     else:
-        found = None if size is None else as_grid(output, size)
+        found = None if size is None else arranged(output, size)
         maps = output if found is None else found
     if not isinstance(maps, Tensor):
         raise TypeError(
@@ -121,14 +121,16 @@ def forward_with_features(
     *inputs: Any,
     reshape_transform: ReshapeTransform | None = None,
     of_input: bool = False,
+    as_grid: Container[str] = (),
     spreads: Mapping[str, Spread] | None = None,
 ) -> tuple[Any, dict[str, Tensor]]:
     """One forward pass: (what `forward` returns, name -> feature maps of that layer).
 
     The maps are copies on the same device, without a graph: a ReLU that works in place after the
     layer does not reach them. A layer that runs several times counts with its last run, and only
-    the runs of this thread count. With `of_input` it is what the layers are given that is read. Of
-    the layers in `spreads`, linear ones, it is that, spread over the places it comes from.
+    the runs of this thread count. With `of_input` it is what the layers are given that is read. The
+    layers in `as_grid` need no reshape_transform. Of those in `spreads`, linear ones, it is what
+    they are given, spread over the places it comes from.
 
     >>> import torch
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten())
@@ -141,7 +143,8 @@ def forward_with_features(
     seen: dict[nn.Module, tuple[Any, Any]] = {}
 
     def keep(name: str, given: Any, output: Any) -> None:
-        maps = as_feature_maps(name, given if of_input else output, reshape_transform, size)
+        transform = None if name in as_grid else reshape_transform
+        maps = as_feature_maps(name, given if of_input else output, transform, size)
         features[name] = maps.detach().clone()
 
     def see(module: nn.Module, given: Any, output: Any) -> None:

@@ -131,7 +131,7 @@ def _placewise(before: list[Run], linear: Run) -> PlacewiseHead | None:
             break  # it is given more than one place
         inner.insert(0, run)
     chain = tuple((run.module, run.given.ndim) for run in inner)
-    for run in reversed(before):
+    for run in reversed(before[: before.index(inner[0])] if inner else before):
         maps = run.maps()
         if maps is None or places(maps) < 2:
             continue
@@ -148,11 +148,11 @@ def _placewise(before: list[Run], linear: Run) -> PlacewiseHead | None:
 
 
 def _class_token(before: list[Run], linear: Run) -> ClassTokenHead | None:
-    for norm in reversed(before):
-        if _same(_first_token(norm.output), linear.given):
-            break
-    else:
+    # what holds the norm, or passes its output on, gives the same
+    same = [run for run in reversed(before) if _same(_first_token(run.output), linear.given)]
+    if not same:
         return None
+    norm = next((run for run in same if isinstance(run.module, nn.LayerNorm)), same[0])
     for run in reversed(before[: before.index(norm)]):
         attends = isinstance(run.module, nn.MultiheadAttention) or (
             hasattr(run.module, "qkv") and hasattr(run.module, "proj")
@@ -165,14 +165,21 @@ def _class_token(before: list[Run], linear: Run) -> ClassTokenHead | None:
         scale: Any = scaling[0].gamma if scaling else None
         head = ClassTokenHead((run.module, norm.module, linear.module), scale)
         try:
-            sent = head.contributions(_batch_first(run.module, run.given)).sum(1)
-        except (AttributeError, RuntimeError):
-            return None
+            tokens = _batch_first(run.module, run.given)
+            sent = head.contributions(tokens).sum(1)
+        except (AttributeError, RuntimeError, TypeError, ValueError):
+            return None  # attention of another kind, with names alike
         out: Any = getattr(run.module, "out_proj", None) or getattr(run.module, "proj", None)
         sent = sent if out.bias is None else sent + out.bias
-        whole = _first_token(_batch_first(run.module, output))
-        return head if _same(sent, whole) else None
+        whole, grid = _first_token(_batch_first(run.module, output)), as_grid(tokens, run.size)
+        return head if _same(sent, whole) and places(grid) > 1 else None
     return None
+
+
+def reads_first_token(runs: Sequence[Run], linear: Run) -> bool:
+    """Whether the linear layer is given the first of the tokens that a layer gives."""
+    tokens = [run.output for run in runs if getattr(run.output, "ndim", 0) == 3]
+    return any(_same(_first_token(output), linear.given) for output in tokens)
 
 
 def _first_token(output: Any) -> Tensor | None:
