@@ -42,22 +42,31 @@ def one_line(extra: str, interrupted: str) -> Iterator[None]:
     "--out",
     type=_FOLDER,
     default="quickstart-output",
-    help="Folder for the table, the picture and the attention.",
+    help="Folder for the pictures and the table.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of the images and both trainings."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    help="Of the drawn images and the fine-tuning.",
 )
-def quickstart_command(out: Path, seed: int) -> None:
-    """Draw images, train a classifier and its attention, compare with Grad-CAM; in minutes.
+@click.option(
+    "--train",
+    is_flag=True,
+    help="Fine-tune the attention beside the classifier of shapes, save it, and compare it too.",
+)
+def quickstart_command(out: Path, seed: int, train: bool) -> None:
+    """Explain photographs and drawn images beside Grad-CAM; nothing is trained, or downloaded.
 
-    Run again after an interruption, it continues the attention's training.
+    The photographs need the extra `photos`; without it they are left out. Run again after an
+    interruption, --train continues.
     """
     with one_line("train", "run again to continue"):
         from ..checkpoint import CheckpointError
         from .quickstart import quickstart
 
         try:
-            quickstart(out, seed)
+            quickstart(out, seed, train)
         except CheckpointError as error:
             advice = f"{error}. Choose another --out, or remove {out}."
             raise click.ClickException(advice) from error
@@ -72,7 +81,7 @@ def quickstart_command(out: Path, seed: int) -> None:
     "--top", type=click.IntRange(1, 1000), default=1, help="How many classes of each to explain."
 )
 def explain_command(photos: tuple[Path, ...], out: Path, top: int) -> None:
-    """Explain what EfficientNet-Lite0 sees in PHOTOS, with the attention that comes with this.
+    """Explain what EfficientNet-Lite0 sees in PHOTOS, beside Grad-CAM.
 
     PHOTOS are image files, and folders of them. Without any it takes those that scikit-learn and
     scikit-image carry. Nothing is trained, nothing is downloaded. A photograph that cannot be read

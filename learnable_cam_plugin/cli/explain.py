@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from torchvision.models import EfficientNet_B0_Weights
 from tqdm.auto import tqdm
 
-from ..attention import AttentionMechanism
 from ..cam import LearnableCAM
 from ..checkpoint import atomic_path
 from ..classifier import class_scores
 from ..comparison import class_maps, picture
 from ..data import photo_files, photo_transform, read_photo
 from ..masking import Normalization
-from ..pretrained import pretrained
+from ..pretrained import efficientnet_lite0
 
 # package -> the photographs that it ships
 _SHIPPED = {
@@ -45,19 +44,24 @@ def shipped_photos() -> list[Path]:
 
 
 def explain_photos(
-    photos: Sequence[Path], out: Path, top: int = 1
+    photos: Sequence[Path], out: Path, top: int = 1, name: str = "explanations"
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Explain the `top` most probable classes (1 to 1,000) of photographs, beside Grad-CAM.
 
     The photographs are image files, see `read_photo`, and folders of them; without any, those that
-    packages ship. They are read and explained a few at a time. Writes explanations.png and, beyond
-    8 rows, explanations-002.png and so on into the folder `out`, explanations.json at the end.
+    packages ship. They are read and explained a few at a time. Writes `name`.png and, beyond 8
+    rows, `name`-002.png and so on into the folder `out`, `name`.json at the end.
 
     Returns:
-        what explanations.json holds, a row an explanation, with "photo", "class" (index), "name",
+        what the JSON file holds, a row an explanation, with "photo", "class" (index), "name",
         "probability" and "picture"; and why each photograph was left out that cannot be read.
+
+    Raises:
+        ModuleNotFoundError: the extra `photos` is not installed.
+        FileNotFoundError: no photograph is given, and no package here ships any.
+        ValueError: `top` is out of range.
     """
-    model, normalization, attention = pretrained()
+    model, normalization = efficientnet_lite0()
     names = EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]
     if not 1 <= top <= len(names):
         raise ValueError(f"top must be 1 to {len(names)}, the number of classes, got {top}")
@@ -71,11 +75,12 @@ def explain_photos(
     unread: list[str] = []
     explanations = _top_classes(model, _read(files, normalization, unread), top)
     rows: list[dict[str, Any]] = []
+    ours = LearnableCAM(model)
     for page, part in enumerate(_batched(explanations), 1):
         images = torch.stack([image for _, image, _, _ in part])
-        maps = _maps(model, attention, images, torch.tensor([c for _, _, c, _ in part]))
+        maps = _maps(model, ours, images, torch.tensor([c for _, _, c, _ in part]))
         titles = [f"{names[c]}\np = {p:.2f}" for _, _, c, p in part]
-        file = "explanations.png" if page == 1 else f"explanations-{page:03d}.png"
+        file = f"{name}.png" if page == 1 else f"{name}-{page:03d}.png"
         picture(out / file, images, titles, maps, normalization)
         rows += [
             {
@@ -88,7 +93,7 @@ def explain_photos(
             for path, _, c, p in part
         ]
     if rows:
-        with atomic_path(out / "explanations.json") as path:
+        with atomic_path(out / f"{name}.json") as path:
             path.write_text(json.dumps(rows, indent=1))
     return rows, unread
 
@@ -126,12 +131,11 @@ def _top_classes(
 
 
 def _maps(
-    model: nn.Module, attention: AttentionMechanism, images: Tensor, classes: Tensor
+    model: nn.Module, ours: LearnableCAM, images: Tensor, classes: Tensor
 ) -> dict[str, Tensor]:
     """Each method's maps; Grad-CAM holds on to its last graph, 95 MB an image, until it goes."""
-    layers = [model.get_submodule("features")]
-    with LearnableCAM(model, layers, attention=attention) as ours, GradCAM(model, layers) as other:
-        cams = {"LearnableCAM": ours, "Grad-CAM": other}
+    with GradCAM(model, [model.get_submodule("features")]) as other:
+        cams = {"Grad-CAM": other, "LearnableCAM": ours}
         return {name: class_maps(cam, images, classes) for name, cam in cams.items()}
 
 

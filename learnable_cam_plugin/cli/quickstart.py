@@ -1,7 +1,8 @@
-"""`learnable-cam quickstart`: the main job in minutes, on drawn shapes and a small network."""
+"""`learnable-cam quickstart`: what it does, seen in a minute on photographs and drawn shapes."""
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -10,37 +11,44 @@ from typing import Any
 import torch
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from pytorch_grad_cam.base_cam import BaseCAM
-from tqdm.auto import tqdm
+from torch import Tensor, nn
 
+from ..attention import AttentionMechanism
 from ..cam import LearnableCAM
 from ..checkpoint import atomic_path
+from ..classifier import FrozenClassifier
 from ..comparison import class_maps, compare_methods, markdown_table, open_methods, picture
-from ..data import CLASSES, NORMALIZATION, DrawnImages, draw_images
-from ..pretrained import small_network, train_classifier
+from ..data import CLASSES, NORMALIZATION, draw_images
+from ..pretrained import accuracy, shapes_classifier
 from ..training import EveryThreshold, LearnableCAMTrainer
+from .explain import explain_photos
 
 
 def quickstart(
     out: Path,
     seed: int = 0,
-    train_images: int = 2000,
+    train: bool = False,
     test_images: int = 300,
-    classifier_epochs: int = 24,
-    attention_epochs: int = 8,
+    train_images: int = 2000,
+    epochs: int = 4,
 ) -> list[dict[str, Any]]:
-    """Train a small classifier of drawn shapes and the attention beside it, compare, draw.
+    """Explain photographs and drawn images beside Grad-CAM, with nothing trained; then fine-tune.
 
-    Every image shows two different shapes; the explanation of one of them should point at it and
-    not at the other. All scores are on images that neither training saw. Run again with the same
-    `out` and seed after an interruption, it continues the attention's training where it was.
-    Returns the table of `compare_methods`.
+    The photographs are those that packages ship, if the extra `photos` is installed. A drawn image
+    shows two different shapes; the explanation of one should point at it and not at the other. The
+    classifier of shapes is one that the shipped attention was not trained beside. Run again with
+    the same `out` and seed after an interruption, the fine-tuning goes on where it was.
 
     Args:
-        out: folder for table.md, table.json, comparison.png and the attention's files.
-        seed: of the images, both trainings and their orders.
-        train_images, test_images: how many are drawn, at least 32 and 3; each epoch is a pass over
-            the former.
-        classifier_epochs, attention_epochs: at least 1.
+        out: folder for photos.png and photos.json, table.md, table.json and comparison.png, and
+            with `train` the fine-tuned attention and its training.
+        seed: of the drawn images and the fine-tuning.
+        train: fine-tune the attention beside the classifier of shapes, and compare that too.
+        test_images, train_images: how many are drawn, at least 3 and 32.
+        epochs: of the fine-tuning, passes over `train_images`, at least 1.
+
+    Returns:
+        the table of `compare_methods`.
 
     Raises:
         ValueError: a number out of range.
@@ -48,73 +56,95 @@ def quickstart(
         ModuleNotFoundError: the extra `train` is not installed.
     """
     began = time.perf_counter()
-    least = {"seed": (seed, 0), "train_images": (train_images, 32), "test_images": (test_images, 3)}
-    least |= {
-        "classifier_epochs": (classifier_epochs, 1),
-        "attention_epochs": (attention_epochs, 1),
-    }
+    least = {"seed": (seed, 0), "test_images": (test_images, 3)}
+    least |= {"train_images": (train_images, 32), "epochs": (epochs, 1)}
     for name, (value, lowest) in least.items():
         if value < lowest:
             raise ValueError(f"{name} must be at least {lowest}, got {value}")
-    for package in ("accelerate", "matplotlib"):  # not after minutes of training
-        import_module(package)
+    for package in ("matplotlib", *(("accelerate", "filelock") if train else ())):
+        import_module(package)  # what is missing is missed now
     out.mkdir(parents=True, exist_ok=True)
-    print(f"1/4 drawing {train_images} + {test_images} images of {', '.join(CLASSES)}")
-    train, test = draw_images(train_images, seed), draw_images(test_images, seed + 10_000)
-    print(f"2/4 training a small classifier for {classifier_epochs} epochs")
-    torch.manual_seed(seed)
-    model = small_network()
-    with tqdm(total=classifier_epochs, desc="classifier") as bar:
+    steps = 3 if train else 2
+    print(f"1/{steps} explaining photographs with EfficientNet-Lite0")
+    explain_shipped(out)
+    model, fine_tuned = shapes_classifier(), None
+    if train:
+        # before the table, so that a folder of another training is left as it is
+        print(f"2/{steps} fine-tuning beside a classifier of {', '.join(CLASSES)}")
+        fine_tuned = fine_tune(model, out, seed, train_images, epochs)
+    print(f"{steps}/{steps} explaining {test_images} drawn images of {', '.join(CLASSES)}")
+    rows = compare_on_shapes(model, fine_tuned, out, seed, test_images)
+    print(f"\n{markdown_table(rows)}\n")
+    print("AD: average drop, lower is better. IC: increase in confidence, higher is better. Energy")
+    print(
+        "inside, pointing game: percent of the map, and of its peaks, inside the shape explained."
+    )
+    print(f"{time.perf_counter() - began:.0f} s in all. Pictures and tables: {out}")
+    return rows
 
-        def report(_epoch: int, loss: float) -> None:
-            bar.update()
-            bar.set_postfix(loss=f"{loss:.3f}")
 
-        train_classifier(model, train, classifier_epochs, seed, report)
-    print(f"    it names both shapes of {accuracy(model, test):.0%} of the held-out images")
-    print("3/4 training the attention beside the frozen classifier")
+def explain_shipped(out: Path) -> None:
+    """The photographs that packages ship, in photos.png; why not, where that cannot be."""
+    try:
+        rows, unread = explain_photos([], out, name="photos")
+    except (ModuleNotFoundError, FileNotFoundError) as error:
+        print(f"    left out: {error}")
+        return
+    for problem in unread:
+        print(f"    left out: {problem}")
+    for row in rows:
+        print(f"    {Path(row['photo']).name}: {row['name']}, p = {row['probability']:.2f}")
+
+
+def fine_tune(
+    model: nn.Module, out: Path, seed: int, count: int, epochs: int
+) -> AttentionMechanism:
+    """The shipped attention, trained on beside the classifier, on `count` drawn images."""
+    images = draw_images(count, seed).images
     trainer = LearnableCAMTrainer(
         model,
-        ["features.1", "features"],  # a finer grid beside the one that the head reads
+        FrozenClassifier.found(model, images).layers,
         # most of a drawn image is background, which should be dark
         recipe=EveryThreshold(area=1.0),
+        start="universal",
         normalization=NORMALIZATION,
-        epochs=attention_epochs,
+        epochs=epochs,
         seed=seed,
         output_dir=out,
         device="cpu",
     )
-    dataset = torch.utils.data.TensorDataset(train.images)
-    attention = trainer.fit(torch.utils.data.DataLoader(dataset, 32, shuffle=True), resume=True)
-    print("4/4 explaining the held-out images")
-    layers = [model.get_submodule("features")]
+    dataset = torch.utils.data.TensorDataset(images)
+    return trainer.fit(torch.utils.data.DataLoader(dataset, 32, shuffle=True), resume=True)
+
+
+def compare_on_shapes(
+    model: nn.Module, fine_tuned: AttentionMechanism | None, out: Path, seed: int, count: int
+) -> list[dict[str, Any]]:
+    """The table of held-out images, also as table.md and table.json, and comparison.png."""
+    test, layers = draw_images(count, seed + 10_000), [model.get_submodule("features")]
+    print(f"    the classifier names both shapes of {accuracy(model, test):.1%} of them")
     methods: dict[str, BaseCAM] = {
         "Grad-CAM": GradCAM(model, layers),
         "Grad-CAM++": GradCAMPlusPlus(model, layers),
-        "classic CAM (untrained start)": LearnableCAM(model, layers),
-        "LearnableCAM": LearnableCAM(model, layers, attention=attention),
+        "classic CAM": LearnableCAM(model, layers, attention="head"),
+        "LearnableCAM": LearnableCAM(model),
     }
+    if fine_tuned is not None:
+        methods["LearnableCAM (fine-tuned)"] = LearnableCAM(model, attention=fine_tuned)
     with ExitStack() as stack:
         methods = open_methods(stack, methods)
         rows = compare_methods(model, methods, list(test.batches()), NORMALIZATION)
-        # two images, each explained for both of its shapes
-        shown, classes = test.images[[0, 2]].repeat_interleave(2, 0), test.classes[[0, 2]].flatten()
-        maps = {name: class_maps(cam, shown, classes) for name, cam in methods.items()}
-    titles = [f"explain: {CLASSES[c]}" for c in classes]
-    picture(out / "comparison.png", shown, titles, maps, NORMALIZATION)
-    table = markdown_table(rows)
+        draw(out / "comparison.png", test.images[[0, 2]], test.classes[[0, 2]], methods)
     with atomic_path(out / "table.md") as path:
-        path.write_text(table + "\n")
+        path.write_text(markdown_table(rows) + "\n")
     with atomic_path(out / "table.json") as path:
         path.write_text(json.dumps({"seed": seed, "rows": rows}, indent=1))
-    print(f"\n{table}\n\nAD: average drop, lower is better. IC: increase in confidence, higher is")
-    print("better. Energy inside, pointing game: percent of the map, and of its peaks, inside the")
-    print(f"shape explained. {time.perf_counter() - began:.0f} s in all. Pictures: {out}")
     return rows
 
 
-@torch.no_grad()
-def accuracy(model: torch.nn.Module, drawn: DrawnImages) -> float:
-    """The share of images whose two top classes are the two shapes present."""
-    top = model(drawn.images).topk(2, 1).indices.sort(1).values
-    return float((top == drawn.classes.sort(1).values).all(1).float().mean())
+def draw(path: Path, images: Tensor, classes: Tensor, methods: Mapping[str, BaseCAM]) -> None:
+    """A picture of images (N, 3, H, W), each explained for both of its shapes `classes` (N, 2)."""
+    shown, explained = images.repeat_interleave(2, 0), classes.flatten()
+    maps = {name: class_maps(cam, shown, explained) for name, cam in methods.items()}
+    titles = [f"explain: {CLASSES[c]}" for c in explained]
+    picture(path, shown, titles, maps, NORMALIZATION)

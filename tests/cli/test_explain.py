@@ -21,7 +21,9 @@ def test_it_explains_the_photographs_that_packages_ship(tmp_path):
         assert "cat" in by_name["chelsea.png"]
 
 
-def test_the_command_explains_a_photograph_of_ones_own(tmp_path):
+def test_the_command_explains_a_photograph_of_ones_own(tmp_path, monkeypatch):
+    # with the attention for every classifier: none of this network is needed
+    monkeypatch.setattr("learnable_cam_plugin.pretrained.EFFICIENTNET_LITE0", tmp_path / "none")
     photo = shipped_photos()[-1]
     run = CliRunner().invoke(main, ["explain", str(photo), "--out", str(tmp_path / "out")])
     assert run.exit_code == 0, run.output
