@@ -1,0 +1,183 @@
+"""The layers that one run shows are those that an expert would name."""
+
+import pytest
+import torch
+from torch import nn
+
+from learnable_cam_plugin import FrozenClassifier
+from learnable_cam_plugin.classifier.find import find_layers
+from learnable_cam_plugin.classifier.record import record
+
+from ..conftest import tiny_network
+from ..networks import LAYERS, Attention, Logits, Normalise, TimmViT, network, pictures, vit
+
+
+def layers(model, images, named=()):
+    return list(FrozenClassifier.found(model, images, named).layers)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_they_are_those_that_an_expert_would_name(name):
+    assert layers(network(name), pictures()) == LAYERS[name]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "convnext_tiny", "mobilenet_v2"])
+def test_the_grid_of_the_one_is_twice_that_of_the_other(name):
+    classifier = FrozenClassifier.found(network(name), pictures(side=96))
+    _, features = classifier.read(pictures(side=96))
+    assert [tuple(maps.shape[2:]) for maps in features.values()] == [(6, 6), (3, 3)]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "swin_t", "vit", "squeezenet1_1"])
+def test_wrappers_hide_none(name):
+    model, images = network(name), pictures()
+    assert layers(nn.DataParallel(model), images) == LAYERS[name]
+    assert layers(nn.Sequential(Normalise(), model), images) == LAYERS[name]
+    inside = [f"network.{layer}" for layer in LAYERS[name]]
+    assert layers(Logits(model), images) == inside
+    assert layers(nn.Sequential(Normalise(), Logits(model)), images) == inside
+
+
+def test_of_small_networks(images):
+    assert layers(tiny_network(), images) == ["4"]  # one grid throughout, and no blocks
+
+    def stage(inputs, outputs):
+        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1), nn.ReLU())
+
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
+    stages = [stage(3, 4), stage(4, 6), stage(6, 8)]
+    assert layers(nn.Sequential(*stages, *head), images) == ["1", "2"]
+    # more than four times the side is too far from what the head reads
+    far = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 8, 5, 5), *head)
+    assert layers(far, images) == ["1"]
+    # of a module in a module the outermost that gives the same, as experts name stages
+    deep = nn.Sequential(nn.Sequential(nn.Sequential(*stages)), *head)
+    assert layers(deep, images) == ["0.0.1", "0"]
+
+
+def test_a_module_that_runs_twice_counts_with_its_last_run(images):
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.second = (nn.Conv2d(i, 8, 3, 2, 1) for i in (3, 8))
+            self.act, self.fc = nn.ReLU(), nn.Linear(8, 5)
+
+        def forward(self, x):
+            x = self.act(self.first(x))
+            return self.fc(self.act(self.second(x)).mean((2, 3)))
+
+    assert layers(Shared(), images) == ["first", "act"]
+
+
+@pytest.mark.parametrize(
+    ("name", "named", "expected"),
+    [
+        ("resnet18", ["layer2"], ["layer2", "layer4"]),
+        ("resnet18", ["layer4"], ["layer3", "layer4"]),
+        ("resnet18", ["layer4.1"], ["layer3", "layer4.1"]),  # the same maps, by another name
+        ("resnet18", ["layer3", "layer4"], ["layer3", "layer4"]),
+        ("resnet18", ["layer2", "layer3"], ["layer2", "layer3", "layer4"]),
+        # the customary layer is as coarse as what the head reads: the finer one stays
+        ("densenet121", ["features"], ["features.denseblock3", "classifier"]),
+        ("convnext_tiny", ["features.7"], ["features.5", "classifier.2"]),
+        ("swin_t", ["features.7"], ["features.5", "permute"]),
+        # of one grid throughout, what is named is read
+        ("vit", ["encoder.layers.encoder_layer_2.ln_1"],
+         ["encoder.layers.encoder_layer_2.ln_1", "heads.head"]),
+        ("vit", ["heads.head"], ["encoder.layers.encoder_layer_1", "heads.head"]),
+    ],
+)  # fmt: skip
+def test_layers_that_are_named(name, named, expected):
+    assert layers(network(name), pictures(), named) == expected
+
+
+@pytest.mark.parametrize("name", ["swin_t", "vit"])
+def test_a_reshape_transform_is_for_the_layers_that_are_named(name):
+    """Those that are found are arranged by themselves."""
+    model, images = network(name), pictures()
+
+    def transform(output):
+        return (
+            output.permute(0, 3, 1, 2)
+            if name == "swin_t"
+            else output[:, 1:].mT.unflatten(2, (4, 4))
+        )
+
+    named = [] if name == "swin_t" else ["encoder.layers.encoder_layer_2.ln_1"]
+    for chosen in ([], named, ["norm"] if name == "swin_t" else named):
+        with_it = FrozenClassifier.found(model, images, chosen, None, transform).read(images)[1]
+        without = FrozenClassifier.found(model, images, chosen).read(images)[1]
+        assert with_it.keys() == without.keys()
+        assert all(torch.equal(with_it[layer], without[layer]) for layer in without)
+
+
+class Separate(Attention):
+    """Attention whose parts are not known: three linear layers, as Hugging Face has them."""
+
+    def __init__(self, width, heads):
+        super().__init__(width, heads)
+        del self.qkv, self.proj
+        self.query, self.key, self.value, self.dense = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x):
+        query, key, value = (
+            part(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+            for part in (self.query, self.key, self.value)
+        )
+        attended = nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.dense(attended.transpose(1, 2).flatten(2))
+
+
+def test_a_class_token_through_attention_of_another_kind(images):
+    """What the last block does to the patches is not read: the block before it is the last."""
+    model, images = TimmViT(attention=Separate).eval(), pictures(2, 32)
+    assert layers(model, images) == ["blocks.1"]
+    assert layers(model, images, ["blocks.2.norm1"]) == ["blocks.1", "blocks.2.norm1"]
+    assert layers(model, images, ["blocks.0", "blocks.1"]) == ["blocks.0", "blocks.1"]
+
+
+def test_tokens_that_make_no_grid(images):
+    """Four extra tokens: which of the 20 are places is not known."""
+    model, images = TimmViT(extra=4).eval(), pictures(2, 32)
+    assert layers(model, images) == ["patch_embed"]
+    named = ["blocks.2.norm1"]
+    assert layers(model, images, named) == named
+    found = FrozenClassifier.found(
+        model, images, named, None, lambda t: t[:, 4:].mT.unflatten(2, (4, 4))
+    )
+    assert [tuple(maps.shape) for maps in found.read(images)[1].values()] == [(2, 16, 4, 4)]
+
+
+def test_a_head_of_another_kind(images):
+    """The scores of several linear layers, or of none: the last layer that gives maps."""
+    body = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 5, 3, 2, 1))
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert layers(nn.Sequential(body, pool), images) == ["0.1", "0"]
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.first, self.second = body, nn.Linear(5, 4), nn.Linear(5, 4)
+
+        def forward(self, x):
+            pooled = self.body(x).mean((2, 3))
+            return self.first(pooled) + self.second(pooled)
+
+    assert layers(Two(), images) == ["body.1", "body"]
+
+
+def test_nothing_that_could_be_mapped_is_an_error(images):
+    for model in (nn.Sequential(nn.Flatten(), nn.Linear(1440, 5)), vit(patch_size=64)):
+        shown = images if isinstance(model, nn.Sequential) else pictures()
+        with pytest.raises(ValueError, match=r"gives feature maps .* of more than one place"):
+            find_layers(model, *record(model, shown))
+
+
+def test_the_run_leaves_the_model_as_it_was(images):
+    model = tiny_network().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    layers(model, images)
+    assert all(module.training for module in model.modules())
+    assert not any(module._forward_hooks for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

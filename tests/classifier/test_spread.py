@@ -1,0 +1,250 @@
+"""What a head reads, told apart by place: the parts add up, and each is what it says it is."""
+
+import pytest
+import torch
+from torch import nn
+
+from learnable_cam_plugin import FrozenClassifier
+from learnable_cam_plugin.classifier.record import linear_of, record
+from learnable_cam_plugin.classifier.spread import ClassTokenHead, PlacewiseHead, spread_of
+
+from ..networks import PLACEWISE, Attention, Logits, TimmViT, network, pictures, vit
+
+
+def spread(model, images):
+    runs, scores = record(model, images)
+    return spread_of(runs, linear_of(runs, scores))
+
+
+def read(model, images):
+    """The scores, the linear layer, and the maps of what it is given."""
+    classifier = FrozenClassifier.found(model, images)
+    (name,) = classifier.spreads
+    scores, features = classifier.read(images)
+    return scores, model.get_submodule(name), features[name]
+
+
+class Net(nn.Module):
+    """A convolution, pooling (`pool`), then a head of its own."""
+
+    def __init__(self, *head, pool=lambda maps: maps.mean((2, 3))):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.pool = nn.Conv2d(3, 8, 5, 4), pool
+        self.head = nn.Sequential(*head)
+        for layer in self.head:
+            if getattr(layer, "weight", None) is not None:
+                nn.init.normal_(layer.weight)
+        self.eval()
+
+    def forward(self, x):
+        return self.head(self.pool(self.conv(x)))
+
+
+def kept(maps):
+    return maps.mean((2, 3), keepdim=True)
+
+
+HEADS = {
+    "norm": lambda: Net(nn.LayerNorm(8), nn.Linear(8, 5)),
+    "batch norm": lambda: Net(nn.BatchNorm1d(8), nn.Linear(8, 5)),
+    "mlp": lambda: Net(nn.Linear(8, 9), nn.GELU(), nn.Dropout(), nn.Linear(9, 7), nn.Tanh(),
+                       nn.Linear(7, 5)),
+    "convolution": lambda: Net(nn.Conv2d(8, 9, 1), nn.Hardswish(), nn.Flatten(), nn.Linear(9, 5),
+                               pool=kept),
+    "functional relu": lambda: Net(nn.LayerNorm(8), nn.Linear(8, 5),
+                                   pool=lambda maps: maps.relu().mean((2, 3))),
+    "channels last": lambda: Net(nn.LayerNorm(8), nn.Linear(8, 5),
+                                 pool=lambda maps: maps.permute(0, 2, 3, 1).mean((1, 2))),
+}  # fmt: skip
+
+
+def head_of(net, maps):
+    """Its head, place by place, in loops."""
+    rectified = "relu" in net.pool.__code__.co_names
+    maps = maps.relu() if rectified else maps
+    result = torch.zeros(len(maps), net.head[-1].in_features, *maps.shape[2:])
+    for n in range(len(maps)):
+        for i in range(maps.shape[2]):
+            for j in range(maps.shape[3]):
+                place = maps[n : n + 1, :, i : i + 1, j : j + 1]
+                place = place if net.pool is kept else place[:, :, 0, 0]
+                result[n, :, i, j] = net.head[:-1](place)[0]
+    return result
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_is_applied_to_each_places_own_vector(images, name):
+    net = HEADS[name]()
+    assert isinstance(spread(net, images), PlacewiseHead)
+    scores, linear, maps = read(net, images)
+    assert torch.allclose(linear(maps.mean((2, 3))), scores, atol=1e-4)
+    with torch.no_grad():
+        apart = head_of(net, net.conv(images))
+    # up to one vector an image, the same for all places
+    assert torch.allclose(
+        maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", [*PLACEWISE, "vit"])
+def test_the_parts_add_up_to_the_scores(name):
+    scores, linear, maps = read(network(name), pictures())
+    assert torch.allclose(linear(maps.mean((2, 3))), scores, atol=1e-4)
+    assert maps.std((2, 3)).mean() > 1e-3 * maps.abs().mean()  # they are not one part only
+
+
+def test_densenets_own_relu_is_seen():
+    model, images = network("densenet121"), pictures()
+    head = spread(model, images)
+    assert head.rectified
+    assert head.watched == (model.features, model.classifier)
+    _, _, maps = read(model, images)
+    with torch.no_grad():
+        assert torch.allclose(maps, model.features(images).relu(), atol=1e-5)
+
+
+class TokensFirst(nn.Module):
+    """Blocks of tokens (T, N, C), a norm of the class token alone, as CLIP's image encoder."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches, self.token = nn.Conv2d(3, 16, 8, 8), nn.Parameter(torch.randn(1, 1, 16))
+        self.norms = nn.ModuleList([nn.LayerNorm(16) for _ in range(2)])
+        self.attentions = nn.ModuleList([nn.MultiheadAttention(16, 2) for _ in range(2)])
+        self.ln_post, self.head = nn.LayerNorm(16), nn.Linear(16, 6)
+
+    def forward(self, x):
+        patches = self.patches(x).flatten(2).permute(2, 0, 1)
+        tokens = torch.cat([self.token.expand(-1, len(x), -1), patches])
+        for norm, attention in zip(self.norms, self.attentions, strict=True):
+            given = norm(tokens)
+            tokens = tokens + attention(given, given, given)[0]
+        return self.head(self.ln_post(tokens[0]))
+
+
+VITS = {
+    "torchvision": lambda: vit(image_size=32, patch_size=8, hidden_dim=16),
+    "timm": TimmViT,
+    "timm, without layer scale": lambda: TimmViT(scaled=False),
+    "timm, with five extra tokens": lambda: TimmViT(extra=5),
+    "tokens first": TokensFirst,
+    "in a wrapper": lambda: Logits(TimmViT()),
+}
+
+
+@pytest.mark.parametrize("kind", VITS)
+def test_a_class_tokens_parts_add_up_to_the_scores(kind):
+    model, images = VITS[kind]().eval(), pictures(3, 32)
+    assert isinstance(spread(model, images), ClassTokenHead)
+    scores, linear, maps = read(model, images)
+    assert maps.shape == (3, 16, 4, 4)
+    assert torch.allclose(linear(maps.mean((2, 3))), scores, atol=1e-4)
+
+
+def attended(norm, attention, tokens):
+    """(N, T, C): what each token sends to the first through an attention layer, in loops."""
+    if isinstance(attention, nn.MultiheadAttention):
+        qkv, bias, out = attention.in_proj_weight, attention.in_proj_bias, attention.out_proj.weight
+    else:
+        qkv, bias, out = attention.qkv.weight, attention.qkv.bias, attention.proj.weight
+    width = tokens.shape[2]
+    size, result = width // attention.num_heads, torch.zeros_like(tokens)
+    for n, given in enumerate(norm(tokens)):
+        q, k, v = (given @ qkv.T + bias).split(width, 1)
+        for head in range(attention.num_heads):
+            own = slice(head * size, (head + 1) * size)
+            shares = (k[:, own] @ q[0, own] / size**0.5).softmax(0)
+            for t, share in enumerate(shares):
+                result[n, t] += out[:, own] @ (share * v[t, own])
+    return result
+
+
+@pytest.mark.parametrize("kind", ["torchvision", "timm", "timm, without layer scale"])
+def test_each_patchs_part_is_what_it_sends_to_the_class_token(kind):
+    """Removing what one patch sends, with the last norm's deviation held, changes the scores by
+    its part, up to what all patches have in common."""
+    model, images = VITS[kind]().eval(), pictures(2, 32)
+    with torch.no_grad():
+        if kind == "torchvision":
+            tokens = model._process_input(images)
+            tokens = torch.cat([model.class_token.expand(2, -1, -1), tokens], 1)
+            tokens = model.encoder.layers[:2](tokens + model.encoder.pos_embedding)
+            last, norm = model.encoder.layers[2], model.encoder.ln
+            sent = attended(last.ln_1, last.self_attention, tokens)
+        else:
+            patches = model.patch_embed(images).flatten(2).mT
+            tokens = model.blocks[:2](torch.cat([model.tokens.expand(2, -1, -1), patches], 1))
+            last, norm = model.blocks[2], model.norm
+            sent = last.ls1(attended(last.norm1, last.attn, tokens))
+        before = last(tokens)[:, 0]
+        deviation = (before.var(1, correction=0) + norm.eps).sqrt()[:, None]
+        scores, linear, maps = read(model, images)
+        parts = linear(maps.flatten(2).mT) / 16
+        common = []
+        for patch in range(16):
+            without = before - sent[:, 1 + patch]
+            normed = (without - without.mean(1, keepdim=True)) / deviation
+            change = scores - linear(normed * norm.weight + norm.bias)
+            common.append(change - parts[:, patch])
+        assert all(torch.allclose(one, common[0], atol=1e-5) for one in common)
+    assert parts.std(1).min() > 1e-4
+
+
+def test_unknown_heads_are_none(images):
+    def largest(maps):
+        return maps.amax((2, 3))
+
+    assert spread(Net(nn.LayerNorm(8), nn.Linear(8, 5), pool=largest), images) is None
+    assert spread(Net(nn.Flatten(), nn.Linear(8 * 20, 5), pool=lambda m: m), images) is None
+    assert spread(TimmViT(extra=4).eval(), pictures(2, 32)) is None  # no grid has 20 places
+
+    class Residual(nn.Module):
+        """A head whose parts are not one after another."""
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.inner, self.fc = nn.Conv2d(3, 8, 5), nn.Linear(8, 8), nn.Linear(8, 5)
+
+        def forward(self, x):
+            pooled = self.conv(x).mean((2, 3))
+            return self.fc(pooled + self.inner(pooled))
+
+    assert spread(Residual(), images) is None
+
+
+class Windowed(Attention):
+    """It has the names of timm's attention, and works otherwise."""
+
+    def forward(self, x):
+        return super().forward(x.flip(1)).flip(1) * 2
+
+
+class Nameless(Attention):
+    """timm's names, without the number of heads."""
+
+    def __init__(self, width, heads):
+        super().__init__(width, heads)
+        self.many = heads
+        del self.num_heads
+
+    def forward(self, x):
+        self.num_heads = self.many
+        try:
+            return super().forward(x)
+        finally:
+            del self.num_heads
+
+
+@pytest.mark.parametrize("attention", [Windowed, Nameless])
+def test_attention_that_only_has_the_names_is_not_trusted(attention):
+    assert spread(TimmViT(attention=attention).eval(), pictures(2, 32)) is None
+
+
+def test_maps_that_a_layer_repeats_after_the_pooling_are_not_what_is_pooled():
+    """AlexNet and VGG of small images: 1x1 maps, spread over 6x6 places by adaptive pooling."""
+    net = Net(nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Linear(8 * 36, 7), nn.ReLU(),
+              nn.Linear(7, 5), pool=kept)  # fmt: skip
+    assert spread(net, pictures(2, 32)) is None
