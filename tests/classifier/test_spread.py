@@ -243,8 +243,19 @@ def test_attention_that_only_has_the_names_is_not_trusted(attention):
     assert spread(TimmViT(attention=attention).eval(), pictures(2, 32)) is None
 
 
-def test_maps_that_a_layer_repeats_after_the_pooling_are_not_what_is_pooled():
-    """AlexNet and VGG of small images: 1x1 maps, spread over 6x6 places by adaptive pooling."""
-    net = Net(nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Linear(8 * 36, 7), nn.ReLU(),
-              nn.Linear(7, 5), pool=kept)  # fmt: skip
-    assert spread(net, pictures(2, 32)) is None
+class Repeated(Net):
+    """As AlexNet: adaptive pooling to 6 x 6 places, which it makes of 1 x 1 too, then flattened."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(8 * 36, 7), nn.ReLU(), nn.Linear(7, 5), pool=kept)
+        self.avgpool = nn.AdaptiveAvgPool2d(6)
+
+    def forward(self, x):
+        return self.head(self.avgpool(self.pool(self.conv(x))).flatten(1))
+
+
+def test_maps_that_are_made_after_the_pooling_are_not_what_is_pooled(images):
+    net = Repeated()
+    assert spread(net, images).watched[0] is net.conv
+    net.pool = lambda maps: maps.amax((2, 3), keepdim=True)
+    assert spread(net, images) is None
