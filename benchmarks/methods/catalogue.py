@@ -110,9 +110,9 @@ _learned(
 _learned(
     "FastSHAP",
     "Jethani et al., ICLR 2022",
-    "its objective, for the predicted class, with 8 sets an image and step; the classifier itself "
-    "says what a set is worth, not a surrogate trained on masked images; the explainer is a small "
-    "head on the last two stages, not a network of its own",
+    "its objective, for the predicted class, with 8 sets of 49 super-pixels (not 196) an image and "
+    "step; the classifier itself says what a set is worth, not a surrogate trained on masked "
+    "images; the explainer is a small head on the last two stages, not a network of its own",
     Learned(FastSHAPRecipe(), "random", fused=True),
 )
 _add(

@@ -14,17 +14,18 @@ from torch.nn import functional as F
 from learnable_cam_plugin.attention import AttentionMechanism, Origin
 from learnable_cam_plugin.classifier import FrozenClassifier, class_scores
 from learnable_cam_plugin.masking import background, mask_image
-from learnable_cam_plugin.saliency import resize
 from learnable_cam_plugin.training.recipes import Step
 
-PLACES = 14 * 14  # the paper's super-pixels, of 16 x 16 pixels
+# The paper has 14 x 14 super-pixels. A classifier that was never trained on masked images says next
+# to nothing of random sets of those; of larger ones more sets lie between nothing and everything.
+SIDE = 7
 
 
 class FastSHAPAttention(AttentionMechanism):
     """The explainer: a convolutional head on the frozen classifier's feature maps.
 
     A 1x1 convolution a layer, summed on one grid, a 3x3 convolution, and a row of weights a class.
-    The grid, whose places are the players, is the finest of the layers' with at most 14 x 14.
+    The grid, whose places are the players, is the finest layer's, averaged to at most 7 x 7.
 
     The values lack the constant that makes them sum to what the whole image is worth (`efficient`):
     it takes a second pass, and min-max removes it from what is shown.
@@ -37,7 +38,7 @@ class FastSHAPAttention(AttentionMechanism):
     >>> attention = FastSHAPAttention({"a": 4, "b": 8}, num_classes=3)
     >>> features = {"a": torch.rand(2, 4, 14, 14), "b": torch.rand(2, 8, 7, 7)}
     >>> [tuple(m.shape) for m in attention(features, torch.tensor([0, 2]))]
-    [(2, 14, 14)]
+    [(2, 7, 7)]
     """
 
     fuses = True
@@ -54,12 +55,13 @@ class FastSHAPAttention(AttentionMechanism):
         return {"width": self.width}
 
     def _hidden(self, features: Mapping[str, Tensor]) -> Tensor:
-        sizes = sorted((maps.shape[2:] for maps in features.values()), key=math.prod)
-        size = [one for one in sizes if math.prod(one) <= PLACES or one == sizes[0]][-1]
+        finest = max((features[name].shape[2:] for name in self.channels), key=math.prod)
+        size = [min(SIDE, side) for side in finest]
         read = []
         for name, convolution in zip(self.channels, self.read, strict=True):
             self.check_features(name, features[name])
-            read.append(resize(convolution(features[name].to(self.rows.dtype)), size))
+            maps = F.adaptive_avg_pool2d(features[name].to(self.rows.dtype), size)
+            read.append(convolution(maps))
         return self.mix(torch.stack(read).sum(0).relu()).relu()
 
     def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:

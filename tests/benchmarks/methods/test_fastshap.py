@@ -136,7 +136,7 @@ def test_one_place_is_refused():
         draw_sets(4, 1, 2, torch.Generator())
 
 
-def test_the_players_are_at_most_14_x_14():
+def test_the_players_are_at_most_7_x_7():
     attention = FastSHAPAttention({"a": 4, "b": 8}, num_classes=3)
     classes = torch.tensor([0, 2])
 
@@ -147,9 +147,9 @@ def test_the_players_are_at_most_14_x_14():
         }
         return tuple(attention(features, classes)[0].shape[1:])
 
-    assert grid(14, 7) == (14, 14)
-    assert grid(24, 12) == (12, 12)
-    assert grid(28, 20) == (20, 20)  # there is none so coarse
+    assert grid(14, 7) == (7, 7)
+    assert grid(24, 12) == (7, 7)
+    assert grid(6, 3) == (6, 6)
 
 
 def test_it_trains_saves_and_explains(tmp_path, tiny, images):
