@@ -55,8 +55,8 @@ class FastSHAPAttention(AttentionMechanism):
         return {"width": self.width}
 
     def _hidden(self, features: Mapping[str, Tensor]) -> Tensor:
-        finest = max((features[name].shape[2:] for name in self.channels), key=math.prod)
-        size = [min(SIDE, side) for side in finest]
+        rows, columns = max((features[name].shape[2:] for name in self.channels), key=math.prod)
+        size = (min(SIDE, rows), min(SIDE, columns))
         read = []
         for name, convolution in zip(self.channels, self.read, strict=True):
             self.check_features(name, features[name])
