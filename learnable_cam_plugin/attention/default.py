@@ -116,8 +116,8 @@ class DefaultAttention:
                     f"the head of {type(self._model).__name__} is not applied place by place, so "
                     f"it was linearised on these {len(images)} images, once, by "
                     f"{attention.num_classes} backward passes: pass attention=universal_attention("
-                    "model, None, images, trained=shipped_attention()), with 8 to 32 varied images "
-                    "of your own, to choose them",
+                    "model, None, images, trained=shipped_attention()), both of "
+                    "learnable_cam_plugin.attention, with 8 to 32 varied images, to choose them",
                     stacklevel=4,
                 )
             self._bound = classifier, attention, self._now(attention)
