@@ -30,7 +30,7 @@ def quickstart(
     train: bool = False,
     test_images: int = 300,
     train_images: int = 2000,
-    epochs: int = 4,
+    epochs: int = 2,
 ) -> list[dict[str, Any]]:
     """Explain photographs and drawn images beside Grad-CAM, with nothing trained; then fine-tune.
 
