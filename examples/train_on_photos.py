@@ -107,7 +107,7 @@ def main(
     methods = {
         "Grad-CAM": GradCAM(model, layers),
         "Grad-CAM++": GradCAMPlusPlus(model, layers),
-        "classic CAM (head start, untrained)": LearnableCAM(model, layers),
+        "classic CAM (head start, untrained)": LearnableCAM(model, layers, attention="head"),
         **trained,
     }
     began = time.perf_counter()

@@ -19,6 +19,7 @@ from learnable_cam_plugin import (
     LCAMAttention,
     LearnableCAM,
     LearnableCAMTrainer,
+    calibrate,
     load_attention,
 )
 from learnable_cam_plugin.data import read_photo
@@ -162,13 +163,22 @@ def two_layers(given: Any) -> None:
 
 
 def without_reshape(given: Any) -> None:
-    vit = TinyViT()
+    vit = TinyViT(extra=4)
     LearnableCAM(vit, [vit.encoder.ln])(torch.rand(1, 3, 224, 224))
 
 
 def two_linear_layers(given: Any) -> None:
     model = vgg()["vgg"]
-    LearnableCAM(model, [model.features[-1]])(torch.rand(1, 3, 32, 32))
+    LearnableCAM(model, [model.features[-1]], attention="head")(torch.rand(1, 3, 32, 32))
+
+
+def no_maps(given: Any) -> None:
+    LearnableCAM(nn.Sequential(nn.Flatten(), nn.Linear(3072, 5)))(torch.rand(2, 3, 32, 32))
+
+
+def not_read(given: Any) -> None:
+    vit = TinyViT()
+    calibrate(vit, [vit.encoder.ln], torch.rand(2, 3, 224, 224))
 
 
 def probabilities(given: Any) -> None:
@@ -178,13 +188,13 @@ def probabilities(given: Any) -> None:
 def channels_last(given: Any) -> None:
     class Tokens(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return nn.functional.avg_pool2d(x, 4).repeat(1, 4, 1, 1).permute(0, 2, 3, 1)
+            return nn.functional.avg_pool2d(x, 4).permute(0, 2, 3, 1)
 
     class Pool(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.mean((1, 2))
 
-    model = nn.Sequential(Tokens(), Pool(), nn.Linear(12, 5))
+    model = nn.Sequential(Tokens(), Pool(), nn.Linear(3, 5))
     trained(given, [IMAGENET.normalize(torch.rand(2, 3, 32, 32))], model=model, layers=["0"])
 
 
@@ -199,6 +209,8 @@ ERRORS = {
     "The layer gives tokens": without_reshape,
     "L-CAM-Fm on tokens": tokens_masked,
     "The head is not pooling and one linear layer": two_linear_layers,
+    "Nothing to map": no_maps,
+    "The head reads no place": not_read,
     "The model returns something other than a tensor": wrapped_output,
     "A single logit": one_logit,
     "Volumes": volumes,

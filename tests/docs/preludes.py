@@ -41,11 +41,11 @@ class TinyResNet(nn.Module):
 class TinyViT(nn.Module):
     """Layers named as torchvision's vit_b_16 has them: a class token, 14 x 14 patches."""
 
-    def __init__(self) -> None:
+    def __init__(self, extra: int = 1) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.patches = nn.Conv2d(3, 16, 16, 16)
-        self.token = nn.Parameter(torch.zeros(1, 1, 16))
+        self.token = nn.Parameter(torch.zeros(1, extra, 16))
         self.encoder = nn.Module()
         self.encoder.layers = nn.Module()
         for i in (10, 11):
