@@ -114,8 +114,8 @@ class DefaultAttention:
             if attention.head is None and not _is_identity(attention.vectors):
                 warnings.warn(
                     f"the head of {type(self._model).__name__} is not applied place by place, so "
-                    f"it was linearised on these {len(images)} images, once, by "
-                    f"{attention.num_classes} backward passes: pass attention=universal_attention("
+                    f"it was linearised on these {len(images)} images, once, by gradients of its "
+                    f"{attention.num_classes} classes: pass attention=universal_attention("
                     "model, None, images, trained=shipped_attention()), both of "
                     "learnable_cam_plugin.attention, with 8 to 32 varied images, to choose them",
                     stacklevel=4,

@@ -48,6 +48,34 @@ def test_another_head_is_linearised_by_its_mean_gradient(images):
     assert torch.allclose(mean_score, scores.detach().mean(0), atol=1e-5)
 
 
+class Unbatched(torch.autograd.Function):
+    """The hyperbolic tangent, whose gradients cannot be taken for many classes at once."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x.tanh())
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (y,) = ctx.saved_tensors
+        assert gradient.numpy().shape == y.shape  # as code does that leaves torch
+        return gradient * (1 - y * y)
+
+
+def test_many_classes_at_once_are_as_one_by_one(images, monkeypatch):
+    """More classes than fit at once; one by one; and where an operation refuses many."""
+    net = PooledTwice().eval()
+    net.out = nn.Linear(7, 70)
+    together = calibrate(net, [net.conv], images).weights[0]
+    assert together.shape == (70, 6)
+    monkeypatch.setattr("learnable_cam_plugin.attention.calibration._TOGETHER", 1)
+    assert torch.allclose(calibrate(net, [net.conv], images).weights[0], together, atol=1e-7)
+    monkeypatch.undo()
+    monkeypatch.setattr(torch, "tanh", Unbatched.apply)
+    assert torch.allclose(calibrate(net, [net.conv], images).weights[0], together, atol=1e-7)
+
+
 def test_without_images_another_head_says_what_to_do(images):
     net = PooledTwice()
     cam = LearnableCAM(net, [net.conv], attention="head")
