@@ -32,6 +32,7 @@ from ..report.schema import MethodResults, leave, read_methods
 from ..testbed import prepare
 
 OURS = ("LearnableCAM", "LearnableCAM (seed 1)", "LearnableCAM (seed 2)")
+UNTRAINED = "LearnableCAM (no training)"
 MASKED = ("AD 100%", "IC 100%", "AD 50%", "IC 50%", "AD 15%", "IC 15%")
 COLUMNS = (*MASKED, "grid pointing", "insertion", "deletion", "ROAD")
 SLOW = ("Score-CAM", "RISE")
@@ -43,7 +44,7 @@ Found = dict[str, MethodResults]
 def read(folder: Path) -> Found:
     """Name -> what `compare` left of each method that is still in the comparison."""
     found = {name: one for name, one in read_methods(folder).items() if name in METHODS}
-    if "LearnableCAM" not in found:
+    if not {OURS[0], UNTRAINED} & found.keys():
         raise click.ClickException(
             f"{folder} has no results of LearnableCAM: run `python -m benchmarks compare` first"
         )
@@ -100,6 +101,7 @@ def paired_rows(found: Found, peers: list[str], left_out: set[int]) -> list[dict
     return rows
 
 
+_OURS = "the training to compare; or the attention that needs none"
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
@@ -107,7 +109,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.argument("folder", type=_FOLDER)
 @click.option("--data", type=_FOLDER, help="the images of the results, for --unseen")
 @click.option("--unseen", type=_FOLDER, help="photographs trained on, whose classes to leave out")
-@click.option("--ours", type=click.Choice(OURS), default=OURS[0], help="the training to compare")
+@click.option("--ours", type=click.Choice([*OURS, UNTRAINED]), default=OURS[0], help=_OURS)
 def main(folder: Path, data: Path | None, unseen: Path | None, ours: str) -> None:
     found, left_out, note = read(folder), set(), "All images."
     if unseen is not None:
@@ -125,20 +127,26 @@ def main(folder: Path, data: Path | None, unseen: Path | None, ours: str) -> Non
     peers = [
         name
         for name, one in found.items()
-        if name not in OURS and METHODS[name].group != "floor"
+        if name not in (*OURS, UNTRAINED) and METHODS[name].group != "floor"
         if one["forward"] + one["backward"] <= FEW_PASSES
     ]
+    trainings = ["**Trainings**, mean and standard deviation"]
+    trainings += [markdown_table(seeds(found, left_out))]
+    if ours == UNTRAINED:
+        trainings = []
+    if ours not in found:
+        raise click.ClickException(f"{folder} has no results of {ours}: run `compare` with it")
     slow, ahead = [name for name in SLOW if name in found], {**found, OURS[0]: found[ours]}
+    against = ["**Against Score-CAM and RISE**, where they were run"] if slow else []
+    against += [markdown_table(paired_rows(ahead, slow, left_out))] if slow else []
     leave(
         folder,
-        "-".join(["paired", *(["unseen"] if unseen else []), *ours.split()[1:]]),
+        "-".join(["paired", *(["unseen"] if unseen else []), *ours.split()[1:]]).replace(" ", "-"),
         [
             note,
-            "**Trainings**, mean and standard deviation",
-            markdown_table(seeds(found, left_out)),
+            *trainings,
             f"**{ours} against the {len(peers)} peers of at most {FEW_PASSES} passes**",
             markdown_table(paired_rows(ahead, peers, left_out)),
-            "**Against Score-CAM and RISE**, where they were run",
-            markdown_table(paired_rows(ahead, slow, left_out)),
+            *against,
         ],
     )
