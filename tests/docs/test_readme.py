@@ -23,5 +23,5 @@ def test_the_commands_are_there():
     block = re.search(r"<!-- tests -->\n```bash\n(.*?)```", README, re.S)
     assert block
     assert "pytest" in block.group(1)
-    assert '&& pip install ".[train]" && learnable-cam quickstart' in README
+    assert '&& pip install ".[photos]" && learnable-cam quickstart' in README
     assert 'pip install ".[photos]" && learnable-cam explain' in README
