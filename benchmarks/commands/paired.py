@@ -101,6 +101,7 @@ def paired_rows(found: Found, peers: list[str], left_out: set[int]) -> list[dict
     return rows
 
 
+_PLAIN = str.maketrans(" ", "-", "()")
 _OURS = "the training to compare; or the attention that needs none"
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
@@ -141,7 +142,7 @@ def main(folder: Path, data: Path | None, unseen: Path | None, ours: str) -> Non
     against += [markdown_table(paired_rows(ahead, slow, left_out))] if slow else []
     leave(
         folder,
-        "-".join(["paired", *(["unseen"] if unseen else []), *ours.split()[1:]]).replace(" ", "-"),
+        "-".join(["paired", *(["unseen"] if unseen else []), *ours.split()[1:]]).translate(_PLAIN),
         [
             note,
             *trainings,

@@ -32,18 +32,25 @@ RESULTS = ROOT / "benchmarks" / "results"
 MASKED = ("AD 100%", "IC 100%", "AD 50%", "IC 50%", "AD 15%", "IC 15%")
 CURVES = ("insertion", "deletion", "ROAD", "grid pointing")
 ADCC = ("coherency", "complexity", "ADCC")
-README_METHODS = (
-    "LearnableCAM",
-    "L-CAM-Img",
-    "L-CAM-Fm",
-    "TAME",
-    "classic CAM",
-    "Grad-CAM",
-    "FullGrad",
-    "ShapleyCAM",
-    "RISE",
-)
-README_START, README_END = "<!-- table: readme -->", "<!-- end of table -->"
+# folder of results -> the rows of the README's table of it
+README_METHODS: dict[str, tuple[str, ...]] = {
+    "lite2-caltech-val": (
+        "LearnableCAM (no training)",
+        "classic CAM",
+        "Grad-CAM",
+        "Grad-CAM++",
+        "ShapleyCAM",
+        "Recipro-CAM",
+    ),
+    "caltech-val": (
+        "LearnableCAM",
+        "L-CAM-Img",
+        "TAME",
+        "Grad-CAM",
+        "RISE",
+    ),
+}
+README_TABLE = re.compile(r"(<!-- table: readme (\S+) -->\n).*?(\n<!-- end of table -->)", re.S)
 
 
 def _read(name: str) -> str:
@@ -72,14 +79,20 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def readme() -> str:
-    """The README's table: the common images of caltech/val, without intervals."""
-    rows = {row["method"]: row for row in _results("caltech-val")["methods"]}
+def readme(name: str) -> str:
+    """The README's table of a folder of results, without intervals: of the common images where it
+    shows slow methods, which explained no others; else of all, where all were taken."""
+    rows = {row["method"]: row for row in _results(name)["methods"]}
+    subset: SubsetName = "common" if "RISE" in README_METHODS[name] else "all"
     return markdown(
         ["method", "passes", *MASKED, *CURVES],
         [
-            [name, _passes(rows[name]), *[_value(rows[name], key) for key in (*MASKED, *CURVES)]]
-            for name in README_METHODS
+            [
+                method,
+                _passes(rows[method]),
+                *[_value(rows[method], key, subset) for key in (*MASKED, *CURVES)],
+            ]
+            for method in README_METHODS[name]
         ],
     )
 
@@ -88,12 +101,15 @@ def _passes(row: MethodRow) -> str:
     return f"{row['forward']:,.0f} + {row['backward']:,.0f}"
 
 
-def _value(row: MethodRow, key: str) -> str:
-    """The mean over the common images; of grid pointing, over all mosaics that there are."""
-    everywhere = mean_score(row, "all", key) if key == "grid pointing" else None
+def _value(row: MethodRow, key: str, subset: SubsetName) -> str:
+    """The mean over the images of a subset, or over the common ones where that has none; of grid
+    pointing, over all mosaics that there are."""
+    everywhere = mean_score(row, "all", key) if subset == "all" else None
+    if key == "grid pointing":
+        everywhere = mean_score(row, "all", key)
     found = everywhere or mean_score(row, "common", key)
     if found is None or found["mean"] is None:
-        raise ValueError(f"{row['method']} has no {key!r} in caltech-val/results.json")
+        raise ValueError(f"{row['method']} has no {key!r} in its results.json")
     few = f" ({found['n']})" if key == "grid pointing" and not everywhere else ""
     return f"{found['mean']:.1f}{few}"
 
@@ -157,12 +173,11 @@ def expand(text: str) -> str:
 
 
 def with_table(text: str) -> str:
-    """The README's text with its table as the results say."""
-    before, start, rest = text.partition(README_START)
-    _, end, after = rest.partition(README_END)
-    if not start or not end:
-        raise ValueError(f"README.md needs the lines {README_START} and {README_END}")
-    return f"{before}{start}\n{readme()}\n{end}{after}"
+    """The README's text with its tables as the results say."""
+    found, count = README_TABLE.subn(lambda m: f"{m[1]}{readme(m[2])}{m[3]}", text)
+    if count != len(README_METHODS):
+        raise ValueError(f"README.md needs the tables {list(README_METHODS)}, and has {count}")
+    return found
 
 
 if __name__ == "__main__":
