@@ -48,7 +48,7 @@ def test_peak_memory_grows_with_what_is_kept():
 
 
 def test_an_unknown_network_names_those_there_are():
-    with pytest.raises(ValueError, match=r"there are .'efficientnet-lite0', .* 'resnet50', 'small-network'"):
+    with pytest.raises(ValueError, match=r"there are .'efficientnet-lite0', .*'small-network'"):
         blank("alexnet")
 
 
