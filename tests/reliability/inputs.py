@@ -63,7 +63,7 @@ def cam(images=IMAGES, targets=None, layers=("4",), model=None, attention=None, 
 
 
 def classic(model, layers=("4",), images=IMAGES):
-    return LearnableCAM(model, layers)(images)
+    return LearnableCAM(model, layers, attention="head")(images)
 
 
 def captum(images=IMAGES, target=1, layer=None, **more):
@@ -130,7 +130,8 @@ class Tokens(nn.Module):
         self.head = nn.Linear(8, 5)
 
     def forward(self, images):
-        return self.head(self.tokens(self.embed(images).flatten(2).transpose(1, 2)).mean(1))
+        patches = self.embed(images).flatten(2).transpose(1, 2)
+        return self.head(self.tokens(patches[:, 1:]).mean(1))  # 29 tokens are no grid
 
 
 class Endless(IterableDataset):
@@ -175,7 +176,7 @@ INPUTS: dict[str, Input] = {
     ),
     "a layer that gives tokens": Input(
         lambda f: classic(Tokens(), ["tokens"]),
-        r"gives \(4, 30, 8\), not feature maps.*reshape_transform",
+        r"gives \(4, 29, 8\), not feature maps.*reshape_transform",
     ),
     "a layer that gives vectors": Input(
         lambda f: classic(tiny_network(), ["6"]), r"gives \(4, 8\), not feature maps"
