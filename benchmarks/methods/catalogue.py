@@ -1,11 +1,12 @@
 """Every method of the comparison, in the order of the tables."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import pytorch_grad_cam as library
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputReST, FinerWeightedTarget
-from torch import Tensor
+from torch import Tensor, nn
 
 from learnable_cam_plugin import AttentionMechanism, LearnableCAM
 
@@ -74,6 +75,12 @@ def _score_cam(bed: Testbed, _attention: AttentionMechanism | None) -> Any:
     return cam
 
 
+@lru_cache(maxsize=4)
+def _without_training(model: nn.Module) -> LearnableCAM:
+    """Built once a classifier, as it is used: the first call finds its layers and head."""
+    return LearnableCAM(model)
+
+
 LCAM = "Gkartzonika et al., ECCV Workshops 2022"
 PAPER = (
     "the paper's loss and random start; Adam instead of its SGD, fewer epochs, and the "
@@ -96,7 +103,7 @@ _add(
     "LearnableCAM (no training)",
     "learned",
     "this package",
-    lambda bed, _: LearnableCAM(bed.model),
+    lambda bed, _: _without_training(bed.model),
     note="the attention that comes with the package, which never saw this classifier",
 )
 _learned("L-CAM-Img", LCAM, PAPER, Learned("l-cam-img", "random"))
