@@ -18,8 +18,7 @@ from learnable_cam_plugin.data import NORMALIZATION, PhotoFolder, draw_images, m
 from learnable_cam_plugin.masking import mask_image
 from learnable_cam_plugin.metrics import METRICS, Explained
 
-from .companions import found
-from .sources import shapes_classifier
+from .sources import found, shapes_classifier
 
 ON_ALL = [f"{of} {kept}%" for kept in (100, 50, 15) for of in ("AD", "IC")]
 ON_ALL += ["complexity", "ADCC", "energy inside", "pointing game"]
@@ -53,7 +52,6 @@ def score(
     attentions: Mapping[str, AttentionMechanism],
     seen: Explained,
     few: int,
-    where: str,
     sure: Tensor | None = None,
 ) -> list[dict[str, Any]]:
     """A row a method: the means of the metrics over the images `seen`, whose maps are yet to be
@@ -68,7 +66,7 @@ def score(
         maps = explained(cam, seen.images, seen.classes)
         again = explained(cam, mask_image(seen.images, maps, seen.normalization), seen.classes)
         found = replace(seen, maps=maps, again=again, _known={})
-        row: dict[str, Any] = {"where": where, "method": name, "images": len(maps)}
+        row: dict[str, Any] = {"method": name, "images": len(maps)}
         for key in ON_ALL:
             if seen.regions is not None or not METRICS[key].needs_regions:
                 row[key] = float(METRICS[key].compute(found).mean())

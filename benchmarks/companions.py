@@ -1,7 +1,7 @@
 """The classifiers beside which one attention is trained: of photographs, and of drawn images."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -13,33 +13,20 @@ from torchvision.transforms.v2 import functional as V
 
 from learnable_cam_plugin import FrozenClassifier, checkpoint
 from learnable_cam_plugin.data import CLASSES, NORMALIZATION, DrawnImages, draw_images
-from learnable_cam_plugin.masking import Normalization
 from learnable_cam_plugin.pretrained import train_classifier
 from learnable_cam_plugin.training import Companion
 
-from . import families
-from .sources import lite
+from .families import FAMILIES
+from .sources import found, lite
 
-Made = Callable[[Path], tuple[nn.Module, Normalization]]
-FAMILIES: Mapping[str, tuple[Made, int]] = {
-    "resnet": (families.resnet, 160),
-    "vit": (families.vit, 224),
-    "mobilenet": (families.mobilenet, 224),
-}
 # the same network sees larger and smaller images: grids of 5 to 8 places a side, and cheaper steps
 LITES = {"lite0 at 160": (0, 160), "lite1": (1, 240), "lite1 at 176": (1, 176)}
 
 
-def found(model: nn.Module, normalization: Normalization, side: int) -> FrozenClassifier:
-    """A classifier read where a user's would be, who names no layers."""
-    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
-    return FrozenClassifier.found(model, images, (), normalization)
-
-
 def family(name: str, weights: Path) -> tuple[FrozenClassifier, int]:
     """A classifier of `FAMILIES` with its layers, and the side of its images in pixels."""
-    make, side = FAMILIES[name]
-    return found(*make(weights), side), side
+    known = FAMILIES[name]
+    return found(*known.load(weights), known.side), known.side
 
 
 def photo_companions(weights: Mapping[str, Path], lites: bool) -> Iterator[Companion]:

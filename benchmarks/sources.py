@@ -9,7 +9,6 @@ from torchvision import models
 
 from learnable_cam_plugin import FrozenClassifier, Normalization, checkpoint
 from learnable_cam_plugin.attention import UniversalAttention, shipped_attention
-from learnable_cam_plugin.classifier import forward_with_features
 from learnable_cam_plugin.data import PhotoFolder, draw_images
 from learnable_cam_plugin.pretrained import (
     efficientnet_lite,
@@ -36,17 +35,15 @@ def load_network(name: str, seeded: bool = False) -> tuple[nn.Module, Normalizat
     return models.get_model(name, weights=None if seeded else "IMAGENET1K_V1").eval(), IMAGENET
 
 
+def found(model: nn.Module, normalization: Normalization, side: int) -> FrozenClassifier:
+    """A classifier read where a user's would be, who names no layers."""
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return FrozenClassifier.found(model, images, (), normalization)
+
+
 def lite(number: int) -> FrozenClassifier:
     """EfficientNet-Lite with its last maps, and the last block of a grid twice as fine."""
-    model, normalization = efficientnet_lite(number)
-    image = torch.zeros(1, 3, SIDES[number], SIDES[number])
-    blocks = model.get_submodule("features.blocks")
-    names = [f"features.blocks.{name}" for name, _ in blocks.named_children()]
-    layers = {name: model.get_submodule(name) for name in [*names, "features"]}
-    _, maps = forward_with_features(model, layers, image)
-    side = maps["features"].shape[-1]
-    finer = [name for name in names if side < maps[name].shape[-1] <= 2 * side]
-    return FrozenClassifier.of(model, [finer[-1], "features"], normalization)
+    return found(*efficientnet_lite(number), SIDES[number])
 
 
 def universal(path: Path | None) -> UniversalAttention:

@@ -92,7 +92,7 @@ def main(
         for folder in held_out:
             seen, sure = of_photos(classifier, side, folder, every)
             where = f"{network}, {folder.parent.name}/{folder.name}"
-            for row in score(classifier, attentions, seen, few, where, sure):
+            for row in score(classifier, attentions, seen, few, sure):
                 spent = minutes.get(row["method"], 0.0)
                 rows.append({"where": where, "minutes": round(spent, 1), **row})
             leave(out, "finetune", [markdown_table(rows)], rows=rows)

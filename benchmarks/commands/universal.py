@@ -200,7 +200,7 @@ def _rows(
     sure: Tensor | None = None,
 ) -> Iterator[dict[str, Any]]:
     bound = {"universal": universal_beside(classifier, seen.images[:4], attention)}
-    for row in score(classifier, bound, seen, few, where, sure):
+    for row in score(classifier, bound, seen, few, sure):
         dark = attention.darkness if row["method"] == "universal" else 0.0
         yield {"where": where, "darkness": dark, **row}
 
