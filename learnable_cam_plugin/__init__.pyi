@@ -5,6 +5,7 @@ from . import checkpoint as checkpoint
 from . import classifier as classifier
 from . import comparison as comparison
 from . import data as data
+from . import loading as loading
 from . import masking as masking
 from . import metrics as metrics
 from . import pretrained as pretrained
@@ -22,7 +23,8 @@ from .attention import (
 from .cam import LearnableCAM
 from .captum_adapter import InputLearnableCam, LayerLearnableCam
 from .checkpoint import CheckpointError
-from .classifier import FrozenClassifier
+from .classifier import FrozenClassifier, ScoresOf
+from .loading import LoadedClassifier, load_classifier
 from .masking import Normalization
 from .training import (
     RECIPES,
@@ -48,13 +50,16 @@ __all__ = [
     "LayerLearnableCam",
     "LearnableCAM",
     "LearnableCAMTrainer",
+    "LoadedClassifier",
     "LossWeights",
     "Normalization",
     "Recipe",
+    "ScoresOf",
     "TrainingRecipe",
     "calibrate",
     "condition",
     "load_attention",
+    "load_classifier",
     "random_attention",
     "register_recipe",
 ]

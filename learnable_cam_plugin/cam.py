@@ -18,6 +18,7 @@ from .attention import AttentionMechanism, load_attention, own_attention
 from .classifier import (
     FrozenClassifier,
     ReshapeTransform,
+    ScoresOf,
     bare,
     check_finite,
     class_indices,
@@ -26,7 +27,7 @@ from .classifier import (
     layer_names,
 )
 from .saliency import combine, min_max, resize
-from .targets import class_weights, target_category
+from .targets import class_weights, one_each, target_category
 
 Read = Callable[[Tensor], tuple[Any, dict[str, Tensor], AttentionMechanism]]
 
@@ -58,8 +59,9 @@ class _Recorder(threading.local):
 
     def __call__(self, images: Tensor) -> Tensor:
         self.release()
-        self.outputs, self.features, self.attention = self._read(images)
-        self.scores = class_scores(self.outputs)
+        outputs, self.features, self.attention = self._read(images)
+        self.scores = class_scores(outputs)
+        self.outputs = outputs if isinstance(outputs, Tensor) else self.scores
         return self.outputs
 
     def release(self) -> None:
@@ -87,6 +89,10 @@ class LearnableCAM(BaseCAM):
             one that is found. "head" is classic CAM, for a head of global average pooling and a
             linear layer; volumes (N, C, D, H, W) get it by default too.
         tta_transforms: for `aug_smooth`, as in BaseCAM.
+        output: what the model returns -> its class scores (N, K), where that is a dict or a tuple;
+            `.logits`, which the models of transformers have, need none.
+        check: False takes an attention that was made for other weights of the model, as when they
+            are randomised on purpose; its layers and channels must fit all the same.
 
     Raises:
         CheckpointError: the attention was made for another model or other layers.
@@ -110,10 +116,13 @@ class LearnableCAM(BaseCAM):
         reshape_transform: ReshapeTransform | None = None,
         attention: AttentionMechanism | str | os.PathLike[str] | None = None,
         tta_transforms: Any = None,
+        output: Callable[[Any], Tensor] | None = None,
+        check: bool = True,
     ) -> None:
-        given = None
+        model, given = model if output is None else ScoresOf(model, output), None
         if attention is not None and attention != "head":
             given = load_attention(attention).shared()
+            given.origin = given.origin if check else None
             target_layers = list(given.channels) if target_layers is None else target_layers
         self.layers = {} if target_layers is None else layer_names(model, target_layers)
         modules = list(self.layers.values())
@@ -153,14 +162,14 @@ class LearnableCAM(BaseCAM):
         return self.activations_and_grads.outputs
 
     def saliency(
-        self, input_tensor: Tensor, targets: Sequence[Any] | None = None, eigen_smooth: bool = False
+        self, input_tensor: Tensor, targets: Any = None, eigen_smooth: bool = False
     ) -> Tensor:
         """The maps as a tensor on the model's device: nothing is copied to the CPU.
 
         Args:
             input_tensor: (N, C, H, W) or (N, C, D, H, W), as the classifier expects it.
-            targets: one target an image, or None for the top class of each. A class below 0 counts
-                from the last, as it does in GradCAM and in Captum.
+            targets: one target an image, one for all of them, or None for the top class of each. A
+                class below 0 counts from the last, as it does in GradCAM and in Captum.
             eigen_smooth: project on the first principal component, as in BaseCAM.
 
         Returns:
@@ -174,7 +183,7 @@ class LearnableCAM(BaseCAM):
             return combine(maps)
 
     def forward(
-        self, input_tensor: Tensor, targets: Sequence[Any] | None = None, eigen_smooth: bool = False
+        self, input_tensor: Tensor, targets: Any = None, eigen_smooth: bool = False
     ) -> np.ndarray:
         """`saliency` as numpy, what every BaseCAM returns."""
         return self.saliency(input_tensor, targets, eigen_smooth).cpu().numpy()
@@ -182,7 +191,7 @@ class LearnableCAM(BaseCAM):
     def __call__(
         self,
         input_tensor: Tensor,
-        targets: Sequence[Any] | None = None,
+        targets: Any = None,
         aug_smooth: bool = False,
         eigen_smooth: bool = False,
     ) -> np.ndarray:
@@ -191,7 +200,7 @@ class LearnableCAM(BaseCAM):
 
     @torch.no_grad()
     def compute_cam_per_layer(
-        self, input_tensor: Tensor, targets: Sequence[Any] | None, eigen_smooth: bool
+        self, input_tensor: Tensor, targets: Any, eigen_smooth: bool
     ) -> list[Tensor]:
         """Each target layer's map (N, H, W) in [0, 1], from the maps recorded just before."""
         recorder = self.activations_and_grads
@@ -202,6 +211,7 @@ class LearnableCAM(BaseCAM):
                 f"the model gives {scores.shape[1]} class scores, the attention explains "
                 f"{attention.num_classes} classes: it was made for another model"
             )
+        targets = None if targets is None else one_each(targets, len(scores))
         classes, signs = self._classes(targets, scores)
         classes = class_weights(targets, classes, scores)
         if classes.is_floating_point() and not attention.contrasts:
@@ -244,12 +254,6 @@ class LearnableCAM(BaseCAM):
             if num_classes == 1:  # a single logit: its sign is the predicted class
                 return torch.zeros_like(scores[:, 0], dtype=torch.long), scores[:, 0].sign()
             return scores.argmax(1), ones
-        if isinstance(targets, Tensor) or not isinstance(targets, Sequence):
-            raise TypeError(
-                f"targets must be a list with one target an image, got {type(targets).__name__}"
-            )
-        if len(targets) != count:
-            raise ValueError(f"{count} images need {count} targets, got {len(targets)}")
         categories = [target_category(target) for target in targets]
         if num_classes == 1 and all(isinstance(t, BinaryClassifierOutputTarget) for t in targets):
             signs = torch.tensor([1.0 if c == 1 else -1.0 for c in categories]).to(self.device)

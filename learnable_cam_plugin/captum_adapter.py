@@ -17,13 +17,13 @@ from .classifier import (
     bare,
     check_finite,
     check_images,
-    class_indices,
     core,
     evaluating,
     forward_with_features,
     run_on,
 )
 from .saliency import saliency
+from .targets import target_classes
 
 Inputs = Tensor | tuple[Tensor, ...]
 
@@ -42,8 +42,10 @@ class LayerLearnableCam(LayerAttribution):
             of them: the map has the finest one's resolution.
         attention: a trained attention: module, file, folder or 'hf://owner/name'; None takes the
             one that comes with the package, "head" is classic CAM, as in `LearnableCAM`.
-        device_ids: for a function around a DataParallel, as in Captum.
+        device_ids: for a function around a DataParallel, as in Captum; a list of them is taken in
+            `LayerGradCam`'s position, the third, too.
         reshape_transform: as in pytorch-grad-cam, for layers of tokens.
+        check: False takes an attention that was made for other weights, as in `LearnableCAM`.
 
     Raises:
         CheckpointError: the attention was made for another model or layer.
@@ -64,10 +66,13 @@ class LayerLearnableCam(LayerAttribution):
         self,
         forward_func: Callable[..., Any],
         layer: nn.Module,
-        attention: AttentionMechanism | str | os.PathLike[str] | None = None,
+        attention: AttentionMechanism | str | os.PathLike[str] | list[int] | None = None,
         device_ids: list[int] | None = None,
         reshape_transform: ReshapeTransform | None = None,
+        check: bool = True,
     ) -> None:
+        if isinstance(attention, list):
+            attention, device_ids = None, attention
         super().__init__(forward_func, layer, device_ids)
         self.reshape_transform = reshape_transform
         # None: a function
@@ -88,6 +93,7 @@ class LayerLearnableCam(LayerAttribution):
             self._source = own_attention(self._model, attention, names[:1], reshape_transform)
             return
         given = self.attention = load_attention(attention).shared()
+        given.origin = given.origin if check else None
         if self._model is not None and names:
             given.attach(self._model, names[:1])
             self._layers = given.layers_to_read(self._layers, self._model)
@@ -109,6 +115,7 @@ class LayerLearnableCam(LayerAttribution):
         attribute_to_layer_input: bool = False,
         relu_attributions: bool = False,
         attr_dim_summation: bool = True,
+        grad_kwargs: dict[str, Any] | None = None,
     ) -> Tensor:
         """The map of the target class, as `LayerGradCam.attribute` gives it.
 
@@ -119,7 +126,9 @@ class LayerLearnableCam(LayerAttribution):
             additional_forward_args: passed on to the forward function.
             attribute_to_layer_input: read the layer's input instead of its output.
             relu_attributions: keep the positive part only.
-            attr_dim_summation: False gives W_y * A before the sum over channels, (N, C, h, w).
+            attr_dim_summation: False gives W_y * A before the sum over channels, (N, C, h, w), with
+                an equal part of b_y each: their sum is the map.
+            grad_kwargs: taken, and not used: there is no gradient.
 
         Returns:
             (N, 1, h, w), or (N, C, h, w); type and device of the layer's output.
@@ -127,7 +136,8 @@ class LayerLearnableCam(LayerAttribution):
         Raises:
             AssertionError: what Captum raises for a missing or malformed target.
             IndexError: a class out of range.
-            TypeError, ValueError: the layer gives no feature maps (N, C, h, w).
+            TypeError, ValueError: the layer gives no feature maps (N, C, h, w); the attention makes
+                one map of several layers, and is asked for a part of each channel.
         """
         given = inputs if isinstance(inputs, tuple) else (inputs,)
         for one in given:
@@ -139,10 +149,9 @@ class LayerLearnableCam(LayerAttribution):
         maps = next(reversed(features.values()))
         classes = target_classes(target, len(maps), attention.num_classes).to(maps.device)
         attention.to(maps.device)
-        if attr_dim_summation:
-            result = attention(features, classes)[0][:, None]
-        else:
-            result = attention.weighted_features(features, classes)[0]
+        result = attention(features, classes)[0][:, None]
+        if not attr_dim_summation:
+            result = _by_channel(attention, features, classes, result)
         check_finite([result.float()], outputs, features, attention)
         return (result.relu() if relu_attributions else result).to(maps.dtype)
 
@@ -185,40 +194,19 @@ class LayerLearnableCam(LayerAttribution):
         }
 
 
-def target_classes(target: Any, count: int, num_classes: int) -> Tensor:
-    """The class of each sample, (count,), that a target of Captum's names; one below 0 counts from
-    the last. Missing and malformed targets are refused in Captum's words.
-
-    >>> target_classes([(1,), (-1,)], 2, 5)
-    tensor([1, 4])
-    """
-    if target is None:
-        assert num_classes == 1, (
-            "Target not provided when necessary, cannot take gradient with respect to "
-            "multiple outputs."
+def _by_channel(
+    attention: AttentionMechanism, features: dict[str, Tensor], classes: Tensor, total: Tensor
+) -> Tensor:
+    """What each channel adds to the map `total` (N, 1, ...): (N, C, ...)."""
+    if attention.fuses:
+        raise ValueError(
+            f"attr_dim_summation=False asks for what each channel of the layer adds to the map, "
+            f"and a {type(attention).__name__} makes one map of {list(features)} by convolutions, "
+            "which is no sum over channels: leave it out, or pass an attention with a row of "
+            "weights a class, such as 'head' or calibrate(model, [layer], images)"
         )
-        target = 0
-    if isinstance(target, Tensor):
-        given = target.dtype
-        whole = not (given.is_floating_point or given.is_complex or given == torch.bool)
-        assert whole, f"Target element type {given} is not valid: class indices are integers."
-        one_each = target.ndim == 1 and len(target) == count
-        one_for_all = target.numel() == 1
-        assert one_each or one_for_all, (
-            f"Tensor target dimension {target.shape} is not valid. {(count, num_classes)}"
-        )
-        target = target.flatten().tolist() * (1 if one_each else count)
-    elif isinstance(target, (int, tuple)):
-        target = [target] * count
-    assert isinstance(target, list), f"Target type {type(target)} is not valid."
-    assert len(target) == count, "Target list length does not match output!"
-    columns = [one if isinstance(one, tuple) else (one,) for one in target]
-    for column in columns:
-        assert len(column) == 1, "Cannot choose target column with output shape (N, K)."
-        kind = type(column[0])
-        whole = issubclass(kind, int) and kind is not bool
-        assert whole, f"Target element type {kind} in list is not valid."
-    return class_indices(torch.tensor(columns)[:, 0], num_classes)
+    parts = attention.weighted_features(features, classes)[0]
+    return parts + (total - parts.sum(1, keepdim=True)) / parts.shape[1]
 
 
 class InputLearnableCam(Attribution):
@@ -240,13 +228,14 @@ class InputLearnableCam(Attribution):
         self,
         forward_func: Callable[..., Any],
         layer: nn.Module,
-        attention: AttentionMechanism | str | os.PathLike[str] | None = None,
+        attention: AttentionMechanism | str | os.PathLike[str] | list[int] | None = None,
         device_ids: list[int] | None = None,
         reshape_transform: ReshapeTransform | None = None,
+        check: bool = True,
     ) -> None:
         super().__init__(forward_func)
         self.layer_method = LayerLearnableCam(
-            forward_func, layer, attention, device_ids, reshape_transform
+            forward_func, layer, attention, device_ids, reshape_transform, check
         )
 
     @torch.no_grad()

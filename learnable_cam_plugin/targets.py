@@ -1,4 +1,4 @@
-"""What pytorch-grad-cam's targets ask for: a class, or a comparison of classes."""
+"""What pytorch-grad-cam's and Captum's targets ask for: a class, or a comparison of classes."""
 
 import math
 from collections.abc import Sequence
@@ -32,6 +32,26 @@ def target_category(target: Any) -> int:
     )
 
 
+def one_each(targets: Any, count: int) -> list[Any]:
+    """A target for each of `count` images, of a list that has one for each, or one for all; or of a
+    target that is for all.
+
+    >>> one_each(["a target"], 3)
+    ['a target', 'a target', 'a target']
+    """
+    if not isinstance(targets, Sequence) and callable(targets):
+        targets = [targets]
+    if isinstance(targets, str) or not isinstance(targets, Sequence):
+        raise TypeError(
+            "targets must be a list with one target an image, such as "
+            f"[ClassifierOutputTarget(index)] * {count}, or one for all, got a "
+            f"{type(targets).__name__}"
+        )
+    if len(targets) not in (1, count):
+        raise ValueError(f"{count} images need {count} targets, or one, got {len(targets)}")
+    return list(targets) * (count if len(targets) == 1 else 1)
+
+
 def class_weights(targets: Sequence[Any] | None, classes: Tensor, scores: Tensor) -> Tensor:
     """The classes (N,) as they are; or, where a target compares classes (FinerWeightedTarget), the
     weights (N, K) of all: 1 of the main one, -alpha p_k / (sum of p) of those beside it. (GradCAM
@@ -47,3 +67,39 @@ def class_weights(targets: Sequence[Any] | None, classes: Tensor, scores: Tensor
             shares = of_image.float()[columns].softmax(0)
             row.index_add_(0, columns, shares, alpha=-float(target.alpha))
     return weights
+
+
+def target_classes(target: Any, count: int, num_classes: int) -> Tensor:
+    """The class of each sample, (count,), that a target of Captum's names; one below 0 counts from
+    the last. Missing and malformed targets are refused in Captum's words.
+
+    >>> target_classes([(1,), (-1,)], 2, 5)
+    tensor([1, 4])
+    """
+    if target is None:
+        assert num_classes == 1, (
+            "Target not provided when necessary, cannot take gradient with respect to "
+            "multiple outputs."
+        )
+        target = 0
+    if isinstance(target, Tensor):
+        given = target.dtype
+        whole = not (given.is_floating_point or given.is_complex or given == torch.bool)
+        assert whole, f"Target element type {given} is not valid: class indices are integers."
+        one_each = target.ndim == 1 and len(target) == count
+        one_for_all = target.numel() == 1
+        assert one_each or one_for_all, (
+            f"Tensor target dimension {target.shape} is not valid. {(count, num_classes)}"
+        )
+        target = target.flatten().tolist() * (1 if one_each else count)
+    elif isinstance(target, (int, tuple)):
+        target = [target] * count
+    assert isinstance(target, list), f"Target type {type(target)} is not valid."
+    assert len(target) == count, "Target list length does not match output!"
+    columns = [one if isinstance(one, tuple) else (one,) for one in target]
+    for column in columns:
+        assert len(column) == 1, "Cannot choose target column with output shape (N, K)."
+        kind = type(column[0])
+        whole = issubclass(kind, int) and kind is not bool
+        assert whole, f"Target element type {kind} in list is not valid."
+    return class_indices(torch.tensor(columns)[:, 0], num_classes)

@@ -342,10 +342,10 @@ def test_targets_that_name_no_class_say_which_do(cam, target):
 
 
 def test_wrong_lists_of_targets(cam):
-    with pytest.raises(ValueError, match="2 images need 2 targets, got 1"):
-        cam(batch(), [ClassifierOutputTarget(1)])
+    with pytest.raises(ValueError, match="2 images need 2 targets, or one, got 3"):
+        cam(batch(), [ClassifierOutputTarget(1)] * 3)
     with pytest.raises(TypeError, match="must be a list"):
-        cam(batch(), ClassifierOutputTarget(1))
+        cam(batch(), 1)
     for index in (-CLASSES - 1, CLASSES):
         with pytest.raises(IndexError, match=f"class index {index} is out of range"):
             cam(batch(1), [ClassifierOutputTarget(index)])

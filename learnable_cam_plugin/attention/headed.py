@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import CheckpointError
-from ..classifier import core, core_name
+from ..classifier import core, core_name, of_volumes
 from .base import AttentionMechanism
 
 
@@ -63,6 +63,12 @@ class HeadedAttention(AttentionMechanism):
     def attach(self, model: nn.Module, layers: Sequence[str]) -> None:
         """Check the model, as every mechanism does, and read its head."""
         super().attach(model, layers)
+        if of_volumes(core(model)):
+            raise ValueError(
+                f"the {type(core(model)).__name__} convolves volumes (N, C, D, H, W), and a "
+                f"{type(self).__name__} is for images: take attention='head' (classic CAM), "
+                "calibrate, or recipe='l-cam-img', which have a row of weights a class"
+            )
         if self.head is not None:
             self.head = core_name(model, self.head)
             try:

@@ -17,8 +17,8 @@ from .fingerprint import Fingerprint, differences, fingerprint
 
 _PACKAGES = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum")
 OVERRULE = (
-    "An attention explains the classifier beside which it was trained: train it again, or set "
-    "attention.origin = None to use it all the same"
+    "An attention explains the classifier beside which it was trained: train it again, or pass "
+    "check=False, or set attention.origin = None, to use it all the same"
 )
 
 
@@ -27,8 +27,8 @@ class Origin:
     """What an attention mechanism was made for; saved with it, checked when it is used.
 
     Attributes:
-        architecture: qualified class name of the classifier, inside its wrappers. What counts is
-            the class's own name: it may move to another module.
+        architecture: qualified class name of the classifier, inside its wrappers: a hint in
+            messages. A class may move, or get another name; its tensors decide.
         tensors: of every parameter and buffer, see `fingerprint`.
         recipe: how it was trained (variant, loss weights, optimiser, epochs, start, seed, ...).
         normalization: {"mean": [...], "std": [...]} of the images, if declared.
@@ -87,20 +87,19 @@ class Origin:
 
     def difference(self, model: nn.Module) -> str | None:
         """In what `model` is another than this describes, naming both; None if in nothing."""
-        here = type(core(model)).__name__
-        made_for = self.architecture.rpartition(".")[2]
-        if here != made_for:
-            return f"the model is a {here}, the attention was made for a {made_for}"
         if self.tensors is None:
             other = self._difference_of_old(model)
         else:
             other = "; ".join(differences(self.tensors, fingerprint(model)))
         if not other:
             return None
+        here, made_for = type(core(model)).__name__, self.architecture.rpartition(".")[2]
+        if here != made_for:
+            return f"the model is a {here}, the attention was made for a {made_for}: {other}"
         return f"the model is another {here} than the one that the attention was made for: {other}"
 
     def check(self, model: nn.Module) -> None:
-        """Raise CheckpointError for a model of another class, other shapes or other weights."""
+        """Raise CheckpointError for a model of other names, shapes or values of its tensors."""
         other = self.difference(model)
         if other:
             raise CheckpointError(f"{other}. {OVERRULE}")

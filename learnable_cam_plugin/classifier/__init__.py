@@ -22,7 +22,7 @@ from .layers import (
     watching,
 )
 from .rerun import Replay, classify_masked_features, forward_from_layer
-from .wrappers import bare, core, core_name
+from .wrappers import ScoresOf, bare, core, core_name, of_volumes
 
 __all__ = [
     "LOCK",
@@ -30,6 +30,7 @@ __all__ = [
     "HeadProbe",
     "Replay",
     "ReshapeTransform",
+    "ScoresOf",
     "as_feature_maps",
     "as_grid",
     "bare",
@@ -49,6 +50,7 @@ __all__ = [
     "frozen",
     "layer_names",
     "not_finite_images",
+    "of_volumes",
     "predict",
     "run_on",
     "tells_pooling",

@@ -9,11 +9,16 @@ from torch import Tensor, nn
 
 
 def class_scores(outputs: Any) -> Tensor:
-    """The classifier's output as class scores (N, K); else a clear error."""
+    """The classifier's output as class scores (N, K): a tensor, or what has them as `.logits`, as
+    the models of transformers give; else a clear error."""
+    if not isinstance(outputs, Tensor):
+        outputs = getattr(outputs, "logits", outputs)
     if not isinstance(outputs, Tensor):
         raise TypeError(
             f"the model returns a {type(outputs).__name__}; a tensor of class scores (N, K) is "
-            "needed. Wrap the model in a module that returns its logits."
+            "needed, or an object with .logits. Say where they are, for example "
+            "LearnableCAM(model, output=lambda outputs: outputs[0]), or wrap the model: "
+            "ScoresOf(model, lambda outputs: outputs[0]) serves everywhere."
         )
     if outputs.ndim == 1:
         outputs = outputs[:, None]

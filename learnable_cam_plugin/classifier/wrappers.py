@@ -1,7 +1,38 @@
 """The network inside what programs put around it: compiled, parallel, behind a normalisation."""
 
-from torch import nn
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+
+class ScoresOf(nn.Module):
+    """A classifier that returns a dict, a tuple or an object, as one that returns its scores.
+
+    Args:
+        model: the classifier.
+        output: what it returns -> the class scores (N, K).
+
+    >>> class Several(nn.Module):
+    ...     def forward(self, images):
+    ...         return {"scores": images.mean((2, 3)), "features": images}
+    >>> from torch import rand
+    >>> tuple(ScoresOf(Several(), lambda outputs: outputs["scores"])(rand(2, 3, 4, 4)).shape)
+    (2, 3)
+    """
+
+    def __init__(self, model: nn.Module, output: Callable[[Any], Tensor]) -> None:
+        super().__init__()
+        if not callable(output):
+            raise TypeError(
+                "output must be a function of what the model returns, such as "
+                f"lambda outputs: outputs['scores'], got {output!r}"
+            )
+        self.model, self.output = bare(model), output
+
+    def forward(self, *inputs: Any) -> Tensor:
+        return self.output(self.model(*inputs))
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -22,8 +53,8 @@ def bare(model: nn.Module) -> nn.Module:
 def core(model: nn.Module) -> nn.Module:
     """The classifier itself, whose modules and tensors have the same names in all wrappers.
 
-    Beside torch's own (`bare`), a Sequential of steps without parameters and then the classifier is
-    one: Sequential(normalise, model).
+    Beside torch's own (`bare`), wrappers are `ScoresOf`, Captum's ModelInputWrapper, and a
+    Sequential of steps without parameters and then the classifier: Sequential(normalise, model).
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     >>> core(nn.Sequential(nn.Identity(), nn.DataParallel(net))) is net
@@ -31,11 +62,31 @@ def core(model: nn.Module) -> nn.Module:
     """
     while True:
         model = bare(model)
+        inner = _inside(model)
+        if inner is not None:
+            model = inner
+            continue
         steps = list(model.children()) if isinstance(model, nn.Sequential) else []
         trained = [step for step in steps if next(step.parameters(), None) is not None]
         if len(steps) < 2 or trained != steps[-1:] or not list(steps[-1].children()):
             return model
         model = steps[-1]
+
+
+def _inside(model: nn.Module) -> nn.Module | None:
+    if isinstance(model, ScoresOf):
+        return model.model
+    # Captum's, by its parts: importing it takes a second
+    children = dict(model.named_children())
+    return children["module"] if children.keys() == {"module", "input_maps"} else None
+
+
+def of_volumes(model: nn.Module) -> bool:
+    """Whether all of a network's convolutions are of three dimensions."""
+    kinds = [type(module) for module in model.modules()]
+    return any(issubclass(kind, nn.Conv3d) for kind in kinds) and not any(
+        issubclass(kind, nn.Conv2d | nn.Conv1d) for kind in kinds
+    )
 
 
 def core_name(model: nn.Module, name: str) -> str:

@@ -96,6 +96,7 @@ def other_network(given: Any) -> None:
         pass
 
     other = Another()
+    other.layer3 = nn.Sequential(*other.layer3, nn.BatchNorm2d(8))
     LearnableCAM(other, [other.layer4[-1]], attention="my-attention")
 
 
@@ -119,14 +120,10 @@ def volumes(given: Any) -> None:
     trained(given, [IMAGENET.normalize(torch.rand(2, 3, 8, 16, 16))], model=model, layers=["0"])
 
 
-class Output(dict):
-    """As Hugging Face's models give."""
-
-
 def wrapped_output(given: Any) -> None:
     class Wrapped(TinyResNet):
         def forward(self, x: torch.Tensor) -> Any:
-            return Output(logits=super().forward(x))
+            return {"scores": super().forward(x)}
 
     model = Wrapped()
     LearnableCAM(model, [model.layer4])(given["x"])
@@ -139,6 +136,10 @@ def tokens_masked(given: Any) -> None:
     layers = ["encoder.layers.encoder_layer_10"]
     settings = {"model": TinyViT(), "layers": layers, "recipe": "l-cam-fm"}
     trained(given, [images], reshape_transform=vit_reshape_transform, **settings)
+
+
+def two_targets(given: Any) -> None:
+    given["cam"](given["images"], [ClassifierOutputTarget(281)] * 2)
 
 
 def nan_images(given: Any) -> None:
@@ -223,7 +224,7 @@ ERRORS = {
     "There is no attention": lambda g: load_attention("my-atention"),
     "The weights are not finite": not_written,
     "Targets without a class": lambda g: g["cam"](g["x"], [RawScoresOutputTarget()]),
-    "One target for several images": lambda g: g["cam"](g["images"], [ClassifierOutputTarget(281)]),
+    "Another number of targets than of images": two_targets,
     "The class is out of range": lambda g: g["cam"](g["x"], [ClassifierOutputTarget(1000)]),
     "A single image": lambda g: g["cam"](g["x"][0]),
     "NaN in the images": nan_images,
