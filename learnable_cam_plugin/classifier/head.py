@@ -1,4 +1,4 @@
-"""Which linear layer gave the classifier's output, and what it read."""
+"""Which linear layer gave the classifier's output, but for a softmax, and what it read."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import watching
+from .scores import gives_scores
 
 
 class HeadProbe:
@@ -49,7 +50,7 @@ class HeadProbe:
 
     def _giving(self, outputs: Tensor) -> list[tuple[nn.Linear, Tensor]]:
         calls = reversed(self._calls)
-        return [(linear, given) for linear, given, gave in calls if torch.equal(gave, outputs)]
+        return [(linear, given) for linear, given, gave in calls if gives_scores(gave, outputs)]
 
 
 def tells_pooling(features: Tensor) -> bool:

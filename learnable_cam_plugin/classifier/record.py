@@ -11,6 +11,7 @@ from .checks import class_scores, run_on
 from .grid import as_grid
 from .guards import evaluating
 from .layers import watching
+from .scores import gives_scores
 from .wrappers import bare, core
 
 
@@ -51,9 +52,10 @@ def record(model: nn.Module, images: Tensor, *more: Any) -> tuple[list[Run], Ten
 
 
 def linear_of(runs: list[Run], scores: Tensor) -> Run | None:
-    """The run of the linear layer that gave the scores from one vector an image, if one did."""
+    """The run of the linear layer that gave the scores, or what they are the softmax of, from one
+    vector an image, if one did."""
     for run in reversed(runs):
-        same = isinstance(run.module, nn.Linear) and isinstance(run.output, Tensor)
-        if same and run.given.ndim == 2 and torch.equal(run.output, scores):
+        linear = isinstance(run.module, nn.Linear) and run.given.ndim == 2
+        if linear and gives_scores(run.output, scores):
             return run
     return None

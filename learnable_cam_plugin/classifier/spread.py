@@ -7,17 +7,15 @@ with the class vectors adds up to the class's logit, as in classic CAM (Zhou et 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Size, Tensor, nn
-from torch.nn import functional as F
 
+from .class_token import ClassTokenHead, Seen, class_token_of, first_token, same, with_mean
 from .grid import as_grid, places
+from .layers import Spread
 from .record import Run
-
-Seen = Sequence[tuple[Any, Any]]  # what each watched module was given first, and gave
 
 
 @dataclass(frozen=True)
@@ -51,75 +49,46 @@ class PlacewiseHead:
         maps = maps.relu() if self.rectified else maps
         vectors = self.through(maps.flatten(2).transpose(1, 2).flatten(0, 1))
         spread = vectors.unflatten(0, (len(maps), -1)).transpose(1, 2)
-        return _with_mean(spread, given).unflatten(2, maps.shape[2:])
+        return with_mean(spread, given).unflatten(2, maps.shape[2:])
 
 
 @dataclass(frozen=True)
-class ClassTokenHead:
-    """Of a head that reads a class token: what each patch sends to it through the last attention
-    layer, its direct contribution (Gandelsman, Efros, Steinhardt, ICLR 2024, arXiv 2310.05916).
+class JoinedHead:
+    """Of a head that reads the class token and the mean of the patches, one after the other, as
+    DINOv2's in transformers.
 
     Attributes:
-        watched: the attention layer, the norm after the last block, the linear layer.
-        scale: of what the attention layer gives (`ls1.gamma` in timm), or None.
+        parts: how either is told apart by place.
+        width: of the first.
     """
 
-    watched: tuple[nn.Module, nn.Module, nn.Module]
-    scale: Tensor | None = None
+    parts: tuple[ClassTokenHead, PlacewiseHead]
+    width: int
 
-    def contributions(self, tokens: Tensor) -> Tensor:
-        """(N, T, D): of each token to what the attention layer adds to the first, before its last
-        bias."""
-        attention: Any = self.watched[0]
-        heads, width = attention.num_heads, tokens.shape[2]
-        if isinstance(attention, nn.MultiheadAttention):
-            weight, bias = attention.in_proj_weight, attention.in_proj_bias
-            project = attention.out_proj.weight
-        else:  # as timm writes it
-            weight, bias, project = attention.qkv.weight, attention.qkv.bias, attention.proj.weight
-        own = None if bias is None else bias[:width]
-        query = F.linear(tokens[:, 0], weight[:width], own).unflatten(1, (heads, -1))
-        rest = F.linear(tokens, weight[width:], None if bias is None else bias[width:])
-        key, value = rest.chunk(2, 2)
-        key, value = (part.unflatten(2, (heads, -1)) for part in (key, value))
-        scores = torch.einsum("nhd,nthd->nth", query, key) / query.shape[2] ** 0.5
-        sent = scores.softmax(1)[..., None] * value
-        return F.linear(sent.flatten(2), project)
+    @property
+    def watched(self) -> tuple[nn.Module, ...]:
+        """Those of the class token's part, then those of the patches', which share the last one."""
+        return (*self.parts[0].watched[:-1], *self.parts[1].watched)
 
     def maps(self, seen: Seen, size: Size) -> Tensor:
-        (tokens, _), (before, _), (given, _) = seen
-        sent = self.contributions(_batch_first(self.watched[0], tokens))
-        if self.scale is not None:
-            sent = sent * self.scale
-        norm: Any = self.watched[1]
-        if isinstance(norm, nn.LayerNorm):  # with its deviation held, it is linear
-            token = before[:, 0] if before.ndim == 3 else before
-            deviation = (token.var(1, correction=0) + norm.eps).sqrt()[:, None, None]
-            sent = (sent - sent.mean(2, keepdim=True)) / deviation
-            sent = sent if norm.weight is None else sent * norm.weight
-        maps = as_grid(sent, size)
-        assert maps is not None, "the tokens that were found make no grid"
-        flat = maps.flatten(2) * places(maps)
-        return _with_mean(flat, given).unflatten(2, maps.shape[2:])
+        """Maps (N, D, h, w) whose mean is what the linear layer was given."""
+        *rest, (given, output) = seen
+        first, second = (
+            (part, output) for part in (given[:, : self.width], given[:, self.width :])
+        )
+        count = len(self.parts[0].watched) - 1
+        maps = self.parts[0].maps([*rest[:count], first], size)
+        return torch.cat([maps, self.parts[1].maps([*rest[count:], second], size)], 1)
 
 
-def _batch_first(attention: nn.Module, tokens: Tensor) -> Tensor:
-    return tokens if getattr(attention, "batch_first", True) else tokens.transpose(0, 1)
-
-
-def _with_mean(spread: Tensor, given: Tensor) -> Tensor:
-    """(N, D, places), moved by one vector an image so that their mean is `given` (N, D)."""
-    return spread + (given - spread.mean(2))[:, :, None]
-
-
-def spread_of(runs: Sequence[Run], linear: Run) -> PlacewiseHead | ClassTokenHead | None:
+def spread_of(runs: Sequence[Run], linear: Run) -> Spread | None:
     """How the input of the linear layer is told apart by place; None where that is not known.
 
     Either answer has been tried on the pass: the head applied to the pooled maps gives what the
     linear layer was given; what the tokens send adds up to what the attention layer gave.
     """
     before = list(runs[: next(i for i, run in enumerate(runs) if run is linear)])
-    return _placewise(before, linear) or _class_token(before, linear)
+    return _placewise(before, linear) or _class_token(before, linear) or _joined(before, linear)
 
 
 def _placewise(before: list[Run], linear: Run) -> PlacewiseHead | None:
@@ -142,55 +111,24 @@ def _placewise(before: list[Run], linear: Run) -> PlacewiseHead | None:
                 found = head.through(pooled)
             except (RuntimeError, ValueError):
                 return None  # maps of other channels than the head takes
-            if _same(found, linear.given):
+            if same(found, linear.given):
                 return head
     return None
 
 
 def _class_token(before: list[Run], linear: Run) -> ClassTokenHead | None:
-    # what holds the norm, or passes its output on, gives the same
-    same = [run for run in reversed(before) if _same(_first_token(run.output), linear.given)]
-    if not same:
-        return None
-    norm = next((run for run in same if isinstance(run.module, nn.LayerNorm)), same[0])
-    for run in reversed(before[: before.index(norm)]):
-        attends = isinstance(run.module, nn.MultiheadAttention) or (
-            hasattr(run.module, "qkv") and hasattr(run.module, "proj")
-        )
-        if not attends:
-            continue
-        output = run.output[0] if isinstance(run.output, tuple) else run.output
-        after = before[before.index(run) :]
-        scaling = [r.module for r in after if hasattr(r.module, "gamma") and _same(r.given, output)]
-        scale: Any = scaling[0].gamma if scaling else None
-        head = ClassTokenHead((run.module, norm.module, linear.module), scale)
-        try:
-            tokens = _batch_first(run.module, run.given)
-            sent = head.contributions(tokens).sum(1)
-        except (AttributeError, RuntimeError, TypeError, ValueError):
-            return None  # attention of another kind, with names alike
-        out: Any = getattr(run.module, "out_proj", None) or getattr(run.module, "proj", None)
-        sent = sent if out.bias is None else sent + out.bias
-        whole, grid = _first_token(_batch_first(run.module, output)), as_grid(tokens, run.size)
-        return head if _same(sent, whole) and places(grid) > 1 else None
-    return None
+    head = class_token_of(before, linear.given)
+    return head and replace(head, watched=(*head.watched, linear.module))
+
+
+def _joined(before: list[Run], linear: Run) -> JoinedHead | None:
+    width = linear.given.shape[1] // 2
+    first, second = (replace(linear, given=part) for part in linear.given.split(width, 1)[:2])
+    token, patches = _class_token(before, first), _placewise(before, second)
+    return JoinedHead((token, patches), width) if token and patches else None
 
 
 def reads_first_token(runs: Sequence[Run], linear: Run) -> bool:
     """Whether the linear layer is given the first of the tokens that a layer gives."""
     tokens = [run.output for run in runs if getattr(run.output, "ndim", 0) == 3]
-    return any(_same(_first_token(output), linear.given) for output in tokens)
-
-
-def _first_token(output: Any) -> Tensor | None:
-    if not isinstance(output, Tensor) or output.ndim not in (2, 3):
-        return None
-    return output[:, 0] if output.ndim == 3 else output
-
-
-def _same(one: Tensor | None, other: Tensor | None) -> bool:
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
-        return False
-    scale = float(other.abs().max()) + 1e-6
-    exact = other.dtype in (torch.float32, torch.float64)
-    return bool((one.to(other) - other).abs().max() < (1e-3 if exact else 3e-2) * scale)
+    return any(same(first_token(output), linear.given) for output in tokens)
