@@ -5,6 +5,7 @@ from . import checkpoint as checkpoint
 from . import classifier as classifier
 from . import comparison as comparison
 from . import data as data
+from . import evaluation as evaluation
 from . import loading as loading
 from . import masking as masking
 from . import metrics as metrics
