@@ -141,4 +141,17 @@ def benchmark() -> dict[str, Any]:
     return given
 
 
-PRELUDES = {f.__name__: f for f in (classifier, vgg, vit, photos, drawn, benchmark)}
+def torchcam() -> dict[str, Any]:
+    """What `classifier` gives, where torchcam is installed."""
+    pytest.importorskip("torchcam.metrics", reason="the extra `test`")
+    return classifier()
+
+
+def quantus() -> dict[str, Any]:
+    """What `classifier` gives, where Quantus is installed."""
+    pytest.importorskip("quantus", reason="the extra `crosscheck`")
+    return classifier()
+
+
+KNOWN = (classifier, vgg, vit, photos, drawn, benchmark, torchcam, quantus)
+PRELUDES = {f.__name__: f for f in KNOWN}
