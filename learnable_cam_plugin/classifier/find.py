@@ -1,10 +1,11 @@
 """The layers of a classifier that a class activation map is read from, found by running it."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
-from .grid import places
+from .grid import as_grid, places
 from .record import Run, linear_of
 from .spread import reads_first_token, spread_of
 from .wrappers import core
@@ -31,7 +32,10 @@ def find_layers(
         ValueError: no layer gives feature maps of more than one place.
     """
     runs = list(runs)
-    linear, with_maps = linear_of(runs, scores), [run for run in runs if places(run.maps()) > 1]
+    linear = linear_of(runs, scores)
+    # of another number of images are the windows of a Swin transformer
+    with_maps = [r for r in runs if (maps := r.maps()) is not None and len(maps) == len(scores)]
+    with_maps = [run for run in with_maps if places(run.maps()) > 1]
     if not with_maps:
         raise ValueError(
             f"no layer of {type(core(model)).__name__} gives feature maps (N, C, h, w) of more "
@@ -39,7 +43,10 @@ def find_layers(
             "name target_layers, with a reshape_transform if their output is arranged otherwise"
         )
     last, source = _read_last(core(model), runs, with_maps, linear, named)
-    finer, found = [name for name in named if name != last], _finer(core(model), with_maps, source)
+    finer, found = (
+        [name for name in named if name != last],
+        _finer(core(model), runs, with_maps, source),
+    )
     if found not in (None, last):
         here, grids = places(source.maps()), {run.name: places(run.maps()) for run in with_maps}
         coarse = grids[found] > here and all(
@@ -68,7 +75,7 @@ def _read_last(
         if not reads_first_token(runs, linear):
             return with_maps[-1].name, with_maps[-1]
         ran = [run.name for run in runs if run.name in named]
-        name = ran[-1] if ran else _finer(model, with_maps, with_maps[-1])
+        name = ran[-1] if ran else _finer(model, runs, with_maps, with_maps[-1])
         run = next((run for run in reversed(with_maps) if run.name == name), with_maps[-1])
         return name or run.name, run
     modules = {run.name: run for run in runs if run.module is spread.watched[0]}
@@ -87,38 +94,73 @@ def _pools_to(run: Run, given: Tensor) -> bool:
     return bool(error < 2e-3 * (given.abs().max() + 1e-6))
 
 
-def _finer(model: nn.Module, with_maps: list[Run], source: Run) -> str | None:
+def _finer(model: nn.Module, runs: Sequence[Run], with_maps: list[Run], source: Run) -> str | None:
     """Of the modules in a row, from the outermost in, the last before the grid gets coarse."""
     known = {run.name: places(run.maps()) ** 0.5 for run in with_maps}
-    side, prefix, at = places(source.maps()) ** 0.5, "", model
-    while True:
-        row = _row(at, prefix, known)
-        names = sorted(row, key=list(known).index)
-        coarse = [name for name in names if known[name] <= side]
-        before = names[: names.index(coarse[0])] if coarse else names
-        fit = [name for name in before if side < known[name] <= _FINER * side]
-        if fit:
-            return fit[-1]
-        # of one grid throughout, as in a vision transformer: what runs before the last
-        blocks = [n for n in coarse if known[n] == side and next(row[n].children(), None)]
-        alike = [n for n in blocks if type(row[n]) is type(row[blocks[-1]])]
-        inside = [n for n in coarse if next(row[n].children(), None) is not None]
-        if len(alike) > 1:
-            # the first of them may be what makes the grid coarse, as in EfficientNet-Lite
-            within = [grid for name, grid in known.items() if name.startswith(f"{inside[0]}.")]
-            coarsens = any(side < grid <= _FINER * side for grid in within)
-            if alike[0] != inside[0] or not coarsens:
-                return alike[-2]
-        if not inside:
-            return None
-        prefix, at = inside[0] + ".", row[inside[0]]
+    instead = {
+        run.name: _gives_first(run, with_maps)
+        for run in runs
+        if isinstance(run.output, tuple)
+        and run.output
+        and places(as_grid(run.output[0], run.size)) > 1
+    }
+    return _finer_in(model, "", known, instead, places(source.maps()) ** 0.5)
 
 
-def _row(module: nn.Module, prefix: str, known: Container[str]) -> dict[str, nn.Module]:
+def _gives_first(several: Run, with_maps: list[Run]) -> str | None:
+    """Of a module that gives several things, the one inside it that gives the first of them."""
+    first, inside = several.output[0], f"{several.name}."
+    same = [
+        run.name for run in with_maps
+        if run.name.startswith(inside) and run.output.shape == first.shape
+        and torch.equal(run.output, first)
+    ]  # fmt: skip
+    return same[-1] if same else None
+
+
+def _finer_in(
+    at: nn.Module,
+    prefix: str,
+    known: Mapping[str, float],
+    instead: Mapping[str, str | None],
+    side: float,
+) -> str | None:
+    row = _row(at, prefix, known, instead)
+    names = sorted(row, key=list(known).index)
+    coarse = [name for name in names if known[name] <= side]
+    before = names[: names.index(coarse[0])] if coarse else names
+    fit = [name for name in before if side < known[name] <= _FINER * side]
+    if fit:
+        return fit[-1]
+    # of one grid throughout, as in a vision transformer: what runs before the last
+    blocks = [n for n in coarse if known[n] == side and next(row[n].children(), None)]
+    alike = [n for n in blocks if type(row[n]) is type(row[blocks[-1]])]
+    inside = [n for n in coarse if next(row[n].children(), None) is not None]
+    if len(alike) > 1:
+        # the first of them may be what makes the grid coarse, as in EfficientNet-Lite
+        within = _row(row[inside[0]], f"{inside[0]}.", known, instead)
+        coarsens = any(side < known[name] <= _FINER * side for name in within)
+        if alike[0] != inside[0] or not coarsens:
+            return alike[-2]
+    # the first makes the grid coarse; in a vision transformer it cuts the patches, and has no row
+    found = (_finer_in(row[name], f"{name}.", known, instead, side) for name in inside)
+    return next(filter(None, found), None)
+
+
+def _row(
+    module: nn.Module, prefix: str, known: Container[str], instead: Mapping[str, str | None]
+) -> dict[str, nn.Module]:
     """Its children that give maps by name; in place of those that give none, such as a list, or a
-    network inside a wrapper, their children."""
+    network inside a wrapper, their children; in place of those that give several things, such as a
+    Swin's stage in transformers, the one inside that gives the first, if one does: what else is
+    inside may be a branch."""
     row: dict[str, nn.Module] = {}
     for name, child in module.named_children():
         inside = prefix + name
-        row |= {inside: child} if inside in known else _row(child, inside + ".", known)
+        if inside in known:
+            row[inside] = child
+        elif inside not in instead:
+            row |= _row(child, inside + ".", known, instead)
+        elif (found := instead[inside]) is not None:
+            row[found] = child.get_submodule(found.removeprefix(f"{inside}."))
     return row

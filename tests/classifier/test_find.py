@@ -1,5 +1,7 @@
 """The layers that one run shows are those that an expert would name."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -181,3 +183,57 @@ def test_the_run_leaves_the_model_as_it_was(images):
     assert all(module.training for module in model.modules())
     assert not any(module._forward_hooks for module in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class Patches(nn.Module):
+    """Patches with a norm: a module with children, of the blocks' own grid."""
+
+    def __init__(self):
+        super().__init__()
+        self.proj, self.norm = nn.Conv2d(3, 16, 8, 8), nn.Identity()
+
+    def forward(self, x):
+        return self.norm(self.proj(x).flatten(2).mT).mT.unflatten(2, (4, 4))
+
+
+def test_what_cuts_the_patches_is_no_row_of_blocks():
+    """As in timm's own vision transformers, where the finer layer was not found."""
+    model = TimmViT().eval()
+    model.patch_embed = Patches()
+    assert layers(model, pictures(2, 32)) == ["blocks.1", "head"]
+
+
+class Several(nn.Module):
+    """A stage that gives several things, of blocks that do; what makes the grid coarse ends it."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.branch = nn.Conv2d(inputs, inputs, 1)
+        self.downsample = nn.Conv2d(inputs, outputs, 3, 2, 1)
+
+    def forward(self, x):
+        before = x + self.branch(x)
+        return self.downsample(before), before
+
+
+class Stages(nn.Module):
+    """As transformers' Swin: stages give tuples, and attention runs in windows."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        sizes = (3, 4, 6, 8)
+        self.stages = nn.ModuleList(Several(i, o) for i, o in pairwise(sizes))
+        self.windows, self.norm, self.fc = nn.Conv2d(4, 4, 1), nn.LayerNorm(8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        for i, stage in enumerate(self.stages):
+            x, _ = stage(x)
+            if i == 0:  # four windows an image
+                self.windows(torch.cat(x.chunk(2, 2)).chunk(2, 3)[0])
+        return self.fc(self.norm(x.flatten(2).mT).mean(1))
+
+
+def test_of_stages_that_give_several_things_the_first_is_found_inside():
+    """No branch is read, and no window for an image."""
+    assert layers(Stages().eval(), pictures(2, 64)) == ["stages.1.downsample", "norm"]
