@@ -26,20 +26,16 @@ from ..sources import SIDES, lite, universal
 
 # of `evidence`, in its order; docs/why-no-training.md numbers them alike
 NAMES = (
-    "logit, standardised",
     "contrast, standardised",
-    "logit, in spreads",
+    "logit, standardised",
     "contrast, in spreads",
     "log share among rivals",
+    "logit, in spreads",
     "margin over the best rival",
-    "likeness to the peak",
-    "norm, last layer",
     "contrast, carried",
     "logit, carried",
-    "log share, carried",
     "contrast in spreads, carried",
-    "norm, finer layer",
-    "how much it stands alone",
+    "log share, carried",
 )
 _COLUMNS = 4
 

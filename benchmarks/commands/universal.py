@@ -11,8 +11,10 @@ Trained beside EfficientNet-Lite0 and -Lite1 at several sizes, the families of -
 Held out: EfficientNet-Lite2 and the families of --held-out on the photographs of --val, and the
 quick start's network and images. Leaves universal.md and universal.json, the attention in
 training/attention and in attention.safetensors, and goes on where it was if it was interrupted.
+With --attention it only scores: several trainings side by side, with their mean and spread.
 """
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -43,6 +45,7 @@ from ..sources import SIDES, lite
 
 _FOLDER = click.Path(exists=True)
 _PATH = click.Path(path_type=Path)
+OURS = "universal"  # in the tables
 
 
 @click.command(help=__doc__)
@@ -61,7 +64,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--bf16", is_flag=True, help="train in mixed precision: a third less time")
 @click.option("--kept", type=_PATH, help="folder of the drawn networks; out/classifiers unless so")
-@click.option("--attention", type=_PATH, help="one to score, in place of a training")
+@click.option("--attention", "given", multiple=True, type=_PATH, help="to score, untrained here")
+@click.option("--lite", "numbers", multiple=True, type=int, default=[2], help="to score beside")
+@click.option("--shapes/--no-shapes", default=True, help="score beside the quick start's network")
 @click.option("--darkness", type=float, multiple=True, help="score it as dark as this, see front")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
 def main(
@@ -80,12 +85,14 @@ def main(
     seed: int,
     bf16: bool,
     kept: Path | None,
-    attention: Path | None,
+    given: Sequence[Path],
+    numbers: Sequence[int],
+    shapes: bool,
     darkness: Sequence[float],
     out: Path,
 ) -> None:
     kept = kept or out / "classifiers"
-    if attention is None:
+    if not given:
         recipe = EveryThreshold(whole=whole, area=area)
         companions = [
             *(photo_companions(weights_of(beside), lites)),
@@ -93,14 +100,15 @@ def main(
         ]
         trained = train(folders, companions, lites, recipe, epochs, photos, seed, bf16, out)
         trained.save(out / "attention.safetensors")
-    else:
-        trained = UniversalAttention.load(attention)
-    rows = [
-        row
-        for dark in darkness or (trained.darkness,)
-        for row in rows_of(trained, dark, weights_of(unseen), held_out, every, few, kept)
-    ]
-    seen = f"Beside classifiers that it never saw. Insertion, deletion, ROAD: {few} images each."
+    trainings = [UniversalAttention.load(path) for path in given] or [trained]
+    unseen_networks = {f"Lite{number}": (lite(number), SIDES[number]) for number in numbers}
+    unseen_networks |= {name: family(name, path) for name, path in weights_of(unseen).items()}
+    rows: list[dict[str, Any]] = []
+    for dark in darkness or (trainings[0].darkness,):
+        dark_ones = [as_dark(one, dark) for one in trainings]
+        shown = kept if shapes else None
+        rows += rows_of(dark_ones, unseen_networks, held_out, every, few, shown)
+    seen = f"Insertion, deletion, ROAD: {few} images each."
     leave(out, "universal", [seen, markdown_table(rows)], rows=rows)
     if len(darkness) > 1:
         draw_front(rows, out / "front.png")
@@ -121,7 +129,7 @@ def draw_front(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                     for row in rows
                     if (row["where"], row["method"]) == w
                 ]
-                for w in ((where, "universal"), (where, "Grad-CAM"))
+                for w in ((where, OURS), (where, "Grad-CAM"))
             )
             axes.plot(*zip(*own, strict=True), "o-", color=f"C{number}", label=key)
             axes.plot(*other[0], "x", color=f"C{number}", markersize=9)
@@ -172,36 +180,48 @@ def train(
 
 
 def rows_of(
-    trained: UniversalAttention,
-    darkness: float,
-    unseen: Mapping[str, Path],
+    trainings: Sequence[UniversalAttention],
+    networks: Mapping[str, tuple[FrozenClassifier, int]],
     held_out: Sequence[str],
     every: int,
     few: int,
-    kept: Path,
+    kept: Path | None,
 ) -> Iterator[dict[str, Any]]:
-    """The rows of all classifiers that are held out, with so dark an attention."""
-    attention = as_dark(trained, darkness)
-    families = {"Lite2": (lite(2), SIDES[2])} | {n: family(n, p) for n, p in unseen.items()}
+    """The rows of all networks on all photographs; with `kept`, of the quick start's too."""
     for folder in map(Path, held_out):
-        for name, (classifier, side) in families.items():
+        for name, (classifier, side) in networks.items():
             where = f"{name}, {folder.parent.name}/{folder.name}"
             seen, sure = of_photos(classifier, side, folder, every)
-            yield from _rows(where, attention, classifier, seen, few, sure)
-    yield from _rows("a small network, drawn images", attention, *of_drawn_images(kept), few)
+            yield from _rows(where, trainings, classifier, seen, few, sure)
+    if kept is not None:
+        where = "a small network, drawn images"
+        yield from _rows(where, trainings, *of_drawn_images(kept), few)
 
 
 def _rows(
     where: str,
-    attention: UniversalAttention,
+    trainings: Sequence[UniversalAttention],
     classifier: FrozenClassifier,
     seen: Explained,
     few: int,
     sure: Tensor | None = None,
 ) -> Iterator[dict[str, Any]]:
-    bound = {"universal": universal_beside(classifier, seen.images[:4], attention)}
-    for row in score(classifier, bound, seen, few, sure):
-        dark = attention.darkness if row["method"] == "universal" else 0.0
+    several = len(trainings) > 1
+    names = [f"training {i + 1}" for i in range(len(trainings))] if several else [OURS]
+    first = seen.images[:4]
+    bound = {
+        name: universal_beside(classifier, first, one)
+        for name, one in zip(names, trainings, strict=True)
+    }
+    rows = score(classifier, bound, seen, few, sure)
+    own, others = rows[: len(bound)], rows[len(bound) :]
+    if several:
+        keys, count = [key for key in own[0] if key not in ("method", "images")], len(seen.images)
+        for name, of in ((OURS, statistics.mean), ("spread of the trainings", statistics.stdev)):
+            found = {key: of([row[key] for row in rows[: len(bound)]]) for key in keys}
+            own.append({"method": name, "images": count, **found})
+    for row in own + others:
+        dark = 0.0 if row in others else trainings[0].darkness
         yield {"where": where, "darkness": dark, **row}
 
 

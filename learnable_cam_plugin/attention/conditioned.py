@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..saliency import resize
-from .evidence import against, root, standard
 from .headed import HeadedAttention
 
 
@@ -50,9 +49,33 @@ class MapSettings:
                 raise ValueError(f"{name} must lie in [{least:g}, 1e6], got {value}")
 
 
+def _root(squares: Tensor) -> Tensor:
+    """The square root, with a derivative of 0 at 0, where it has none: on a 1x1 grid, on maps of
+    zeros."""
+    return squares.clamp(min=torch.finfo(squares.dtype).tiny).sqrt()
+
+
+def _standard(maps: Tensor) -> Tensor:
+    """Maps (N, M, h, w), each with mean 0 and standard deviation 1."""
+    centred = maps - maps.mean((2, 3), keepdim=True)
+    return centred / (_root(centred.square().mean((2, 3), keepdim=True)) + 1e-3)
+
+
 def _unit(maps: Tensor) -> Tensor:
     """Feature maps (N, ...) with a root mean square of 1 an image, so that layers compare."""
-    return maps / (root(maps.flatten(1).square().mean(1)).view(-1, 1, 1, 1) + 1e-4)
+    return maps / (_root(maps.flatten(1).square().mean(1)).view(-1, 1, 1, 1) + 1e-4)
+
+
+def _against(vectors: Tensor, probabilities: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """v_y (N, C), and v_y - sum_k p_k v_k: the gradient of log p_y with respect to pooled features,
+    which speaks for the class against what else the classifier sees. Of weights (N, K) of the
+    classes, their sums."""
+    if not classes.is_floating_point():
+        own = vectors[classes]
+        return own, own - probabilities @ vectors
+    weights = classes.to(vectors)
+    own = weights @ vectors
+    return own, own - weights.sum(1, keepdim=True) * (probabilities @ vectors)
 
 
 def _direction(
@@ -60,7 +83,7 @@ def _direction(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """v_y and g_y (N, C) and p_y (N, 1). Of weights (N, K) of the classes, the sums of the first
     two, and the probability of what they speak for."""
-    own, gradient = against(vectors, probabilities, classes)
+    own, gradient = _against(vectors, probabilities, classes)
     if not classes.is_floating_point():
         return own, gradient, probabilities.gather(1, classes[:, None])
     weights = classes.to(vectors).clamp(0, 1)
@@ -147,7 +170,7 @@ class ConditionedAttention(HeadedAttention):
         unit = gradient / strength
         evidence = torch.einsum("nchw,nmc->nmhw", last, torch.stack([own, unit], 1))
         of_class, contrast = evidence.unbind(1)
-        relative = standard(evidence)
+        relative = _standard(evidence)
         # absolute values too: relative ones cannot tell a class that fills the image
         absolute = torch.stack(
             [of_class - known.evidence_offset, contrast * strength[..., None]], 1
@@ -168,7 +191,7 @@ class ConditionedAttention(HeadedAttention):
     def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
         """One map (N, H, W) in (0, 1), at the finest layer's grid, from the maps of all layers."""
         hidden, start, probability = self._hidden(features, classes)
-        order = standard((self._trust() * self.out(hidden)[:, 0] + start)[:, None])[:, 0]
+        order = _standard((self._trust() * self.out(hidden)[:, 0] + start)[:, None])[:, 0]
         pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
         known = self.constants
         pooled = torch.cat([pooled, known.certainty * (probability - 0.5)], 1)

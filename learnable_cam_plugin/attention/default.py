@@ -2,10 +2,12 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,11 @@ from .starts import universal_beside
 from .universal import UniversalAttention
 
 UNIVERSAL = Path(__file__).parent / "universal.safetensors"
+
+# the classifier with its layers, the attention beside it, and what of the model they hold for
+Bound = tuple[FrozenClassifier, AttentionMechanism, list[int]]
+# by model and named layers: the next LearnableCAM of a model needs no passes to find them again
+_KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[str, ...], Bound]] = WeakKeyDictionary()
 
 
 @cache
@@ -57,7 +64,7 @@ def own_attention(
 
 class DefaultAttention:
     """The shipped attention, bound to a classifier at its first images, and again whenever a module
-    of it was replaced or its head moved.
+    of it was replaced or its head moved. Another one of the same model finds it bound.
 
     Args:
         model: the classifier.
@@ -70,7 +77,7 @@ class DefaultAttention:
     ) -> None:
         self._model, self._named, self._reshape = bare(model), list(named), reshape_transform
         self._classic = ClassicHead(model)
-        self._bound: tuple[FrozenClassifier, AttentionMechanism, list[int]] | None = None
+        self._bound: Bound | None = None
 
     @property
     def attention(self) -> AttentionMechanism | None:
@@ -87,9 +94,12 @@ class DefaultAttention:
         bound = self._bound
         found, attention = self.beside(images)
         outputs, features = found.read(images)
-        is_new, head = self._bound is not bound, getattr(attention, "head", None)
-        if is_new and head is not None and not tells_pooling(list(features.values())[-1]):
-            self._bound = None  # on this batch every pooling is the mean: the next one decides
+        if self._bound is not bound:
+            head = getattr(attention, "head", None)
+            if head is not None and not tells_pooling(list(features.values())[-1]):
+                self._bound = None  # on this batch every pooling is the mean: the next one decides
+            else:
+                self._remember()
         return outputs, features, attention
 
     def beside(self, images: Tensor) -> tuple[FrozenClassifier, AttentionMechanism]:
@@ -104,7 +114,8 @@ class DefaultAttention:
         if (bound := self._current()) is not None:
             return bound
         with LOCK, torch.inference_mode(False):
-            if (bound := self._current()) is not None:  # another thread was first
+            self._recall()
+            if (bound := self._current()) is not None:  # another one, or thread, was first
                 return bound
             images = images.detach().clone() if images.is_inference() else images
             classifier = FrozenClassifier.found(
@@ -122,6 +133,22 @@ class DefaultAttention:
                 )
             self._bound = classifier, attention, self._now(attention)
         return classifier, attention
+
+    def _remember(self) -> None:
+        """For others of the same model; without the model itself, which nothing here keeps."""
+        root, bound = core(self._model), self._bound
+        if bound is None or self._reshape is not None or root in bound[0].layers.values():
+            return
+        classifier = replace(bound[0], model=nn.Identity())
+        with LOCK:
+            known = _KNOWN.setdefault(root, {})
+            known[tuple(self._named)] = classifier, bound[1].shared(), bound[2]
+
+    def _recall(self) -> None:
+        known = _KNOWN.get(core(self._model), {}).get(tuple(self._named))
+        if known is not None and self._bound is None and self._reshape is None:
+            classifier, attention, state = known
+            self._bound = replace(classifier, model=self._model), attention.shared(), state
 
     def _current(self) -> tuple[FrozenClassifier, AttentionMechanism] | None:
         bound = self._bound

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..saliency import resize
 
-INPUTS = 14
+INPUTS = 10
 _COMPETITORS = 8
 _SHARPNESS = 10.0  # of the finer layer's likeness of places
 _PLACES = 1024  # of which likeness is taken at most
@@ -23,7 +23,7 @@ class Evidence(NamedTuple):
     """Of N images and a class of each.
 
     Attributes:
-        maps: (N, 14, H, W) at the finest layer's grid; see `evidence`.
+        maps: (N, 10, H, W) at the finest layer's grid; see `evidence`.
         contrast: (N, H, W), the class against its competitors, with mean 0 and deviation 1.
         strongest: (N,), the most that a place says for the class, in spreads of the logits.
     """
@@ -33,28 +33,10 @@ class Evidence(NamedTuple):
     strongest: Tensor
 
 
-def root(squares: Tensor) -> Tensor:
-    """The square root, with a derivative of 0 at 0, where it has none: on a 1x1 grid, on maps of
-    zeros."""
-    return squares.clamp(min=torch.finfo(squares.dtype).tiny).sqrt()
-
-
 def standard(maps: Tensor) -> Tensor:
-    """Maps (N, M, h, w), each with mean 0 and standard deviation 1."""
-    centred = maps - maps.mean((2, 3), keepdim=True)
-    return centred / (root(centred.square().mean((2, 3), keepdim=True)) + 1e-3)
-
-
-def against(vectors: Tensor, probabilities: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """v_y (N, C), and v_y - sum_k p_k v_k: the gradient of log p_y with respect to pooled features,
-    which speaks for the class against what else the classifier sees. Of weights (N, K) of the
-    classes, their sums."""
-    if not classes.is_floating_point():
-        own = vectors[classes]
-        return own, own - probabilities @ vectors
-    weights = classes.to(vectors)
-    own = weights @ vectors
-    return own, own - weights.sum(1, keepdim=True) * (probabilities @ vectors)
+    """Maps (..., h, w), each with mean 0 and standard deviation 1; of what is the same everywhere,
+    zeros."""
+    return F.layer_norm(maps, maps.shape[-2:], eps=1e-6)
 
 
 @torch.no_grad()
@@ -64,12 +46,14 @@ def evidence(
     """What a classifier's features and head say of a class, at each place.
 
     The head is applied to the last layer's feature vector of each place, as to the pooled one. At
-    that layer's grid: the class's logit and its contrast g_y . A, both standardised and in spreads
-    of the image's own logits; its log-probability among its strongest competitors, and its margin
-    over the best of them; the feature vector's likeness to that of the contrast's peak, and its
-    norm. At the finest layer's grid: contrast, logit and the two against competitors, each carried
-    to the places that look alike there; that layer's norm; how much of a place's likeness is at one
-    other place.
+    that layer's grid: the class's logit and its contrast against the competitors as the image has
+    them, both in spreads of the image's own logits, and standardised; its log-probability among
+    its strongest competitors, and its margin over the best of them. At the finest layer's grid:
+    contrast and logit, and the two against competitors, each carried to the places that look alike
+    there.
+
+    Nothing else: maps that no class changes, such as norms, show a thing in the image even where
+    the classifier knows nothing (all its weights random).
 
     Args:
         features: (N, C, h, w) a layer, the one that the head reads last.
@@ -83,56 +67,55 @@ def evidence(
         vectors, offsets = F.pad(vectors, (0, 0, 0, 1)), F.pad(offsets, (0, 1))
         classes = F.pad(classes, (0, 1)) if classes.is_floating_point() else classes
     logits = F.linear(last.mean((2, 3)), vectors, offsets)
-    own, gradient = against(vectors, logits.softmax(1), classes)
-    offset = offsets[classes] if not classes.is_floating_point() else classes.to(offsets) @ offsets
-    classes = classes.argmax(1) if classes.is_floating_point() else classes
-    strength = gradient.norm(dim=1, keepdim=True).clamp(min=1e-3)
-    both = torch.einsum("nchw,nmc->nmhw", last, torch.stack([own, gradient / strength], 1))
-    relative = standard(both)
-    spread = 4 * logits.std(1, correction=0).clamp(min=1e-3).view(-1, 1, 1)
-    local = both[:, 0] + offset.view(-1, 1, 1)
-    rivals = _competitors(logits, classes)
-    theirs = (
-        torch.einsum("nchw,nmc->nmhw", last, vectors[rivals]) + offsets[rivals][..., None, None]
-    )
-    log_share = (local - torch.cat([local[:, None], theirs], 1).logsumexp(1)) / 5
-    margin = (local - theirs.amax(1)) / spread
-    above = (local - logits.mean(1).view(-1, 1, 1)) / spread
-    scaled = both[:, 1] * strength[:, :, None] / spread
-    coarse = [relative[:, 0], relative[:, 1], above, scaled, log_share, margin]
-    coarse += [_likeness_to_peak(last, relative[:, 1]), standard(last.norm(dim=1)[:, None])[:, 0]]
-    size = fine.shape[2:]
-    at_size = resize(torch.stack(coarse, 1), size)
-    carried, alone = _carried(fine, at_size[:, [1, 0, 4, 3]])
-    carried = torch.cat([standard(carried[:, :1]), carried[:, 1:]], 1)
-    norm = standard(fine.norm(dim=1)[:, None])
-    maps = torch.cat([at_size, carried, norm, standard(alone)], 1)
-    return Evidence(maps, at_size[:, 1], at_size[:, 3].amax((1, 2)))
+    own, theirs, contrast = _against_rivals(last, vectors, offsets, classes, logits)
+    deviation, mean = torch.std_mean(logits, 1, correction=0)
+    spread = 4 * deviation.clamp(min=1e-3).view(-1, 1, 1)
+    above, scaled = (own - mean.view(-1, 1, 1)) / spread, contrast / spread
+    log_share = -F.softplus(theirs.logsumexp(1) - own) / 5
+    margin = (own - theirs.amax(1)) / spread
+    relative = standard(torch.stack([above, scaled], 1))
+    coarse = torch.stack([scaled, log_share, above, margin], 1)
+    at_size = resize(torch.cat([relative.flip(1), coarse], 1), fine.shape[2:])
+    carried = _carried(fine, at_size[:, :4])
+    maps = torch.cat([at_size, standard(carried[:, :1]), carried[:, 1:]], 1)
+    return Evidence(maps, at_size[:, 0], at_size[:, 2].amax((1, 2)))
 
 
-def _competitors(logits: Tensor, classes: Tensor) -> Tensor:
-    """The classes (N, M) with the highest logits beside the explained one."""
-    others = logits.scatter(1, classes[:, None], -torch.inf)
-    return others.topk(min(_COMPETITORS, logits.shape[1] - 1), 1).indices
+def _against_rivals(
+    last: Tensor, vectors: Tensor, offsets: Tensor, classes: Tensor, logits: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """At each place: the class's logit (N, h, w), its strongest competitors' (N, M, h, w), and by
+    how much the first is above the mean of the others, each weighted as the image has it.
+
+    That difference is the gradient of log p_y with respect to pooled features, times them, over
+    1 - p_y: what speaks for the class against what else the classifier sees, however sure it is.
+    """
+    heaviest = classes.argmax(1) if classes.is_floating_point() else classes
+    others = logits.scatter(1, heaviest[:, None], -torch.inf)
+    among, rivals = others.topk(min(_COMPETITORS, logits.shape[1] - 1), 1)
+    if classes.is_floating_point():
+        weights, weight = classes.to(vectors), classes.to(vectors).sum(1).view(-1, 1, 1)
+        own, plus = (weights @ vectors)[:, None], (weights @ offsets)[:, None]
+    else:
+        own, plus, weight = vectors[classes][:, None], offsets[classes][:, None], None
+    rows, plus = torch.cat([own, vectors[rivals]], 1), torch.cat([plus, offsets[rivals]], 1)
+    local = torch.baddbmm(plus[:, :, None], rows, last.flatten(2)).unflatten(2, last.shape[2:])
+    expected = (local[:, 1:] * among.softmax(1)[:, :, None, None]).sum(1)
+    contrast = local[:, 0] - (expected if weight is None else weight * expected)
+    return local[:, 0], local[:, 1:], contrast
 
 
-def _likeness_to_peak(maps: Tensor, contrast: Tensor) -> Tensor:
-    """(N, h, w): the cosine of each place's feature vector with that of the contrast's peak."""
-    unit = F.normalize(maps.flatten(2), dim=1)
-    peak = contrast.flatten(1).argmax(1).view(-1, 1, 1).expand(-1, unit.shape[1], 1)
-    return (unit * unit.gather(2, peak)).sum(1).view_as(contrast)
-
-
-def _carried(fine: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps (N, M, H, W) averaged over the places that look alike in the feature maps `fine`; and
-    (N, 1, H, W), the highest weight in each average."""
+def _carried(fine: Tensor, maps: Tensor) -> Tensor:
+    """Maps (N, M, H, W) averaged over the places that look alike in the feature maps `fine`."""
     size, grid = maps.shape[2:], fine.shape[2:]
     shrink = (_PLACES / (grid[0] * grid[1])) ** 0.5
     if shrink < 1:
         grid = torch.Size(max(1, int(side * shrink)) for side in grid)
         fine, maps = (F.adaptive_avg_pool2d(m, (grid[0], grid[1])) for m in (fine, maps))
-    unit = F.normalize((fine - fine.mean((2, 3), keepdim=True)).flatten(2), dim=1)
-    weights = (_SHARPNESS * unit.transpose(1, 2) @ unit).softmax(2)
-    carried = (maps.flatten(2) @ weights.transpose(1, 2)).unflatten(2, grid)
-    alone = weights.amax(2).unflatten(1, grid)[:, None]
-    return resize(carried, size), resize(alone, size)
+    places = fine.flatten(2)
+    places = places - places.mean(2, keepdim=True)
+    products = places.transpose(1, 2) @ places
+    # lengths from the products: to normalise all channels first would cost more than the rest
+    length = products.diagonal(dim1=1, dim2=2).sqrt().clamp(min=1e-12)[:, None]
+    weights = (products * (_SHARPNESS / length) / length.transpose(1, 2)).softmax(2)
+    return resize((maps.flatten(2) @ weights.transpose(1, 2)).unflatten(2, grid), size)

@@ -88,7 +88,7 @@ class UniversalAttention(HeadedAttention):
     def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
         """One map (N, H, W) in (0, 1), at the finest layer's grid, from the maps of all layers."""
         hidden, contrast, strongest = self._hidden(features, classes)
-        order = standard((self.out(hidden)[:, 0] + contrast)[:, None])[:, 0]
+        order = standard(self.out(hidden)[:, 0] + contrast)
         pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
         shape = self.shape(torch.cat([pooled, strongest], 1))
         steepness, brightness = shape[:, :, None, None].unbind(1)

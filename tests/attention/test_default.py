@@ -2,8 +2,10 @@
 on what it has learned."""
 
 import copy
+import gc
 import threading
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -46,6 +48,38 @@ def of_class(*classes):
 
 def same(one, other, atol=1e-4):
     return np.allclose(one, other, atol=atol)
+
+
+def test_another_one_of_the_same_model_takes_one_pass_at_once():
+    model, images, passes = copy.deepcopy(network("resnet18")), pictures(), []
+    expected = LearnableCAM(model)(images, of_class(3, 7))
+    with model.register_forward_pre_hook(lambda *_: passes.append(1)):
+        maps = LearnableCAM(model)(images, of_class(3, 7))
+    assert passes == [1]
+    assert same(maps, expected, atol=0)
+    first = LearnableCAM(model)
+    first(images)
+    first.attention.darkness = 3.0  # is its own
+    assert same(LearnableCAM(model)(images, of_class(3, 7)), expected, atol=0)
+
+
+def test_a_model_whose_head_was_replaced_is_read_anew_by_the_next_one():
+    model, images = copy.deepcopy(network("resnet18")), pictures()
+    before = LearnableCAM(model)(images, of_class(3, 7))
+    model.fc = nn.Linear(model.fc.in_features, 10)
+    after = LearnableCAM(model)(images, of_class(3, 7))
+    assert abs(after - before).max() > 1e-3
+    torch.nn.init.zeros_(model.fc.weight)
+    assert LearnableCAM(model)(images, of_class(3, 7)).shape == before.shape
+
+
+def test_a_model_that_was_explained_is_not_kept():
+    model = copy.deepcopy(network("resnet18"))
+    LearnableCAM(model)(pictures())
+    seen = weakref.ref(model)
+    del model
+    gc.collect()
+    assert seen() is None
 
 
 @linearised
@@ -108,7 +142,7 @@ class Written(nn.Module):
     ids=["modules", "window", "mean", "functional", "tokens"],
 )
 def test_so_has_a_pooled_head_that_is_written_otherwise(pool):
-    model, images = network("resnet18"), pictures()
+    model, images = copy.deepcopy(network("resnet18")), pictures()
     expected = LearnableCAM(model)(images, of_class(1, 2))
     assert same(LearnableCAM(Written(model, pool))(images, of_class(1, 2)), expected)
 
@@ -129,7 +163,7 @@ def test_captum_has_the_same_maps(name):
 
 
 def test_the_layers_that_are_named_are_read():
-    model, images = network("resnet18"), pictures()
+    model, images = copy.deepcopy(network("resnet18")), pictures()
     cams = [LearnableCAM(model, [layer]) for layer in ("layer2", "layer3", "layer4", "layer4.1")]
     early, finer, last, inside = (cam(images) for cam in cams)
     assert [list(cam.attention.channels) for cam in cams] == [
@@ -142,7 +176,7 @@ def test_the_layers_that_are_named_are_read():
 
 
 def test_it_is_the_shipped_attention_beside_the_model():
-    model, images = network("resnet18"), pictures()
+    model, images = copy.deepcopy(network("resnet18")), pictures()
     by_hand = universal_attention(model, None, images, trained=shipped_attention())
     cam = LearnableCAM(model)
     assert cam.attention is None
@@ -301,7 +335,7 @@ def test_under_any_mode_of_autograd(mode, make):
 @pytest.mark.parametrize("make", [tiny_network, TimmViT, Places])
 def test_of_several_threads_at_the_first_call_one_looks(make, monkeypatch):
     model, images, looked = make().eval(), pictures(8, 32), []
-    expected = LearnableCAM(model)(images[:2], of_class(0, 1))
+    expected = LearnableCAM(copy.deepcopy(model))(images[:2], of_class(0, 1))
     beside = default.universal_beside
     monkeypatch.setattr(
         default, "universal_beside", lambda *args: looked.append(1) or beside(*args)
@@ -366,7 +400,7 @@ def test_a_single_logit_has_two_maps():
 
 
 def test_finer_cam_takes_it():
-    model, images = network("resnet18"), pictures()
+    model, images = copy.deepcopy(network("resnet18")), pictures()
     own = LearnableCAM(model)(images, of_class(1, 2))
     targets = [FinerWeightedTarget(1, [3], 1.0), FinerWeightedTarget(2, [4], 1.0)]
     finer = FinerCAM(model, ["layer4"], base_method=LearnableCAM)(images, targets)

@@ -49,9 +49,27 @@ def test_the_contrast_is_the_gradient_of_the_classs_log_probability():
     pooled = last.mean((2, 3)).requires_grad_()
     p = F.linear(pooled, weight, bias).log_softmax(1).gather(1, CLASSES[:, None]).sum()
     (gradient,) = torch.autograd.grad(p, pooled)
-    expected = standard((last * gradient[:, :, None, None]).sum(1, keepdim=True))[:, 0]
+    expected = standard((last * gradient[:, :, None, None]).sum(1))
     found = evidence([last], weight, bias, CLASSES).contrast
-    assert torch.allclose(found, expected, atol=2e-2)  # the standard deviation has 1e-3 added
+    assert torch.allclose(found, expected, atol=1e-3)
+
+
+def test_the_contrast_does_not_fade_where_the_classifier_is_sure():
+    (last,) = features()[1:]
+    weight, bias = head()
+    unsure = evidence([last], weight, bias, CLASSES).contrast
+    bias[CLASSES[0]] += 30  # p is 1 in float32, and 1 - p is 0
+    sure = evidence([last], weight, bias, CLASSES).contrast
+    assert torch.allclose(sure[0], unsure[0], atol=2e-2)
+
+
+def test_no_map_is_the_same_for_all_classes():
+    """What no class changes shows a thing in the image where the classifier knows nothing."""
+    fine, last = features()
+    weight, bias = head()
+    seen = [evidence([fine, last], weight, bias, torch.full((3,), y)).maps for y in range(5)]
+    spread = torch.stack(seen).std(0).amax((0, 2, 3))
+    assert bool((spread > 1e-2).all()), spread
 
 
 def test_the_order_of_channels_and_of_the_other_classes_does_not_matter():
