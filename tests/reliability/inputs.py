@@ -185,7 +185,7 @@ INPUTS: dict[str, Input] = {
         lambda f: classic(tiny_network(), ["1"]), "global average pooling.*calibrate"
     ),
     "a model that gives a tuple": Input(
-        lambda f: classic(Tuples(), ["inner.4"]), "returns a tuple.*Wrap the model"
+        lambda f: classic(Tuples(), ["inner.4"]), "returns a tuple.*wrap the model"
     ),
     "a model that gives maps": Input(lambda f: classic(tiny_network()[:5], ["4"]), "class scores"),
     "no model": Input(
@@ -241,11 +241,11 @@ INPUTS: dict[str, Input] = {
     "numpy images, smoothed": Input(lambda f: cam(IMAGES.numpy(), aug_smooth=True), "got ndarray"),
     # targets
     "a tensor of targets": Input(
-        lambda f: cam(targets=CLASSES), "a list with one target an image, got Tensor"
+        lambda f: cam(targets=CLASSES), "a list with one target an image.*got a Tensor"
     ),
     "integers as targets": Input(lambda f: cam(targets=[1, 2, 3, 4]), "int names no class"),
     "a target too few": Input(
-        lambda f: cam(targets=targets(1)[:3]), "4 images need 4 targets, got 3"
+        lambda f: cam(targets=targets(1)[:3]), "4 images need 4 targets, or one, got 3"
     ),
     "a class out of range": Input(
         lambda f: cam(targets=targets(5)), "class index 5 is out of range: the classes are 0 to 4"
