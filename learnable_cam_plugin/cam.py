@@ -14,7 +14,7 @@ from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import Tensor, nn
 
-from .attention import AttentionMechanism, load_attention, own_attention
+from .attention import AttentionMechanism, Watch, load_attention, own_attention
 from .classifier import (
     FrozenClassifier,
     ReshapeTransform,
@@ -33,8 +33,9 @@ Read = Callable[[Tensor], tuple[Any, dict[str, Tensor], AttentionMechanism]]
 
 
 def _read_given(
-    classifier: FrozenClassifier, attention: AttentionMechanism, images: Tensor
+    classifier: FrozenClassifier, attention: AttentionMechanism, watch: Watch, images: Tensor
 ) -> tuple[Any, dict[str, Tensor], AttentionMechanism]:
+    watch.check()
     return *classifier.read(images), attention
 
 
@@ -95,7 +96,8 @@ class LearnableCAM(BaseCAM):
             are randomised on purpose; its layers and channels must fit all the same.
 
     Raises:
-        CheckpointError: the attention was made for another model or other layers.
+        CheckpointError: the attention was made for another model or other layers; a call raises it
+            too, if the model's weights were changed since.
         FileNotFoundError: no attention at the path, or in the hub's repository.
 
     >>> from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -144,7 +146,7 @@ class LearnableCAM(BaseCAM):
         self._given, self._source = given, None
         if given is not None:
             given.to(self.device)
-            read: Read = partial(_read_given, classifier, given)
+            read: Read = partial(_read_given, classifier, given, Watch(given.origin, model))
         else:
             named = list(self.layers)
             self._source = own_attention(model, attention, named, reshape_transform)

@@ -9,7 +9,7 @@ import torch
 from captum.attr import Attribution, LayerActivation, LayerAttribution
 from torch import Tensor, nn
 
-from .attention import AttentionMechanism, load_attention, own_attention
+from .attention import AttentionMechanism, Watch, load_attention, own_attention
 from .classifier import (
     FrozenClassifier,
     ReshapeTransform,
@@ -81,7 +81,7 @@ class LayerLearnableCam(LayerAttribution):
         modules = [] if self._model is None else core(self._model).named_modules()
         names = [name for name, module in modules if module is layer]
         self._layers: dict[str, nn.Module] = dict.fromkeys(names[:1], layer)
-        self._source = None
+        self._source = self._watch = None
         self.attention: AttentionMechanism | None = None
         if attention is None or attention == "head":
             if self._model is None or not names:
@@ -97,6 +97,7 @@ class LayerLearnableCam(LayerAttribution):
         if self._model is not None and names:
             given.attach(self._model, names[:1])
             self._layers = given.layers_to_read(self._layers, self._model)
+            self._watch = Watch(given.origin, self._model)
         elif len(given.channels) == 1:
             self._layers = {next(iter(given.channels)): layer}
         else:
@@ -170,6 +171,8 @@ class LayerLearnableCam(LayerAttribution):
             classifier = FrozenClassifier(self._model, self._layers, None, reshape)  # type: ignore[arg-type]
             outputs, features, self.attention = self._source.read(classifier, given[0])
             return outputs, features, self.attention
+        if self._watch is not None:
+            self._watch.check()
         mode = nullcontext() if self._model is None else evaluating(self._model)
         with mode, run_on(self._model, given[0]):
             read = self._read_replicas if self._parallel else self._read

@@ -5,7 +5,7 @@ from .calibration import calibrate, head_start
 from .conditioned import ConditionedAttention, MapSettings
 from .default import own_attention, shipped_attention
 from .lcam import LCAMAttention
-from .origin import Origin
+from .origin import Origin, Watch
 from .starts import condition, random_attention, universal_attention, universal_beside
 from .universal import UniversalAttention
 
@@ -16,6 +16,7 @@ __all__ = [
     "MapSettings",
     "Origin",
     "UniversalAttention",
+    "Watch",
     "calibrate",
     "condition",
     "head_start",

@@ -114,6 +114,27 @@ class Origin:
         return "" if change < 0.01 else f"its last weight matrix differs by {change:.1%}"
 
 
+class Watch:
+    """Compares the model with an origin again when a tensor of it was changed in place, as training
+    and `load_state_dict` do; else it costs some 20 microseconds."""
+
+    def __init__(self, origin: Origin | None, model: nn.Module) -> None:
+        self._origin, self._model = origin, model
+        held = () if origin is None else (*model.parameters(), *model.buffers())
+        self._tensors = [tensor for tensor in held if not tensor.is_inference()]
+        self._then = self._now()
+
+    def check(self) -> None:
+        """Raise CheckpointError if it is another now; see `Origin.check`."""
+        now = self._now()
+        if self._origin is not None and now != self._then:
+            self._origin.check(self._model)
+            self._then = now
+
+    def _now(self) -> int:
+        return sum(tensor._version for tensor in self._tensors)
+
+
 def _shapes_digest(model: nn.Module) -> str:
     state = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
     shapes = ";".join(f"{name}:{tuple(value.shape)}" for name, value in state.items())

@@ -11,6 +11,7 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 from learnable_cam_plugin import (
+    CheckpointError,
     InputLearnableCam,
     LayerLearnableCam,
     LCAMAttention,
@@ -19,7 +20,7 @@ from learnable_cam_plugin import (
     condition,
     random_attention,
 )
-from learnable_cam_plugin.attention import AttentionMechanism, universal_attention
+from learnable_cam_plugin.attention import AttentionMechanism, Origin, universal_attention
 from learnable_cam_plugin.saliency import saliency
 
 from ..conftest import tiny_network
@@ -75,6 +76,43 @@ def test_beside_models_no_weight_is_copied(images):
     layer = LayerLearnableCam(first, first[4], attention)
     for used in (cam.attention, layer.attention):
         assert all(a is b for a, b in zip(used.parameters(), attention.parameters(), strict=True))
+
+
+# A model that changed since
+
+
+@pytest.mark.parametrize("interface", [with_cam, with_captum])
+@pytest.mark.parametrize("make", [calibrate, condition])
+def test_a_trained_attention_is_refused_once_the_model_has_other_weights(images, interface, make):
+    net = tiny_network().eval()
+    state = {key: value.clone() for key, value in net.state_dict().items()}
+    call = interface(net, make(net, [net[4]], images), images)
+    before = call()
+    net.load_state_dict(tiny_network(seed=3).state_dict())
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="other values"):
+            call()
+    net.load_state_dict(state)
+    assert np.array_equal(call(), before)
+    with torch.no_grad():
+        net[8].weight.mul_(2.0)
+    with pytest.raises(CheckpointError, match=r"1 of 10 with other values: 8\.weight"):
+        call()
+
+
+def test_the_model_is_compared_again_only_when_a_tensor_was_changed(images, monkeypatch):
+    net = tiny_network().eval()
+    cam = LearnableCAM(net, [net[4]], attention=calibrate(net, [net[4]], images))
+    compared = []
+    monkeypatch.setattr(Origin, "check", lambda self, model: compared.append(model))
+    net.train()
+    for _ in range(3):
+        cam(images)
+    assert not compared
+    net(images)  # moves the running means
+    for _ in range(3):
+        cam(images)
+    assert compared == [net]
 
 
 # The order of the layers
