@@ -32,10 +32,12 @@ NAMES = (
     "log share among rivals",
     "logit, in spreads",
     "margin over the best rival",
+    "norm, last layer",
     "contrast, carried",
     "logit, carried",
     "contrast in spreads, carried",
     "log share, carried",
+    "norm, finer layer",
 )
 _COLUMNS = 4
 

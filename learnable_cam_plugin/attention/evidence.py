@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..saliency import resize
 
-INPUTS = 10
+INPUTS = 12
 _COMPETITORS = 8
 _SHARPNESS = 10.0  # of the finer layer's likeness of places
 _PLACES = 1024  # of which likeness is taken at most
@@ -23,7 +23,7 @@ class Evidence(NamedTuple):
     """Of N images and a class of each.
 
     Attributes:
-        maps: (N, 10, H, W) at the finest layer's grid; see `evidence`.
+        maps: (N, 12, H, W) at the finest layer's grid; see `evidence`.
         contrast: (N, H, W), the class against its competitors, with mean 0 and deviation 1.
         strongest: (N,), the most that a place says for the class, in spreads of the logits.
     """
@@ -48,12 +48,9 @@ def evidence(
     The head is applied to the last layer's feature vector of each place, as to the pooled one. At
     that layer's grid: the class's logit and its contrast against the competitors as the image has
     them, both in spreads of the image's own logits, and standardised; its log-probability among
-    its strongest competitors, and its margin over the best of them. At the finest layer's grid:
-    contrast and logit, and the two against competitors, each carried to the places that look alike
-    there.
-
-    Nothing else: maps that no class changes, such as norms, show a thing in the image even where
-    the classifier knows nothing (all its weights random).
+    its strongest competitors, and its margin over the best of them; the norm of the feature vector.
+    At the finest layer's grid: contrast and logit, and the two against competitors, each carried to
+    the places that look alike there; that layer's norm.
 
     Args:
         features: (N, C, h, w) a layer, the one that the head reads last.
@@ -74,10 +71,12 @@ def evidence(
     log_share = -F.softplus(theirs.logsumexp(1) - own) / 5
     margin = (own - theirs.amax(1)) / spread
     relative = standard(torch.stack([above, scaled], 1))
-    coarse = torch.stack([scaled, log_share, above, margin], 1)
+    norm = standard(last.norm(dim=1))
+    coarse = torch.stack([scaled, log_share, above, margin, norm], 1)
     at_size = resize(torch.cat([relative.flip(1), coarse], 1), fine.shape[2:])
     carried = _carried(fine, at_size[:, :4])
-    maps = torch.cat([at_size, standard(carried[:, :1]), carried[:, 1:]], 1)
+    fine_norm = standard(fine.norm(dim=1))[:, None]
+    maps = torch.cat([at_size, standard(carried[:, :1]), carried[:, 1:], fine_norm], 1)
     return Evidence(maps, at_size[:, 0], at_size[:, 2].amax((1, 2)))
 
 

@@ -35,7 +35,7 @@ def test_every_input_has_its_name(classifier, attention):
     maps, shown = inputs.read(classifier, attention, image, classes)
     found = dict(zip(inputs.NAMES, maps, strict=True))
     assert shown.shape == (96, 96)
-    for name in ("logit, standardised", "contrast, carried"):
+    for name in ("logit, standardised", "contrast, carried", "norm, finer layer"):
         assert float(found[name].mean()) == pytest.approx(0, abs=1e-4)
     assert float(found["log share among rivals"].max()) <= 0
     _, features = forward_with_features(classifier.model, classifier.layers, image)
@@ -72,7 +72,7 @@ def test_what_the_page_says_of_scales_holds():
     surer = evidence([fine, last * 3], vectors * 2, offsets * 2, classes).maps
     moved = (surer - expected).abs().amax((0, 2, 3)) > 0.005
     # of the logits' scale: the contrast, the share, and what is carried of them
-    assert {i for i, one in enumerate(moved.tolist(), 1) if one} == {1, 3, 4, 7, 9, 10}
+    assert {i for i, one in enumerate(moved.tolist(), 1) if one} == {1, 3, 4, 8, 10, 11}
 
 
 def test_the_command_draws_a_photograph_of_ones_own(classifier, attention, tmp_path, monkeypatch):
