@@ -39,7 +39,7 @@ NAMES = (
     "log share, carried",
     "norm, finer layer",
 )
-_COLUMNS = 4
+_COLUMNS = 7
 
 
 @click.command(help=__doc__)
@@ -68,7 +68,7 @@ def main(photo: Path | None, network: str, attention: Path | None, out: Path) ->
 def read(
     classifier: FrozenClassifier, trained: UniversalAttention, image: Tensor, classes: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The inputs (14, h, w) and the map (H, W) of an image (1, C, H, W) and its class (1,)."""
+    """The inputs (12, h, w) and the map (H, W) of an image (1, C, H, W) and its class (1,)."""
     model, names = classifier.model, list(classifier.layers)
     bound = universal_attention(model, names, image, trained=trained)
     features, _ = classifier.clean_pass(image)
@@ -85,18 +85,18 @@ def draw(
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     rgb = classifier.pixels.denormalize(image)[0].clamp(0, 1).permute(1, 2, 0).numpy()
-    figure = Figure(figsize=(2.3 * _COLUMNS, 10.6), layout=ConstrainedLayoutEngine(h_pad=0.08))
+    figure = Figure(figsize=(2 * _COLUMNS, 5.2), layout=ConstrainedLayoutEngine(h_pad=0.08))
     first, *panels, last = figure.subplots(-(-(len(NAMES) + 2) // _COLUMNS), _COLUMNS).flat
     first.imshow(rgb)
-    first.set_title(title, fontsize=9)
+    first.set_title(title, fontsize=8.5)
     for i, (axis, name, one) in enumerate(zip(panels, NAMES, maps, strict=True), 1):
         limit = max(float(one.abs().max()), 1e-6)
         axis.imshow(one, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axis.set_title(f"{i}. {name}", fontsize=9)
+        axis.set_title(f"{i}. {name}", fontsize=8.5)
         low, high = (round(float(end), 1) + 0.0 for end in one.aminmax())  # + 0: no -0.0
         axis.set_xlabel(f"{low} to {high}", fontsize=8)
     last.imshow(show_cam_on_image(rgb, shown.numpy(), True))
-    last.set_title("the map that it makes", fontsize=9)
+    last.set_title("the map that it makes", fontsize=8.5)
     for axis in (first, *panels, last):
         axis.set(xticks=[], yticks=[])
     with atomic_path(out) as temporary:
