@@ -43,12 +43,16 @@ def head_start(
     found = [head for head in heads.values() if head is not None]
     channels = {name: features[name].shape[1] for name in heads}
     attention = _blank(channels, found[0].out_features, found[0].weight.device)
-    with torch.no_grad():
-        for weight, bias, head in zip(attention.weights, attention.biases, found, strict=True):
-            weight.copy_(head.weight)
-            bias.copy_(head.bias if head.bias is not None else torch.zeros_like(bias))
+    for weight, bias, head in zip(attention.weights, attention.biases, found, strict=True):
+        _read_off(head, weight, bias)
     attention.origin = Origin.of(model, recipe={"name": "classic-cam", "start": "head"})
     return attention
+
+
+@torch.no_grad()
+def _read_off(head: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    weight.copy_(head.weight)
+    bias.copy_(head.bias if head.bias is not None else torch.zeros_like(bias))
 
 
 def _blank(channels: Mapping[str, int], num_classes: int, device: torch.device) -> LCAMAttention:
@@ -99,6 +103,9 @@ def calibrate(
         for name, weight, bias in zip(
             classifier.layers, attention.weights, attention.biases, strict=True
         ):
+            if (head := heads[name]) is not None:
+                _read_off(head, weight, bias)
+                continue
             if _pools_to(features[name], scores):
                 with torch.no_grad():
                     weight.copy_(torch.eye(len(weight)))

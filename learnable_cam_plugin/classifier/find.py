@@ -5,7 +5,7 @@ from collections.abc import Container, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from .grid import as_grid, places
+from .grid import as_grid, in_proportion, places
 from .record import Run, linear_of
 from .spread import reads_first_token, spread_of
 from .wrappers import core
@@ -33,9 +33,7 @@ def find_layers(
     """
     runs = list(runs)
     linear = linear_of(runs, scores)
-    # of another number of images are the windows of a Swin transformer
-    with_maps = [r for r in runs if (maps := r.maps()) is not None and len(maps) == len(scores)]
-    with_maps = [run for run in with_maps if places(run.maps()) > 1]
+    with_maps = [run for run in runs if _gives_maps(run, len(scores))]
     if not with_maps:
         raise ValueError(
             f"no layer of {type(core(model)).__name__} gives feature maps (N, C, h, w) of more "
@@ -65,7 +63,10 @@ def _read_last(
 ) -> tuple[str, Run]:
     """The name of the layer to read last, and the run whose grid it has."""
     if linear is None:
-        return with_maps[-1].name, with_maps[-1]
+        # of a class token, the head may read that alone: what is before the last block is read
+        name = _finer(model, runs, with_maps, with_maps[-1]) if _extra(with_maps[-1]) else None
+        run = next((run for run in reversed(with_maps) if run.name == name), with_maps[-1])
+        return run.name, run
     pooled = [run for run in with_maps if _pools_to(run, linear.given)]
     if pooled:  # of several that are the same, a named one; else the outermost
         run = next((run for run in pooled if run.name in named), pooled[-1])
@@ -84,6 +85,20 @@ def _read_last(
         before = [run for run in with_maps if runs.index(run) < runs.index(source)]
         source = before[-1]
     return linear.name, source
+
+
+def _gives_maps(run: Run, count: int) -> bool:
+    """Whether it gives maps of more than one place for that many images: of another number are the
+    windows of a Swin transformer."""
+    maps = run.maps()
+    if maps is None or len(maps) != count:
+        return False
+    return places(maps) > 1 and in_proportion(maps, run.size)
+
+
+def _extra(run: Run) -> bool:
+    """Whether it gives tokens beside those of places."""
+    return run.output.ndim == 3 and run.output.shape[1] > places(run.maps())
 
 
 def _pools_to(run: Run, given: Tensor) -> bool:

@@ -45,6 +45,19 @@ def _off(grid: tuple[int, ...], size: Size) -> float:
     return abs(math.log(grid[0] * size[1] / (grid[1] * size[0])))
 
 
+def in_proportion(maps: Tensor, size: Size) -> bool:
+    """Whether a grid is one of images of `size`, up to a row or column, and no list of tokens by
+    the channels of an attention's heads.
+
+    >>> from torch import rand
+    >>> in_proportion(rand(1, 8, 7, 9), Size([96, 128])), in_proportion(rand(1, 8, 64, 12),
+    ...                                                                 Size([64, 64]))
+    (True, False)
+    """
+    rows, columns = maps.shape[2:]
+    return _off((rows, columns), size) < 0.4 or abs(rows - columns * size[0] / size[1]) <= 1
+
+
 def places(maps: Tensor | None) -> int:
     """How many places feature maps have; 0 for None."""
     return 0 if maps is None else maps.shape[2] * maps.shape[3]

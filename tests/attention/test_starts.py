@@ -5,6 +5,8 @@ from torch import nn
 from learnable_cam_plugin import FrozenClassifier, LearnableCAM, calibrate, random_attention
 from learnable_cam_plugin.attention.calibration import _mean_gradient
 
+from ..networks import network, pictures
+
 
 class PooledTwice(nn.Module):
     """A head of another shape: two linear layers after the pooling."""
@@ -119,3 +121,15 @@ def test_tokens_as_a_grid_are_calibrated_on_the_grid():
         net, [net.embed], torch.rand(2, 3, 4, 5), lambda t: t.mT.unflatten(2, (4, 5))
     )
     assert attention.channels == {"embed": 6}
+
+
+def test_a_head_told_apart_by_place_is_read_off_beside_a_layer_that_is_calibrated():
+    """The layers that are found for ConvNeXt, whose last one is the linear layer itself."""
+    model, images = network("convnext_tiny"), pictures()
+    layers = ["features.5", "classifier.2"]
+    attention = calibrate(model, layers, images)
+    linear = model.classifier[2]
+    assert attention.channels == {"features.5": 384, "classifier.2": 768}
+    assert torch.equal(attention.weights[1], linear.weight)
+    assert torch.equal(attention.biases[1], linear.bias)
+    assert torch.equal(attention.weights[0], calibrate(model, layers[:1], images).weights[0])

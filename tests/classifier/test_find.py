@@ -237,3 +237,51 @@ class Stages(nn.Module):
 def test_of_stages_that_give_several_things_the_first_is_found_inside():
     """No branch is read, and no window for an image."""
     assert layers(Stages().eval(), pictures(2, 64)) == ["stages.1.downsample", "norm"]
+
+
+class Scaled(nn.Module):
+    """Scores that no linear layer gives, as CLIP's, scaled by a temperature."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        return 2 * self.network(images)
+
+
+def test_of_a_class_token_and_no_linear_layer_the_block_before_is_read():
+    """What the last block gives the patches reaches no score, and `calibrate` refused it."""
+    model, images = Scaled(TimmViT()).eval(), pictures(2, 32)
+    assert layers(model, images) == ["network.blocks.1"]
+    assert layers(Scaled(network("resnet18")), pictures()) == ["network.layer3", "network.layer4"]
+
+
+class AttentionPooling(nn.Module):
+    """Its norm of the keys gives (N, heads, T, width), 2 x 16 x 8: no map of 16 x 8 places."""
+
+    def __init__(self):
+        super().__init__()
+        self.kv, self.norm = nn.Linear(16, 16), nn.Identity()
+
+    def forward(self, tokens):
+        keys = self.norm(self.kv(tokens).unflatten(2, (2, 8)).transpose(1, 2))
+        return (keys.softmax(2) * keys).sum(2).flatten(1)
+
+
+class Pooled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches, self.pool, self.fc = (
+            nn.Conv2d(3, 16, 8, 8),
+            AttentionPooling(),
+            nn.Linear(16, 5),
+        )
+
+    def forward(self, images):
+        return self.fc(self.pool(self.patches(images).flatten(2).mT))
+
+
+def test_the_heads_of_an_attention_are_no_maps():
+    assert layers(Pooled().eval(), pictures(2, 32))[-1] == "pool.kv"
