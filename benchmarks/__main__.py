@@ -22,6 +22,7 @@ COMMANDS = (
     "inputs",
     "distil",
     "finetune",
+    "architectures",
 )
 
 

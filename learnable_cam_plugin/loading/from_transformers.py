@@ -40,6 +40,7 @@ def load(name: str, weights: Weights | None, num_classes: int | None) -> LoadedC
         if not Path(name).is_dir():
             hub_file(source, name, "config.json")
         config = _pretrained(source, name, transformers.AutoConfig, **options)
+    config.architectures = config.architectures or []  # some kinds have several networks
     if weights is None:
         network = _pretrained(source, name, automatic, config=config)
     else:

@@ -90,3 +90,8 @@ def test_a_kind_of_network_has_random_weights_only():
         load_classifier("transformers:ViTConfig")
     with pytest.raises(ValueError, match=r"did you mean .*'ViTConfig'"):
         load_classifier("transformers:VitConfig", "random")
+
+
+def test_of_a_kind_with_several_networks_the_first_is_taken():
+    loaded = load_classifier("transformers:DeiTConfig", "random")
+    assert type(loaded.model.network).__name__ == "DeiTForImageClassification"
