@@ -178,7 +178,12 @@ TRANSFORMERS = {
     "DINOv2": Architecture(partial(_transformers, "Dinov2", **_TOKENS), small=True),
     "EfficientNet": Architecture(
         partial(
-            _transformers, "EfficientNet", hidden_dim=1280, width_coefficient=1, depth_coefficient=1
+            _transformers,
+            "EfficientNet",
+            hidden_dim=1280,
+            width_coefficient=1.0,
+            depth_coefficient=1.0,
+            initializer_range=0.2,  # with theirs, of 0.02, its norms see next to nothing
         )
     ),
     "FocalNet": Architecture(

@@ -55,7 +55,7 @@ def in_proportion(maps: Tensor, size: Size) -> bool:
     (True, False)
     """
     rows, columns = maps.shape[2:]
-    return _off((rows, columns), size) < 0.4 or abs(rows - columns * size[0] / size[1]) <= 1
+    return _off((rows, columns), size) < 0.2 or abs(rows - columns * size[0] / size[1]) <= 1
 
 
 def places(maps: Tensor | None) -> int:
