@@ -21,6 +21,7 @@ from learnable_cam_plugin import (
     LearnableCAMTrainer,
     calibrate,
     load_attention,
+    load_classifier,
 )
 from learnable_cam_plugin.data import read_photo
 from learnable_cam_plugin.metrics import drops, keep_top
@@ -204,6 +205,11 @@ def other_weights(given: Any) -> None:
     LearnableCAM(model, [model.layer4[-1]], attention="my-attention")
 
 
+def foreign_weights(given: Any) -> None:
+    torch.save(load_classifier("torchvision:resnet18", "random", 7).model.state_dict(), "mine.pth")
+    load_classifier("torchvision:resnet18", weights="mine.pth")
+
+
 ERRORS = {
     "The layer is not part of the model": lambda g: LearnableCAM(g["model"], [nn.Conv2d(3, 4, 3)]),
     "The attention has no map for the layer": two_layers,
@@ -223,6 +229,8 @@ ERRORS = {
     "The mechanism is not known": gone,
     "There is no attention": lambda g: load_attention("my-atention"),
     "The weights are not finite": not_written,
+    "The classifier is not on this machine": lambda g: load_classifier("transformers:owner/name"),
+    "Weights of another network": foreign_weights,
     "Targets without a class": lambda g: g["cam"](g["x"], [RawScoresOutputTarget()]),
     "Another number of targets than of images": two_targets,
     "The class is out of range": lambda g: g["cam"](g["x"], [ClassifierOutputTarget(1000)]),
