@@ -114,6 +114,13 @@ def photos() -> dict[str, Any]:
     return {}
 
 
+def libraries() -> dict[str, Any]:
+    """The libraries of classifiers by name, and "cat.png"."""
+    for extra in ("timm", "transformers"):
+        pytest.importorskip(extra, reason=f"the extra `{extra}`")
+    return photos()
+
+
 def drawn() -> dict[str, Any]:
     """`model`, trained for a few steps on drawn shapes, `normalization`, `loader`, `x`."""
     from learnable_cam_plugin.data import NORMALIZATION, draw_images
@@ -153,5 +160,5 @@ def quantus() -> dict[str, Any]:
     return classifier()
 
 
-KNOWN = (classifier, vgg, vit, photos, drawn, benchmark, torchcam, quantus)
+KNOWN = (classifier, vgg, vit, photos, libraries, drawn, benchmark, torchcam, quantus)
 PRELUDES = {f.__name__: f for f in KNOWN}

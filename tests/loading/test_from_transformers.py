@@ -1,6 +1,7 @@
 """transformers' record is the image processor and the configuration."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -95,3 +96,17 @@ def test_a_kind_of_network_has_random_weights_only():
 def test_of_a_kind_with_several_networks_the_first_is_taken():
     loaded = load_classifier("transformers:DeiTConfig", "random")
     assert type(loaded.model.network).__name__ == "DeiTForImageClassification"
+
+
+def test_what_is_in_the_hubs_cache_needs_no_network(folder, tmp_path):
+    path, model = folder
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(path, repository / "snapshots" / commit)
+    loaded = load_classifier("transformers:owner/name")
+    x = torch.rand(1, 3, 32, 32)
+    assert torch.equal(loaded.model(x), model(x).logits)
+    assert loaded.normalization.mean == (0.1, 0.2, 0.3)
+    assert loaded.class_names == ("cat", "dog", "fox")

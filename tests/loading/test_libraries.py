@@ -9,6 +9,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 from learnable_cam_plugin import load_classifier
 from learnable_cam_plugin.loading import libraries
 
+for extra in ("timm", "transformers"):
+    pytest.importorskip(extra, reason=f"the extra `{extra}`")
+
 
 @pytest.mark.parametrize("extra", ["timm", "transformers"])
 def test_a_missing_library_names_its_extra(monkeypatch, extra):

@@ -7,6 +7,9 @@ import learnable_cam_plugin
 from learnable_cam_plugin import LearnableCAM, load_classifier
 from learnable_cam_plugin.loading import LoadedClassifier
 
+for extra in ("timm", "transformers"):
+    pytest.importorskip(extra, reason=f"the extra `{extra}`")
+
 SOURCES = [
     "torchvision:resnet18",
     "timm:test_resnet",
