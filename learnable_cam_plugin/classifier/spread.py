@@ -48,7 +48,7 @@ class PlacewiseHead:
         assert maps is not None, "the layer that was found gave no maps"
         maps = maps.relu() if self.rectified else maps
         vectors = self.through(maps.flatten(2).transpose(1, 2).flatten(0, 1))
-        spread = vectors.unflatten(0, (len(maps), -1)).transpose(1, 2)
+        spread = vectors.unflatten(0, (maps.shape[0], places(maps))).transpose(1, 2)
         return with_mean(spread, given).unflatten(2, maps.shape[2:])
 
 

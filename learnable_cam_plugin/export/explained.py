@@ -1,0 +1,221 @@
+"""A classifier that returns its prediction and the explanation: a plain module, for deployment."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Size, Tensor, nn
+
+from ..attention import (
+    AttentionMechanism,
+    load_attention,
+    own_attention,
+    shipped_attention,
+    universal_beside,
+)
+from ..classifier import (
+    FrozenClassifier,
+    ReshapeTransform,
+    ScoresOf,
+    as_feature_maps,
+    bare,
+    class_indices,
+    class_scores,
+    device_of,
+    layer_names,
+)
+from ..saliency import saliency
+from .noted import Notes, copied, evaluated
+
+SIZES = ("image", "grid")
+
+
+class ExplainedClassifier(nn.Module):
+    """A classifier and its explanation in one forward pass: images -> (class scores, maps).
+
+    A plain module without hooks: it can be compiled (`torch.compile`), exported (`torch.export`,
+    `export_onnx`) and called by several threads. It holds a copy of the model, in eval mode, whose
+    tensors share the model's memory until it is moved (`.to`) or converted (`.half`); the model
+    stays as it is.
+
+    Args:
+        model: the classifier, giving class scores (N, K).
+        images: a few images (N, C, H, W) as it expects them: they show the layers and the layout of
+            what these give. Where its head cannot be applied to single places (VGG's), it is
+            linearised on them, once: then 8 to 32 varied ones.
+        target_layers, reshape_transform, attention, output, check: as of `LearnableCAM`: attention
+            None is the one that comes with the package, "head" is classic CAM.
+        top: None explains the most probable class, a number k the k most probable ones.
+        size: of the maps: "image", as the images' (H, W), or "grid", the mechanism's own (h, w).
+        uint8: maps of 0 to 255, a quarter of the bytes, instead of [0, 1].
+
+    Attributes:
+        model, attention: the copies.
+        layers: names of the layers that are read.
+
+    Raises:
+        CheckpointError: the attention was made for another model or other layers.
+        ValueError: the model cannot be copied; or `top` or `size` is no such thing.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    ...                     nn.Linear(8, 5))
+    >>> explained = ExplainedClassifier(net, torch.rand(2, 3, 32, 40), attention="head",
+    ...                                 target_layers=["0"])
+    >>> logits, saliency_map = explained(torch.rand(4, 3, 32, 40))
+    >>> tuple(logits.shape), tuple(saliency_map.shape)
+    ((4, 5), (4, 32, 40))
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        target_layers: Sequence[nn.Module | str] | None = None,
+        reshape_transform: ReshapeTransform | None = None,
+        attention: AttentionMechanism | str | os.PathLike[str] | None = None,
+        output: Callable[[Any], Tensor] | None = None,
+        check: bool = True,
+        *,
+        top: int | None = None,
+        size: str = "image",
+        uint8: bool = False,
+    ) -> None:
+        super().__init__()
+        if size not in SIZES:
+            raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
+        model = model if output is None else ScoresOf(model, output)
+        images = images.to(device_of(model)) if isinstance(images, Tensor) else images
+        with torch.inference_mode(False):
+            classifier, found = _bound(
+                model, images, target_layers, reshape_transform, attention, check
+            )
+            outputs, features = classifier.read(images[:2])
+            self.num_classes = class_scores(outputs).shape[1]
+            if top is not None and not 1 <= top <= self.num_classes:
+                raise ValueError(f"top must be 1 to {self.num_classes}, the classes, got {top}")
+            self.layers = tuple(features)
+            parts = classifier.model, found, dict(classifier.layers), classifier.spreads
+            self.model, self.attention, layers, self._spreads = copied(
+                parts, [classifier.model, found]
+            )
+        evaluated(self)
+        self.attention.to(device_of(model))
+        self.top, self.size, self.uint8 = top, size, uint8
+        self._reshape, self._as_grid = reshape_transform, classifier.as_grid
+        self._notes, self._watched = Notes(), _watch_names(self.model, self._spreads)
+        for name, layer in layers.items():
+            if name not in self._spreads:
+                self._notes.note(name, layer, given=False)
+        for module, name in self._watched.items():
+            self._notes.note(name, module, given=True)
+
+    def train(self, mode: bool = True) -> "ExplainedClassifier":
+        """Nothing: it stays in eval mode, as what it explains."""
+        return self
+
+    def forward(self, images: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Class scores (N, K), and a map of each image.
+
+        Args:
+            images: (N, C, H, W), as the classifier expects them.
+            classes: to explain, integers: (N,), one an image; (N, M), several. Below 0 they count
+                from the last class. None: the most probable one, or the `top` most probable ones,
+                the first first.
+
+        Returns:
+            the scores, and maps (N, H, W), or (N, M, H, W) of several classes.
+
+        Raises:
+            IndexError: a class is out of range; not checked in what was compiled or exported.
+        """
+        logits = class_scores(self.model(images))
+        features = self._features(self._notes.taken(), images.shape[2:])
+        raw, size = self._raw_maps(features, logits, classes), images.shape[2:]
+        if self.size == "grid":
+            size = max((maps.shape[-len(size) :] for maps in raw), key=Size.numel)
+        several = raw[0].ndim > len(size) + 1
+        found = saliency([maps.flatten(0, 1) if several else maps for maps in raw], size)
+        found = found.unflatten(0, raw[0].shape[:2]) if several else found
+        return logits, (found * 255).round().to(torch.uint8) if self.uint8 else found
+
+    def _features(self, seen: dict[str, tuple[Any, Any]], size: Size) -> dict[str, Tensor]:
+        features = {}
+        for name in self.layers:
+            if (spread := self._spreads.get(name)) is not None:
+                watched = [self._watched[module] for module in spread.watched]
+                self._check(name, watched, seen)
+                features[name] = spread.maps([seen[key] for key in watched], size)
+                continue
+            self._check(name, [name], seen)
+            transform = None if name in self._as_grid else self._reshape
+            features[name] = as_feature_maps(name, seen[name][1], transform, size)
+        return features
+
+    def _check(self, name: str, keys: Sequence[str], seen: dict[str, tuple[Any, Any]]) -> None:
+        if any(key not in seen for key in keys):
+            raise ValueError(
+                f"target layer '{name}' did not run in the forward pass of the model's copy: the "
+                "model calls the layers of another one, as a function set for its forward does"
+            )
+
+    def _raw_maps(
+        self, features: dict[str, Tensor], logits: Tensor, classes: Tensor | None
+    ) -> list[Tensor]:
+        """A layer, or in all, (N, h, w), or (N, M, h, w) of several classes."""
+        if classes is None and self.num_classes == 1:  # its sign is the predicted class
+            raw = self.attention(features, torch.zeros_like(logits[:, 0], dtype=torch.long))
+            sign = logits[:, 0].sign()
+            return [(m.float() * sign.view(-1, *[1] * (m.ndim - 1))) for m in raw]
+        if classes is None:
+            classes = logits.argmax(1) if self.top is None else logits.topk(self.top, 1).indices
+        elif torch.compiler.is_compiling():  # values are not known yet
+            classes = torch.where(classes < 0, classes + self.num_classes, classes)
+        else:
+            classes = class_indices(_checked(classes, logits), self.num_classes)
+        if classes.ndim == 1:
+            raw = self.attention(features, classes)
+        else:  # what does not depend on the class is computed once
+            raw = torch.vmap(self.attention, (None, 1), 1)(features, classes)
+        return [maps.float() for maps in raw]
+
+
+def _checked(classes: Tensor, logits: Tensor) -> Tensor:
+    if classes.ndim not in (1, 2) or len(classes) != len(logits) or classes.is_floating_point():
+        raise ValueError(
+            f"classes must be integers of shape ({len(logits)},) or ({len(logits)}, M), got "
+            f"{classes.dtype} of {tuple(classes.shape)}"
+        )
+    return classes.to(logits.device)
+
+
+def _bound(
+    model: nn.Module,
+    images: Tensor,
+    target_layers: Sequence[nn.Module | str] | None,
+    reshape_transform: ReshapeTransform | None,
+    attention: AttentionMechanism | str | os.PathLike[str] | None,
+    check: bool,
+) -> tuple[FrozenClassifier, AttentionMechanism]:
+    """The classifier with the layers to read, and what explains it."""
+    if attention is None:
+        named = [] if target_layers is None else target_layers
+        found = FrozenClassifier.found(model, images, named, None, reshape_transform)
+        return found, universal_beside(found, images, shipped_attention())
+    if attention == "head":
+        layers = {} if target_layers is None else layer_names(model, target_layers)
+        source = own_attention(model, "head", list(layers), reshape_transform)
+        classifier = FrozenClassifier(bare(model), layers, reshape_transform=reshape_transform)
+        return classifier, source.read(classifier, images)[2]
+    given = load_attention(attention).shared()
+    given.origin = given.origin if check else None
+    layers = layer_names(model, list(given.channels) if target_layers is None else target_layers)
+    given.attach(model, list(layers))
+    layers = given.layers_to_read(layers, model)
+    return FrozenClassifier(bare(model), layers, reshape_transform=reshape_transform), given
+
+
+def _watch_names(model: nn.Module, spreads: dict[str, Any]) -> dict[nn.Module, str]:
+    """Module -> the key of what it is given and gives, for all that the spreads need."""
+    watched = {module: None for spread in spreads.values() for module in spread.watched}
+    return {module: f"watched {index}" for index, module in enumerate(watched)}

@@ -1,0 +1,93 @@
+"""A classifier's copy that notes what its layers give, in plain calls: no hook, so that it can be
+compiled and exported."""
+
+import copy
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Parts = TypeVar("Parts")
+Seen = dict[str, tuple[Any, Any]]  # key -> what a module was given first, and gave
+
+
+class _Own(threading.local):
+    def __init__(self) -> None:
+        self.seen: Seen = {}
+
+    def __reduce__(self) -> tuple[type, tuple]:  # a copy begins with nothing
+        return _Own, ()
+
+
+class Notes:
+    """What the modules of `note` saw in the pass that is under way: each thread's own."""
+
+    def __init__(self) -> None:
+        self._own = _Own()
+        self._traced: Seen = {}
+
+    def seen(self) -> Seen:
+        # a compiler sees no threads: what it traced holds the values itself
+        return self._traced if torch.compiler.is_compiling() else self._own.seen
+
+    def taken(self) -> Seen:
+        """What was seen, of which nothing is kept here."""
+        seen = self.seen()
+        found = dict(seen)
+        seen.clear()
+        return found
+
+    def note(self, key: str, module: nn.Module, given: bool) -> None:
+        """From now on each pass of the module leaves what it gives under `key`, and, if `given`,
+        what it was given. The last of several runs counts."""
+        forward = vars(module).get("forward", partial(type(module).forward, module))
+        module.forward = partial(_noted, self, key, given, forward)
+
+
+def _noted(
+    notes: Notes, key: str, given: bool, forward: Callable, *args: Any, **named: Any
+) -> Any:
+    output = forward(*args, **named)
+    first = next(iter((*args, *named.values())), None) if given else None
+    notes.seen()[key] = (_copy(first), _copy(output))
+    return output
+
+
+def _copy(value: Any) -> Any:
+    # a ReLU that works in place after the module must not reach it
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def copied(parts: Parts, modules: Iterable[nn.Module]) -> Parts:
+    """A copy of `parts` that shares the values of all tensors of `modules`, under parameters and
+    buffers of its own, without gradients: to move or convert the copy leaves the modules as they
+    are.
+
+    Raises:
+        ValueError: a part cannot be copied, with the reason.
+    """
+    memo: dict[int, Any] = {}
+    for module in modules:
+        for tensor in (*module.parameters(), *module.buffers()):
+            own = tensor.detach()
+            if isinstance(tensor, nn.Parameter):
+                own = nn.Parameter(own, requires_grad=False)
+            memo[id(tensor)] = own
+    try:
+        return copy.deepcopy(parts, memo)
+    except Exception as error:  # whatever the classifier's own attributes raise
+        raise ValueError(
+            f"the classifier cannot be copied ({type(error).__name__}: {error}): it holds "
+            "something beside parameters and buffers that copy.deepcopy does not take"
+        ) from error
+
+
+def evaluated(module: nn.Module) -> None:
+    """In eval mode, by the flags alone: `eval` may do more, such as merge LoRA's weights."""
+    for part in module.modules():
+        part.training = False
+        if isinstance(part, nn.TransformerEncoderLayer):
+            part.activation_relu_or_gelu = 0  # its fused path runs past the modules inside

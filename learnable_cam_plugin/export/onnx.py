@@ -1,0 +1,192 @@
+"""Prediction and explanation as one ONNX file."""
+
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..attention import AttentionMechanism
+from ..checkpoint import atomic_path, plain
+from ..masking import Normalization
+from .explained import ExplainedClassifier
+from .graph import FromPixels
+
+FORMAT = 1
+KEY = "learnable_cam_plugin"  # of the metadata, a JSON object
+OUTPUTS = ("logits", "saliency_map")
+_LARGEST = 2**31 - 1  # bytes of one protobuf
+
+
+def export_onnx(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    images: Tensor,
+    *,
+    normalization: Normalization | None = None,
+    class_names: Sequence[str] | None = None,
+    pixels: bool = False,
+    classes: bool = False,
+    dynamic_size: bool = False,
+    opset: int = 18,
+    **settings: Any,
+) -> Path:
+    """Write a classifier with its explanation to one ONNX file, atomically.
+
+    Its input is "images", of any batch; its outputs are "logits" (N, K) and "saliency_map"
+    (N, H, W). onnxruntime and OpenVINO read it; `learnable_cam_plugin.runtime.Explainer` runs it
+    without torch. Takes the extra `export`.
+
+    Args:
+        model: the classifier, or an `ExplainedClassifier` of it.
+        path: of the file.
+        images: a few images (N, C, H, W) as the classifier expects them, of the size that the file
+            is to take; see `ExplainedClassifier`.
+        normalization: that of the images: recorded for whoever prepares them.
+        class_names: one a class, recorded.
+        pixels: the input is RGB photographs of 8 bits, (N, H, W, 3), of any H and W: resized,
+            cropped to the side of `images` and normalised in the graph; see `FromPixels`.
+        classes: a second input, "classes" (N, M), says what is explained; the maps are
+            (N, M, H, W). Without it, that is the top class, or the `top` ones.
+        dynamic_size: images of any height and width. Convolutional classifiers allow it; one whose
+            layers give tokens, or whose head has a size, is refused.
+        opset: of ONNX.
+        settings: of `ExplainedClassifier`, for a model that is none yet: attention, top, ...
+
+    Raises:
+        ModuleNotFoundError: the extra is missing.
+        ValueError: the model cannot be exported, with the reason; or the arguments do not fit.
+        OSError: the file cannot be written; an old one there is as it was.
+    """
+    _check_installed()
+    if isinstance(model, ExplainedClassifier):
+        if settings:
+            raise ValueError(f"{sorted(settings)} were decided when the model was explained")
+        explained = model
+    else:
+        explained = ExplainedClassifier(model, images, **settings)
+    explained = explained.cpu() if images.device.type == "cpu" else explained
+    if classes and explained.top is not None:
+        raise ValueError(f"classes=True takes the place of top, got top={explained.top}")
+    if class_names is not None and len(class_names) != explained.num_classes:
+        raise ValueError(
+            f"the model has {explained.num_classes} classes, got {len(class_names)} names"
+        )
+    if pixels and dynamic_size:
+        raise ValueError("pixels=True has one size inside: dynamic_size takes images")
+    graph: nn.Module = explained
+    example = images[:2] if len(images) > 1 else torch.cat([images, images])  # 1 is no dynamic size
+    if pixels:
+        if normalization is None or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+            raise ValueError(
+                "pixels=True takes a normalization and square images (N, 3, side, side), got "
+                f"normalization={normalization} and images {tuple(images.shape)}"
+            )
+        graph = FromPixels(explained, normalization, images.shape[2])
+        example = torch.zeros(2, 300, 400, 3, dtype=torch.uint8, device=images.device)
+    record = _record(explained, images, normalization, class_names, pixels, classes, dynamic_size)
+    program = _exported(graph, example, classes, pixels or dynamic_size, 1 if pixels else 2, opset)
+    program.model.metadata_props[KEY] = json.dumps(record)
+    return _written(program, Path(path))
+
+
+def _check_installed() -> None:
+    try:
+        for package in ("onnx", "onnxscript"):
+            importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is missing: pip install 'learnable-cam-plugin[export]'", name=error.name
+        ) from error
+
+
+def _exported(
+    graph: nn.Module, example: Tensor, classes: bool, sizes: bool, axis: int, opset: int
+) -> Any:
+    """The graph as torch's ONNXProgram; `sizes` of `axis` and the next may change."""
+    dynamic = torch.export.Dim.DYNAMIC
+    shapes: list[dict[int, Any]] = [{0: dynamic}]
+    if sizes:
+        shapes[0] |= {axis: dynamic, axis + 1: dynamic}
+    arguments = (example,)
+    if classes:
+        arguments += (torch.tensor([[0, 1, 0], [1, 0, 1]], device=example.device),)
+        shapes.append({0: dynamic, 1: dynamic})
+    try:
+        traced = torch.export.export(graph, arguments, dynamic_shapes=tuple(shapes), strict=False)
+    except Exception as error:
+        what = "height and width" if sizes and axis == 2 else "batch size"
+        raise ValueError(
+            f"torch.export cannot trace the model with any {what}: {plain(error)}. "
+            + ("Leave dynamic_size out" if what[0] == "h" else "Try torch.export on the bare model")
+        ) from error
+    try:
+        return torch.onnx.export(
+            traced,
+            dynamo=True,
+            input_names=["images", "classes"][: len(arguments)],
+            output_names=list(OUTPUTS),
+            opset_version=opset,
+            verbose=False,
+        )
+    except Exception as error:
+        raise ValueError(f"torch.onnx cannot export the model: {plain(error)}") from error
+
+
+def _record(
+    explained: ExplainedClassifier,
+    images: Tensor,
+    normalization: Normalization | None,
+    class_names: Sequence[str] | None,
+    pixels: bool,
+    classes: bool,
+    dynamic_size: bool,
+) -> dict[str, Any]:
+    """What the file says of itself."""
+    norm = normalization and {"mean": list(normalization.mean), "std": list(normalization.std)}
+    return {
+        "format": FORMAT,
+        "class_names": None if class_names is None else list(class_names),
+        "num_classes": explained.num_classes,
+        "layers": list(explained.layers),
+        "attention": _of_attention(explained.attention),
+        "explains": "given classes" if classes else f"top {explained.top or 1}",
+        "size": explained.size,
+        "input_size": list(images.shape[1:]),
+        "dynamic_size": dynamic_size,
+        "pixels": pixels,
+        "normalization": norm,
+        "versions": {name: version(name) for name in ("learnable-cam-plugin", "torch", "onnx")},
+    }
+
+
+def _of_attention(attention: AttentionMechanism) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(attention.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    recipe = attention.origin.recipe if attention.origin else {}
+    return {
+        "mechanism": type(attention).__name__,
+        "sha256": digest.hexdigest(),
+        "source": attention.source,
+        "recipe": recipe.get("name"),
+    }
+
+
+def _written(program: Any, path: Path) -> Path:
+    with atomic_path(path) as temporary:
+        try:
+            program.save(temporary, external_data=False)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"{path} was not written: {plain(error)} (one ONNX file holds at most "
+                f"{_LARGEST:,} bytes; export model.half() of a larger one)"
+            ) from error
+    return path
