@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.base_cam import BaseCAM
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnable_cam_plugin import AttentionMechanism, FrozenClassifier, LearnableCAM
-from learnable_cam_plugin.classifier import as_grid, predict
-from learnable_cam_plugin.comparison import class_maps
+from learnable_cam_plugin.classifier import predict
+from learnable_cam_plugin.comparison import class_maps, grad_cam
 from learnable_cam_plugin.data import NORMALIZATION, PhotoFolder, draw_images, mosaics
 from learnable_cam_plugin.masking import mask_image
 from learnable_cam_plugin.metrics import METRICS, Explained
@@ -76,20 +74,6 @@ def score(
         row |= {key: float(METRICS[key].compute(some).mean()) for key in ON_FEW}
         rows.append(row)
     return rows
-
-
-def grad_cam(classifier: FrozenClassifier, size: torch.Size) -> GradCAM:
-    """Grad-CAM where its users set it: at the last maps; in a vision transformer at the norm before
-    the last attention layer."""
-    model, last = classifier.model, list(classifier.layers)[-1]
-    spread = classifier.spreads.get(last)
-    if spread is None:
-        return GradCAM(model, [classifier.layers[last]])
-    names = {module: name for name, module in model.named_modules()}
-    layer = spread.watched[0]
-    if isinstance(layer, nn.MultiheadAttention):
-        layer = model.get_submodule(f"{names[layer].rpartition('.')[0]}.ln_1")
-    return GradCAM(model, [layer], reshape_transform=partial(as_grid, size=size))
 
 
 def explained(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:

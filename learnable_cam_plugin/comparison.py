@@ -4,9 +4,11 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
+from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.image import show_cam_on_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .checkpoint import atomic_path
-from .classifier import predict
+from .classifier import FrozenClassifier, as_grid, predict
 from .masking import Normalization
 from .metrics import METRICS, Explained
 
@@ -22,6 +24,27 @@ from .metrics import METRICS, Explained
 def class_maps(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:
     """A pytorch-grad-cam method's maps (N, H, W) of one class an image, on the CPU."""
     return torch.from_numpy(cam(images, [ClassifierOutputTarget(int(c)) for c in classes]))
+
+
+def grad_cam(classifier: FrozenClassifier, size: Sequence[int]) -> GradCAM:
+    """Grad-CAM where its users set it, for images of `size` (H, W): at the last maps; in a vision
+    transformer at the norm before the last attention layer."""
+    model, last = classifier.model, list(classifier.layers)[-1]
+    spread = classifier.spreads.get(last)
+    layer = classifier.layers[last] if spread is None else _norm_before(model, spread.watched[0])
+    return GradCAM(model, [layer], reshape_transform=partial(as_grid, size=torch.Size(size)))
+
+
+def _norm_before(model: nn.Module, layer: nn.Module) -> nn.Module:
+    """Of a layer within a transformer's block the block's first norm; else the layer itself."""
+    name = {module: name for name, module in model.named_modules()}[layer]
+    while name:
+        name = name.rpartition(".")[0]
+        block = model.get_submodule(name)
+        for norm in ("ln_1", "norm1", "layernorm_before"):
+            if isinstance(getattr(block, norm, None), nn.Module):
+                return getattr(block, norm)
+    return layer
 
 
 def compare_methods(

@@ -1,34 +1,35 @@
-"""`learnable-cam explain`: photographs, with the attention that comes with the package."""
+"""`learnable-cam explain`: photographs beside Grad-CAM, on pages; how every command finds them."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from glob import glob, has_magic
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from pytorch_grad_cam import GradCAM
 from torch import Tensor, nn
-from torchvision.models import EfficientNet_B0_Weights
 from tqdm.auto import tqdm
 
 from ..cam import LearnableCAM
 from ..checkpoint import atomic_path
 from ..classifier import class_scores
-from ..comparison import class_maps, picture
-from ..data import photo_files, photo_transform, read_photo
-from ..masking import Normalization
-from ..pretrained import efficientnet_lite0
+from ..comparison import class_maps, grad_cam, picture
+from ..data import EXTENSIONS, photo_files, read_photo
+from ..loading import LoadedClassifier
+from .classifiers import class_name, default_classifier
 
 # package -> the photographs that it ships
 _SHIPPED = {
     "skimage": ("data/chelsea.png", "data/coffee.png", "data/rocket.jpg"),
     "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
 }
+# pictures that the command leaves
+_WRITTEN = re.compile(r"explanations(-\d+)?\.png|.+\.\d+\.(overlay|heatmap)\.png")
 # photographs in memory at once, and rows of a picture
 _BATCH = 8
-_SIZE = 224
 Item = TypeVar("Item")
 
 
@@ -43,14 +44,62 @@ def shipped_photos() -> list[Path]:
     return found
 
 
+def find_photos(given: Sequence[Path], out: Path | None = None) -> dict[Path, Path]:
+    """Each photograph -> its path within the folder that was given, or its name.
+
+    Args:
+        given: files, whether they are there or not; folders; patterns, as of `glob`. Without any,
+            the photographs that packages ship.
+        out: a folder in which pictures of an earlier run are not meant.
+
+    Raises:
+        FileNotFoundError: a folder or a pattern without a photograph; or no package ships any.
+    """
+    found: dict[Path, Path] = {}
+    for path in given:
+        if path.is_dir():
+            found |= _within(path, out)
+        elif path.exists() or not has_magic(str(path)):
+            found[path] = Path(path.name)
+        else:
+            matching = [Path(match) for match in sorted(glob(str(path), recursive=True))]
+            files = [p for p in matching if p.suffix.lower() in EXTENSIONS and p.is_file()]
+            if not files:
+                raise FileNotFoundError(f"no photograph matches '{path}'")
+            found |= {file: Path(file.name) for file in files}
+    found = found if given else {path: Path(path.name) for path in shipped_photos()}
+    if not found:
+        raise FileNotFoundError(
+            "no photographs given, and no package here ships any: name some, or pip install "
+            "'learnable-cam-plugin[photos]'"
+        )
+    return found
+
+
+def _within(folder: Path, out: Path | None) -> dict[Path, Path]:
+    written = None if out is None else out.resolve()
+
+    def own(file: Path) -> bool:
+        below = written is not None and file.resolve().is_relative_to(written)
+        return below and _WRITTEN.fullmatch(file.name) is not None
+
+    return {file: file.relative_to(folder) for file in photo_files(folder) if not own(file)}
+
+
 def explain_photos(
-    photos: Sequence[Path], out: Path, top: int = 1, name: str = "explanations"
+    photos: Sequence[Path],
+    out: Path,
+    top: int = 1,
+    name: str = "explanations",
+    loaded: LoadedClassifier | None = None,
+    attention: str | None = None,
+    batch: int = _BATCH,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Explain the `top` most probable classes (1 to 1,000) of photographs, beside Grad-CAM.
 
-    The photographs are image files, see `read_photo`, and folders of them; without any, those that
-    packages ship. They are read and explained a few at a time. Writes `name`.png and, beyond 8
-    rows, `name`-002.png and so on into the folder `out`, `name`.json at the end.
+    The photographs are those of `find_photos`. They are read and explained a few at a time. Writes
+    `name`.png and, beyond `batch` rows, `name`-002.png and so on into the folder `out`, `name`.json
+    at the end. The classifier is EfficientNet-Lite0, unless another one is `loaded`.
 
     Returns:
         what the JSON file holds, a row an explanation, with "photo", "class" (index), "name",
@@ -61,32 +110,26 @@ def explain_photos(
         FileNotFoundError: no photograph is given, and no package here ships any.
         ValueError: `top` is out of range.
     """
-    model, normalization = efficientnet_lite0()
-    names = EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]
-    if not 1 <= top <= len(names):
-        raise ValueError(f"top must be 1 to {len(names)}, the number of classes, got {top}")
-    files = [f for p in photos for f in (photo_files(p) if p.is_dir() else [p])]
-    files = files or shipped_photos()
-    if not files:
-        raise FileNotFoundError(
-            "no photographs given, and no package here ships any: name some, or pip install "
-            "'learnable-cam-plugin[photos]'"
-        )
+    loaded = loaded or default_classifier()
+    classes = len(loaded.class_names or ())
+    if top < 1 or (classes and top > classes):
+        raise ValueError(f"top must be 1 to {classes}, the number of classes, got {top}")
+    files = list(find_photos(photos, out))
     unread: list[str] = []
-    explanations = _top_classes(model, _read(files, normalization, unread), top)
+    explanations = _top_classes(loaded.model, read_each(files, loaded, unread, "explaining"), top)
     rows: list[dict[str, Any]] = []
-    ours = LearnableCAM(model)
-    for page, part in enumerate(_batched(explanations), 1):
+    ours = LearnableCAM(loaded.model, attention=attention)
+    for page, part in enumerate(batched(explanations, batch), 1):
         images = torch.stack([image for _, image, _, _ in part])
-        maps = _maps(model, ours, images, torch.tensor([c for _, _, c, _ in part]))
-        titles = [f"{names[c]}\np = {p:.2f}" for _, _, c, p in part]
+        maps = _maps(loaded, ours, images, torch.tensor([c for _, _, c, _ in part]))
+        titles = [f"{class_name(loaded, c)}\np = {p:.2f}" for _, _, c, p in part]
         file = f"{name}.png" if page == 1 else f"{name}-{page:03d}.png"
-        picture(out / file, images, titles, maps, normalization)
+        picture(out / file, images, titles, maps, loaded.frozen.pixels)
         rows += [
             {
                 "photo": str(path),
                 "class": c,
-                "name": names[c],
+                "name": class_name(loaded, c),
                 "probability": round(p, 4),
                 "picture": file,
             }
@@ -98,20 +141,21 @@ def explain_photos(
     return rows, unread
 
 
-def _read(
-    files: Sequence[Path], normalization: Normalization, unread: list[str]
+def read_each(
+    files: Sequence[Path], loaded: LoadedClassifier, unread: list[str], what: str | None = None
 ) -> Iterator[tuple[Path, Tensor]]:
-    """Each photograph that can be read, for the network; why the others cannot, into `unread`."""
-    transform = photo_transform(normalization, _SIZE)
+    """Each photograph that can be read, for the network; why the others cannot, into `unread`.
+    `what` is the name of a bar with an estimate of the time left; None shows none."""
+    transform = loaded.transform
 
     def tensor(path: Path) -> Tensor | None:
         try:
-            return transform(read_photo(path, _SIZE))
-        except (FileNotFoundError, ValueError) as error:
+            return transform(read_photo(path, loaded.side))
+        except (OSError, ValueError) as error:
             unread.append(str(error))
             return None
 
-    for path in tqdm(files, desc="explaining", disable=None):  # no bar in a log
+    for path in tqdm(files, desc=what, disable=None if what else True):  # nor in a log
         image = tensor(path)
         if image is not None:
             yield path, image
@@ -121,26 +165,26 @@ def _top_classes(
     model: nn.Module, photos: Iterable[tuple[Path, Tensor]], top: int
 ) -> Iterator[tuple[Path, Tensor, int, float]]:
     """Each photograph with each of its `top` most probable classes, and its probability."""
-    for part in _batched(photos):
+    for part in batched(photos, _BATCH):
         with torch.no_grad():
             scores = class_scores(model(torch.stack([image for _, image in part])))
-        found = scores.softmax(1).topk(top, 1)
+        found = scores.softmax(1).topk(min(top, scores.shape[1]), 1)
         for (path, image), p, c in zip(part, found.values, found.indices, strict=True):
             for one, index in zip(p.tolist(), c.tolist(), strict=True):
                 yield path, image, index, one
 
 
 def _maps(
-    model: nn.Module, ours: LearnableCAM, images: Tensor, classes: Tensor
+    loaded: LoadedClassifier, ours: LearnableCAM, images: Tensor, classes: Tensor
 ) -> dict[str, Tensor]:
     """Each method's maps; Grad-CAM holds on to its last graph, 95 MB an image, until it goes."""
-    with GradCAM(model, [model.get_submodule("features")]) as other:
+    with grad_cam(loaded.frozen, images.shape[2:]) as other:
         cams = {"Grad-CAM": other, "LearnableCAM": ours}
         return {name: class_maps(cam, images, classes) for name, cam in cams.items()}
 
 
-def _batched(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Lists of `_BATCH` items in a row, the last shorter: itertools.batched, of Python 3.12."""
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of `size` items in a row, the last shorter: itertools.batched, of Python 3.12."""
     left = iter(items)
-    while part := list(islice(left, _BATCH)):
+    while part := list(islice(left, size)):
         yield part

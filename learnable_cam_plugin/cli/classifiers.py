@@ -1,0 +1,134 @@
+"""The classifier that the options name, with its classes; where it runs."""
+
+import difflib
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torchvision.models import EfficientNet_B0_Weights
+
+from ..loading import LoadedClassifier, load_classifier
+from ..pretrained import efficientnet_lite0
+from .common import DEFAULT, Chosen
+
+_ERRORS = (OSError, ValueError, TypeError)  # what says by itself what to do
+
+
+def default_classifier() -> LoadedClassifier:
+    """EfficientNet-Lite0 with its ImageNet weights and classes; nothing is downloaded."""
+    model, normalization = efficientnet_lite0()
+    names = EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]
+    return LoadedClassifier(model, normalization, 224, tuple(names), DEFAULT)
+
+
+def open_classifier(chosen: Chosen) -> LoadedClassifier:
+    """The classifier that was chosen, on the CPU.
+
+    Raises:
+        ValueError: there is no such name, module or weights; its normalisation is not known; or the
+            names are not one a class.
+        FileNotFoundError, ConnectionError, ModuleNotFoundError: as `load_classifier`.
+    """
+    if chosen.model == DEFAULT:
+        if chosen.weights or chosen.num_classes:
+            raise ValueError(
+                f"{DEFAULT} has weights of its own: --weights goes with another --model"
+            )
+        loaded = default_classifier()
+    else:
+        loaded = _load(chosen)
+    if loaded.normalization is None:
+        raise ValueError(
+            f"nothing records the normalisation of '{chosen.model}': let its function return "
+            "(model, Normalization(mean, std)), with those that it was trained with"
+        )
+    return loaded if chosen.names is None else replace(loaded, class_names=_names(chosen.names))
+
+
+def _load(chosen: Chosen) -> LoadedClassifier:
+    module = chosen.model.partition(":")[0]
+    if os.getcwd() not in sys.path:  # a module of the user's own, beside which the command is run
+        sys.path.append(os.getcwd())
+    try:
+        return load_classifier(chosen.model, chosen.weights, chosen.num_classes)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module}.".startswith(f"{error.name}."):
+            raise ValueError(
+                f"there is no library or module '{error.name}' here, for '{chosen.model}': a "
+                "classifier is torchvision:NAME, timm:NAME, transformers:NAME, or "
+                "package.module:function of a module in this folder or installed"
+            ) from error
+        raise
+    except _ERRORS:
+        raise
+    except Exception as error:  # whatever a function of the user's raises
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"'{chosen.model}' could not be made: {reason}") from error
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8: write the name of a class a line") from error
+
+
+def class_name(loaded: LoadedClassifier, index: int) -> str:
+    """The name of a class; "class 7" where there is none."""
+    names = loaded.class_names
+    return f"class {index}" if names is None or index >= len(names) else names[index]
+
+
+def find_classes(loaded: LoadedClassifier, given: Sequence[str], count: int) -> list[int]:
+    """Indices of classes of `count`, given as names or indices.
+
+    Raises:
+        ValueError: there is none of that name or index, with those that are close.
+    """
+    names = [name.casefold() for name in loaded.class_names or ()]
+    if names and len(names) != count:
+        raise ValueError(f"there are {len(names)} class names, the model gives {count} scores")
+    found = []
+    for one in given:
+        if one.casefold() in names:
+            found.append(names.index(one.casefold()))
+        elif one.isdecimal() and int(one) < count:
+            found.append(int(one))
+        else:
+            close = difflib.get_close_matches(one.casefold(), names, 3, 0.5)
+            hint = f" (did you mean {', '.join(map(repr, close))}?)" if close else ""
+            known = f"an index of 0 to {count - 1}" + (", or a name" if names else "")
+            raise ValueError(f"there is no class '{one}'{hint}: give {known}")
+    return found
+
+
+def device_named(name: str) -> torch.device:
+    """ "auto" is CUDA where there is one."""
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ValueError("there is no CUDA device here: leave --device out, or give cpu")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
+
+
+def digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file."""
+    found = hashlib.sha256()
+    with open(path, "rb") as handle:
+        while part := handle.read(1 << 20):
+            found.update(part)
+    return found.hexdigest()
+
+
+def described(chosen: Chosen, attention: Any) -> dict[str, Any]:
+    """What tells a classifier and an attention (None or loaded) from others."""
+    found: dict[str, Any] = {"model": chosen.model, "weights": chosen.weights}
+    found["attention"] = None if attention is None else attention.source
+    for name, value in found.items():
+        if name != "model" and value and os.path.isfile(value):
+            found[name] = digest(value)
+    return found

@@ -1,0 +1,17 @@
+"""The sub-commands: a file each, of options and help alone."""
+
+from .benchmark import benchmark_command
+from .doctor import doctor_command
+from .explain import explain_command
+from .info import info_command
+from .quickstart import quickstart_command
+from .train import train_command
+
+COMMANDS = [
+    quickstart_command,
+    explain_command,
+    train_command,
+    benchmark_command,
+    info_command,
+    doctor_command,
+]

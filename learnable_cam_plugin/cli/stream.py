@@ -1,0 +1,174 @@
+"""`learnable-cam explain`, one photograph after another: files of its own for each."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pytorch_grad_cam.utils.image import show_cam_on_image
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor
+
+from ..attention import load_attention
+from ..cam import LearnableCAM
+from ..checkpoint import atomic_path
+from ..classifier import class_scores
+from ..loading import LoadedClassifier
+from .classifiers import class_name, described, device_named, find_classes
+from .common import Chosen
+from .explain import batched, find_photos, read_each
+from .records import Row, records, state, whole_rows
+
+# the first of them show how a head is told apart by place, in every run alike
+_FIRST = 8
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of each photograph.
+
+    Attributes:
+        kinds: of files, of "overlay", "heatmap" and "npy".
+        top: of the most probable classes, unless there are `classes`, by name or index.
+        batch: images at once; the answers are the same.
+    """
+
+    kinds: tuple[str, ...] = ("overlay",)
+    top: int = 1
+    classes: tuple[str, ...] = ()
+    batch: int = 8
+
+
+def explain_each(
+    loaded: LoadedClassifier,
+    chosen: Chosen,
+    attention: str | None,
+    photos: Sequence[Path],
+    out: Path,
+    wanted: Wanted,
+    unread: list[str],
+) -> Iterator[tuple[Row, bool]]:
+    """Explain photographs, see `find_photos`; what was done before in `out` is not done again.
+
+    Args:
+        loaded, chosen, attention: the classifier, by which options; the attention's file, or None.
+        photos, out, wanted: of what; the folder to write to; what to write.
+        unread: why photographs were left out is added to it.
+
+    Yields:
+        (row, whether it is new): "photo", "state", "stem" and "explanations", each of these with
+        "class" (index), "name", "probability" and "files", kind -> name within `out`.
+
+    Raises:
+        ValueError: `out` has explanations of other settings; a class that there is not.
+        OSError: a file cannot be written. What was written before is whole.
+    """
+    given = None if attention is None else load_attention(attention)
+    found = find_photos(photos, out)
+    settings = {**described(chosen, given), **asdict(wanted)}
+    del settings["batch"]
+    device = device_named(chosen.device)
+    loaded.model.to(device)
+    cam = LearnableCAM(loaded.model, attention=given)
+    ignored: list[str] = []
+    first = [x for _, x in islice(read_each(list(found), loaded, ignored), _FIRST)]
+    if not first:
+        unread += ignored
+        return
+    cam.saliency(torch.stack(first))  # the layers, and how the head is read, are found on these
+    classes = _classes(loaded, wanted, class_scores(cam.outputs).shape[1])
+    with records(out, settings) as (done, add):
+        given_again = set(map(str, found)) & done.keys()
+        yield from ((row, False) for row in whole_rows(out) if row["photo"] in given_again)
+        stems = _stems(found, done)
+        for part in batched(read_each(list(stems), loaded, unread, "explaining"), wanted.batch):
+            images = torch.stack([image for _, image in part])
+            indices, probabilities, maps = explained(cam, images, classes, wanted.top)
+            for i, (path, image) in enumerate(part):
+                explanations = []
+                for c, p, heat in zip(indices[i], probabilities[i], maps[:, i], strict=True):
+                    row = {"class": int(c), "name": class_name(loaded, int(c))}
+                    files = _write(out, stems[path], int(c), loaded, image, heat, wanted.kinds)
+                    explanations.append({**row, "probability": round(float(p), 4), "files": files})
+                new = {"photo": str(path), "state": state(path), "stem": stems[path]}
+                new["explanations"] = explanations
+                add(new)
+                yield new, True
+
+
+def _classes(loaded: LoadedClassifier, wanted: Wanted, count: int) -> list[int] | None:
+    if wanted.classes:
+        return find_classes(loaded, wanted.classes, count)
+    if wanted.top > count:
+        raise ValueError(f"top must be 1 to {count}, the number of classes, got {wanted.top}")
+    return None
+
+
+def explained(
+    cam: LearnableCAM, images: Tensor, classes: Sequence[int] | None, top: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The classes (N, k) of images (N, C, H, W), those given or the `top` ones; their probabilities
+    (N, k); and the maps (k, N, H, W), on the CPU. It takes k passes."""
+
+    def maps(column: Sequence[int]) -> Tensor:
+        return cam.saliency(images, [ClassifierOutputTarget(c) for c in column])
+
+    count = len(images)
+    first = cam.saliency(images) if classes is None else maps([classes[0]] * count)
+    scores = class_scores(cam.outputs).float().cpu()
+    if classes is None:
+        wanted = scores.topk(top, 1).indices
+    else:
+        wanted = torch.tensor(classes).expand(count, -1)
+    more = [maps(wanted[:, k].tolist()) for k in range(1, wanted.shape[1])]
+    return wanted, scores.softmax(1).gather(1, wanted), torch.stack([first, *more]).cpu()
+
+
+def _stems(found: dict[Path, Path], done: dict[str, str]) -> dict[Path, str]:
+    """Photograph that is not done -> what its files' names start with, no two the same."""
+    taken, stems = set(done.values()), {}
+    for path, within in found.items():
+        if str(path) not in done:
+            stem, number = str(within), 2
+            while stem in taken:
+                stem, number = f"{within}-{number}", number + 1
+            taken.add(stem)
+            stems[path] = stem
+    return stems
+
+
+def _write(
+    out: Path,
+    stem: str,
+    index: int,
+    loaded: LoadedClassifier,
+    image: Tensor,
+    heat: Tensor,
+    kinds: Sequence[str],
+) -> dict[str, str]:
+    """The files of one map: kind -> name within `out`; each is whole or not there."""
+    names = {"overlay": "overlay.png", "heatmap": "heatmap.png", "npy": "npy"}
+    files = {kind: f"{stem}.{index}.{names[kind]}" for kind in kinds}
+    for kind, name in files.items():
+        with atomic_path(out / name) as temporary:
+            if kind == "npy":
+                np.save(temporary, heat.numpy())
+            else:
+                pixels = _overlay(loaded, image, heat) if kind == "overlay" else _grey(heat)
+                Image.fromarray(pixels).save(temporary)
+    return files
+
+
+def _grey(heat: Tensor) -> Any:
+    return (heat.numpy() * 255).round().astype(np.uint8)
+
+
+def _overlay(loaded: LoadedClassifier, image: Tensor, heat: Tensor) -> Any:
+    """The map over what the classifier was given, in 8 bits (H, W, 3)."""
+    assert loaded.normalization is not None  # without one it was not opened
+    pixels = loaded.normalization.denormalize(image[None])[0].clamp(0, 1)
+    return show_cam_on_image(pixels.permute(1, 2, 0).numpy(), heat.numpy(), use_rgb=True)
