@@ -8,9 +8,12 @@ asked for, so that the command's help need not wait for torch.
 
 from pkgutil import iter_modules
 
-import lazy_loader
+try:
+    import lazy_loader
+except ModuleNotFoundError:  # `runtime` stands alone: beside onnxruntime nothing else is installed
+    __all__ = []
+else:
+    __getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
 
-__getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
-
-# What `import *` brings: the public names, and no sub-package (`cam` is a name that users take).
-__all__ = sorted(set(_names) - {module.name for module in iter_modules(__path__)})
+    # What `import *` brings: the public names, and no sub-package (`cam` is a name users take).
+    __all__ = sorted(set(_names) - {module.name for module in iter_modules(__path__)})

@@ -6,10 +6,12 @@ from . import classifier as classifier
 from . import comparison as comparison
 from . import data as data
 from . import evaluation as evaluation
+from . import export as export
 from . import loading as loading
 from . import masking as masking
 from . import metrics as metrics
 from . import pretrained as pretrained
+from . import runtime as runtime
 from . import saliency as saliency
 from . import training as training
 from .attention import (
@@ -25,6 +27,7 @@ from .cam import LearnableCAM
 from .captum_adapter import InputLearnableCam, LayerLearnableCam
 from .checkpoint import CheckpointError
 from .classifier import FrozenClassifier, ScoresOf
+from .export import ExplainedClassifier, export_onnx
 from .loading import LoadedClassifier, load_classifier
 from .masking import Normalization
 from .training import (
@@ -44,6 +47,7 @@ __all__ = [
     "CheckpointError",
     "ConditionedAttention",
     "EveryThreshold",
+    "ExplainedClassifier",
     "FrozenClassifier",
     "InputLearnableCam",
     "LCAMAttention",
@@ -59,6 +63,7 @@ __all__ = [
     "TrainingRecipe",
     "calibrate",
     "condition",
+    "export_onnx",
     "load_attention",
     "load_classifier",
     "random_attention",

@@ -42,10 +42,12 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
             each layer that it is given.
         contrasts: whether `classes` may be weights of all classes, floating-point (N, K), too: a
             map of the same weighted difference of classes, as FinerCAM asks for.
+        several: whether `classes` may be (N, M), with maps (N, M, ...), too.
     """
 
     fuses = False
     contrasts = False
+    several = False
 
     def __init__(self, channels: Mapping[str, int], num_classes: int) -> None:
         super().__init__()
@@ -95,9 +97,8 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         self, layers: Mapping[str, nn.Module], model: nn.Module
     ) -> dict[str, nn.Module]:
         """The layers whose feature maps it needs, to explain at the target layers `layers`."""
-        if not self.fuses:
-            return dict(layers)
-        return {name: core(model).get_submodule(name) for name in self.channels}
+        fused = {name: core(model).get_submodule(name) for name in self.channels if self.fuses}
+        return fused or dict(layers)
 
     def shared(self: Kind) -> Kind:
         """The same parameters, beside another model: names and buffers are its own."""

@@ -55,7 +55,8 @@ def evidence(
     Args:
         features: (N, C, h, w) a layer, the one that the head reads last.
         vectors, offsets: (K, C), (K,), the head's.
-        classes: (N,), integers in [0, K); or weights (N, K) of the classes, of which what is not
+        classes: (N,), integers in [0, K); or (N, M), several an image: then the result is of N * M,
+            an image's one after the other. Or weights (N, K) of the classes, of which what is not
             linear in them is the heaviest one's. A single class, K = 1, competes with a logit of 0.
     """
     last, fine = features[-1], max(features, key=lambda maps: maps.shape[2] * maps.shape[3])
@@ -63,21 +64,31 @@ def evidence(
     if len(vectors) == 1:
         vectors, offsets = F.pad(vectors, (0, 0, 0, 1)), F.pad(offsets, (0, 1))
         classes = F.pad(classes, (0, 1)) if classes.is_floating_point() else classes
+    each = 1 if classes.is_floating_point() or classes.ndim == 1 else classes.shape[1]
     logits = F.linear(last.mean((2, 3)), vectors, offsets)
     own, theirs, contrast = _against_rivals(last, vectors, offsets, classes, logits)
     deviation, mean = torch.std_mean(logits, 1, correction=0)
-    spread = 4 * deviation.clamp(min=1e-3).view(-1, 1, 1)
-    above, scaled = (own - mean.view(-1, 1, 1)) / spread, contrast / spread
+    spread = _repeated(4 * deviation.clamp(min=1e-3).view(-1, 1, 1), each)
+    above = (own - _repeated(mean.view(-1, 1, 1), each)) / spread
+    scaled = contrast / spread
     log_share = -F.softplus(theirs.logsumexp(1) - own) / 5
     margin = (own - theirs.amax(1)) / spread
     relative = standard(torch.stack([above, scaled], 1))
-    norm = standard(last.norm(dim=1))
+    norm = _repeated(standard(last.norm(dim=1)), each)
     coarse = torch.stack([scaled, log_share, above, margin, norm], 1)
     at_size = resize(torch.cat([relative.flip(1), coarse], 1), fine.shape[2:])
-    carried = _carried(fine, at_size[:, :4])
-    fine_norm = standard(fine.norm(dim=1))[:, None]
+    carried = _carried(fine, at_size[:, :4].reshape(-1, 4 * each, *at_size.shape[2:]))
+    carried = carried.reshape(-1, 4, *at_size.shape[2:])
+    fine_norm = _repeated(standard(fine.norm(dim=1))[:, None], each)
     maps = torch.cat([at_size, standard(carried[:, :1]), carried[:, 1:], fine_norm], 1)
     return Evidence(maps, at_size[:, 0], at_size[:, 2].amax((1, 2)))
+
+
+def _repeated(values: Tensor, each: int) -> Tensor:
+    """(N, ...) -> (N * each, ...), for as many classes of an image."""
+    if isinstance(each, int) and each == 1:
+        return values
+    return values[:, None].expand(-1, each, *values.shape[1:]).flatten(0, 1)
 
 
 def _against_rivals(
@@ -90,16 +101,21 @@ def _against_rivals(
     1 - p_y: what speaks for the class against what else the classifier sees, however sure it is.
     """
     heaviest = classes.argmax(1) if classes.is_floating_point() else classes
-    others = logits.scatter(1, heaviest[:, None], -torch.inf)
-    among, rivals = others.topk(min(_COMPETITORS, logits.shape[1] - 1), 1)
+    index, seen = torch.arange(len(vectors), device=last.device), logits
+    seen = seen if heaviest.ndim == 1 else seen[:, None]
+    others = seen.masked_fill(index == heaviest[..., None], -torch.inf)
+    among, rivals = others.topk(min(_COMPETITORS, len(vectors) - 1), -1)
     if classes.is_floating_point():
         weights, weight = classes.to(vectors), classes.to(vectors).sum(1).view(-1, 1, 1)
-        own, plus = (weights @ vectors)[:, None], (weights @ offsets)[:, None]
+        own, plus = weights @ vectors, weights @ offsets
     else:
-        own, plus, weight = vectors[classes][:, None], offsets[classes][:, None], None
-    rows, plus = torch.cat([own, vectors[rivals]], 1), torch.cat([plus, offsets[rivals]], 1)
-    local = torch.baddbmm(plus[:, :, None], rows, last.flatten(2)).unflatten(2, last.shape[2:])
-    expected = (local[:, 1:] * among.softmax(1)[:, :, None, None]).sum(1)
+        own, plus, weight = vectors[classes], offsets[classes], None
+    rows = torch.cat([own[..., None, :], vectors[rivals]], -2)
+    plus = torch.cat([plus[..., None], offsets[rivals]], -1)
+    local = torch.baddbmm(plus.flatten(1)[..., None], rows.flatten(1, -2), last.flatten(2))
+    local = local.view(-1, rows.shape[-2], *last.shape[2:])
+    shares = among.softmax(-1).view(-1, among.shape[-1], 1, 1)
+    expected = (local[:, 1:] * shares).sum(1)
     contrast = local[:, 0] - (expected if weight is None else weight * expected)
     return local[:, 0], local[:, 1:], contrast
 

@@ -32,6 +32,7 @@ class LCAMAttention(AttentionMechanism):
     """
 
     contrasts = True
+    several = True
 
     def __init__(self, channels: Mapping[str, int], num_classes: int) -> None:
         super().__init__(channels, num_classes)

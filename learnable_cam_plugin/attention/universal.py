@@ -37,6 +37,7 @@ class UniversalAttention(HeadedAttention):
     """
 
     contrasts = True
+    several = True
 
     def __init__(
         self,
@@ -86,7 +87,8 @@ class UniversalAttention(HeadedAttention):
         return hidden, found.contrast, found.strongest[:, None]
 
     def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
-        """One map (N, H, W) in (0, 1), at the finest layer's grid, from the maps of all layers."""
+        """One map (N, H, W) in (0, 1), at the finest layer's grid, from the maps of all layers; of
+        several classes an image, (N, M), one map (N, M, H, W)."""
         hidden, contrast, strongest = self._hidden(features, classes)
         order = standard(self.out(hidden)[:, 0] + contrast)
         pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
@@ -96,7 +98,9 @@ class UniversalAttention(HeadedAttention):
         # part of an object matters; between -5 and 5: the sigmoid keeps its order in float32
         steepness = 1.5 * torch.exp(0.8 * torch.tanh(steepness))
         brightness = 5 * torch.tanh(brightness / 2) - self.darkness
-        return [torch.sigmoid(steepness * order + brightness)]
+        found = torch.sigmoid(steepness * order + brightness)
+        several = classes.ndim == 2 and not classes.is_floating_point()
+        return [found.unflatten(0, classes.shape) if several else found]
 
     def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
         """What the last convolution sums over its input channels, (N, width, H, W)."""

@@ -173,11 +173,14 @@ class ExplainedClassifier(nn.Module):
             classes = torch.where(classes < 0, classes + self.num_classes, classes)
         else:
             classes = class_indices(_checked(classes, logits), self.num_classes)
-        if classes.ndim == 1:
-            raw = self.attention(features, classes)
-        else:  # what does not depend on the class is computed once
-            raw = torch.vmap(self.attention, (None, 1), 1)(features, classes)
-        return [maps.float() for maps in raw]
+        if classes.ndim == 1 or self.attention.several:
+            return [maps.float() for maps in self.attention(features, classes)]
+        repeated = {
+            name: maps[:, None].expand(-1, classes.shape[1], *maps.shape[1:]).flatten(0, 1)
+            for name, maps in features.items()
+        }
+        raw = self.attention(repeated, classes.flatten())
+        return [maps.float().unflatten(0, classes.shape) for maps in raw]
 
 
 def _checked(classes: Tensor, logits: Tensor) -> Tensor:
@@ -201,7 +204,10 @@ def _bound(
     if attention is None:
         named = [] if target_layers is None else target_layers
         found = FrozenClassifier.found(model, images, named, None, reshape_transform)
-        return found, universal_beside(found, images, shipped_attention())
+        shipped = shipped_attention()
+        universal = universal_beside(found, images, shipped)
+        universal.source = shipped.source
+        return found, universal
     if attention == "head":
         layers = {} if target_layers is None else layer_names(model, target_layers)
         source = own_attention(model, "head", list(layers), reshape_transform)

@@ -47,9 +47,7 @@ class Notes:
         module.forward = partial(_noted, self, key, given, forward)
 
 
-def _noted(
-    notes: Notes, key: str, given: bool, forward: Callable, *args: Any, **named: Any
-) -> Any:
+def _noted(notes: Notes, key: str, given: bool, forward: Callable, *args: Any, **named: Any) -> Any:
     output = forward(*args, **named)
     first = next(iter((*args, *named.values())), None) if given else None
     notes.seen()[key] = (_copy(first), _copy(output))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..attention import AttentionMechanism
 from ..checkpoint import atomic_path, plain
+from ..classifier import device_of
 from ..masking import Normalization
 from .explained import ExplainedClassifier
 from .graph import FromPixels
@@ -71,7 +72,7 @@ def export_onnx(
         explained = model
     else:
         explained = ExplainedClassifier(model, images, **settings)
-    explained = explained.cpu() if images.device.type == "cpu" else explained
+    images = images.to(device_of(explained))
     if classes and explained.top is not None:
         raise ValueError(f"classes=True takes the place of top, got top={explained.top}")
     if class_names is not None and len(class_names) != explained.num_classes:
@@ -114,7 +115,7 @@ def _exported(
     shapes: list[dict[int, Any]] = [{0: dynamic}]
     if sizes:
         shapes[0] |= {axis: dynamic, axis + 1: dynamic}
-    arguments = (example,)
+    arguments: tuple[Tensor, ...] = (example,)
     if classes:
         arguments += (torch.tensor([[0, 1, 0], [1, 0, 1]], device=example.device),)
         shapes.append({0: dynamic, 1: dynamic})
@@ -171,11 +172,13 @@ def _of_attention(attention: AttentionMechanism) -> dict[str, Any]:
     for name, tensor in sorted(attention.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    recipe = attention.origin.recipe if attention.origin else {}
+    recipe, source = attention.origin.recipe if attention.origin else {}, attention.source
+    if source is not None and not source.startswith("hf://"):
+        source = Path(source).name  # where it lay on this machine is nobody's business
     return {
         "mechanism": type(attention).__name__,
         "sha256": digest.hexdigest(),
-        "source": attention.source,
+        "source": source,
         "recipe": recipe.get("name"),
     }
 

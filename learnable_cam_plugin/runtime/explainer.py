@@ -1,0 +1,263 @@
+"""Classify and explain with a file of `export_onnx`."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .photographs import cropped, photo_files, read_photo, upright
+
+KEY, FORMAT = "learnable_cam_plugin", 1
+Photo = str | os.PathLike[str] | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A class of an image, and why.
+
+    Attributes:
+        index, name: of the class; the name is None where the file has none.
+        probability: softmax of the scores; of a single score its sigmoid.
+        heat: the map, (H, W) or the mechanism's grid, of 0 to 1; or uint8, if the file gives it.
+    """
+
+    index: int
+    name: str | None
+    probability: float
+    heat: np.ndarray
+
+
+class Explainer:
+    """An exported classifier, see `export_onnx`. Any number of threads may share one.
+
+    Args:
+        path: of the file.
+        threads: of onnxruntime for one run; 0 takes all cores.
+        providers: onnxruntime's, such as ["CUDAExecutionProvider"].
+
+    Attributes:
+        record: what the file says of itself: layers, normalisation, the attention, versions.
+        class_names: one a class, or None.
+        side: (H, W) of the classifier's images.
+
+    Raises:
+        ModuleNotFoundError: onnxruntime is missing.
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or is no file of `export_onnx`.
+
+    >>> explainer = Explainer("explained.onnx")  # doctest: +SKIP
+    >>> (found,) = explainer.explain("photo.jpg")  # doctest: +SKIP
+    >>> found.name, found.probability, found.heat.shape  # doctest: +SKIP
+    ('tabby', 0.83, (224, 224))
+    >>> explainer.overlay("photo.jpg", found.heat).save("overlay.png")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        threads: int = 0,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+    ) -> None:
+        try:
+            import onnxruntime
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "onnxruntime is missing: pip install onnxruntime", name="onnxruntime"
+            ) from error
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"there is no ONNX file at {path}")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(
+                os.fspath(path), options, providers=list(providers)
+            )
+        except Exception as error:  # of a kind of its own for each reason
+            raise ValueError(f"{path} is not a whole ONNX file: {_line(error)}") from error
+        self.record = _record(path, self._session.get_modelmeta().custom_metadata_map)
+        names = self.record["class_names"]
+        self.class_names: tuple[str, ...] | None = None if names is None else tuple(names)
+        self.side: tuple[int, int] = tuple(self.record["input_size"][1:])
+        self._pixels = bool(self.record["pixels"])
+        self._takes_classes = len(self._session.get_inputs()) > 1
+        half = "float16" in self._session.get_inputs()[0].type
+        self._type = np.uint8 if self._pixels else np.float16 if half else np.float32
+        explains = self.record["explains"]
+        self._top = None if self._takes_classes else int(explains.removeprefix("top "))
+
+    def explain(
+        self, photo: Photo, classes: Sequence[int | str] | None = None, top: int | None = None
+    ) -> list[Explanation]:
+        """Classify a photograph, and explain classes of it.
+
+        Args:
+            photo: a path, an image of Pillow, or RGB of 8 bits (H, W, 3).
+            classes: indices or names, of a file that was exported with `classes=True`.
+            top: or the so many most probable classes; all that the file explains unless given.
+
+        Returns:
+            an explanation a class: in the order of `classes`, or the most probable first.
+
+        Raises:
+            FileNotFoundError, ValueError: no such photograph, or none that can be read.
+            IndexError, KeyError: there is no such class.
+        """
+        return self._explained([self._read(photo)], classes, top)[0]
+
+    def explain_all(
+        self,
+        photos: str | os.PathLike[str] | Iterable[Photo],
+        classes: Sequence[int | str] | None = None,
+        top: int | None = None,
+        batch: int = 8,
+        unread: list[str] | None = None,
+    ) -> Iterator[tuple[Photo, list[Explanation]]]:
+        """Each photograph with its explanations, `batch` of them in memory at a time.
+
+        Args:
+            photos: a folder, at any depth, or photographs as of `explain`.
+            classes, top: as of `explain`.
+            batch: how many are run together.
+            unread: gets a line for each photograph that cannot be read; None raises it.
+        """
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1, got {batch}")
+        one = isinstance(photos, (str, os.PathLike))
+        left = iter(photo_files(photos) if one else photos)  # type: ignore[arg-type]
+        while part := list(islice(left, batch)):
+            tried = [(photo, self._tried(photo, unread)) for photo in part]
+            read = [(photo, image) for photo, image in tried if image is not None]
+            found = self._explained([image for _, image in read], classes, top)
+            yield from zip((photo for photo, _ in read), found, strict=True)
+
+    def _tried(self, photo: Photo, unread: list[str] | None) -> np.ndarray | None:
+        try:
+            return self._read(photo)
+        except (FileNotFoundError, ValueError) as error:
+            if unread is None:
+                raise
+            unread.append(_line(error))
+            return None
+
+    def view(self, photo: Photo) -> Image.Image:
+        """The part of a photograph that the classifier sees, at its size (H, W)."""
+        return cropped(self._opened(photo), self.side)
+
+    def overlay(self, photo: Photo, heat: np.ndarray, alpha: float = 0.5) -> Image.Image:
+        """What the classifier sees of the photograph under its map, in colours from blue to red."""
+        seen = self.view(photo)
+        values = heat if heat.dtype == np.uint8 else np.round(heat * 255).astype(np.uint8)
+        resized = Image.fromarray(values).resize(seen.size, Image.Resampling.BILINEAR)
+        place = 4 * np.asarray(resized, np.float32)[..., None] / 255
+        colours = np.clip(1.5 - np.abs(place - np.array([3, 2, 1])), 0, 1) * 255
+        return Image.blend(seen, Image.fromarray(colours.astype(np.uint8)), alpha)
+
+    def _opened(self, photo: Photo) -> Image.Image:
+        if isinstance(photo, np.ndarray):
+            if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8 or not photo.size:
+                raise ValueError(
+                    "an array must be RGB of 8 bits, (H, W, 3) of uint8, got "
+                    f"{photo.dtype} of {photo.shape}"
+                )
+            return Image.fromarray(photo)
+        if isinstance(photo, Image.Image):
+            return upright(photo.copy()).convert("RGB")
+        return read_photo(photo, max(self.side))
+
+    def _read(self, photo: Photo) -> np.ndarray:
+        """As the file takes it, without the batch."""
+        image = self._opened(photo)
+        if self._pixels:
+            return np.asarray(image)
+        values = np.asarray(cropped(image, self.side), np.float32).transpose(2, 0, 1) / 255
+        norm = self.record["normalization"]
+        if norm is None:
+            raise ValueError(
+                "the file does not say what normalisation its images go through: export it with "
+                "normalization=Normalization(mean, std)"
+            )
+        mean, std = (np.array(norm[k], np.float32).reshape(-1, 1, 1) for k in ("mean", "std"))
+        return ((values - mean) / std).astype(self._type)
+
+    def _explained(
+        self, images: list[np.ndarray], classes: Sequence[int | str] | None, top: int | None
+    ) -> list[list[Explanation]]:
+        if len({image.shape for image in images}) > 1:  # photographs as they are
+            return [self._explained([image], classes, top)[0] for image in images]
+        if not images:
+            return []
+        given, wanted = {"images": np.stack(images)}, None
+        if classes is not None:
+            if not self._takes_classes:
+                raise ValueError(
+                    f"this file explains the {self.record['explains']}: to choose classes, export "
+                    "it with classes=True"
+                )
+            wanted = np.tile([self._index(one) for one in classes], (len(images), 1))
+        elif self._takes_classes:  # which are the most probable is not known before
+            given["classes"] = np.zeros((len(images), 1), np.int64)
+            logits, _ = self._session.run(None, given)
+            wanted = _most(logits, 1 if top is None else top)
+        elif top is not None and not 1 <= top <= (self._top or 1):
+            raise ValueError(f"this file explains the {self.record['explains']}, got top={top}")
+        if wanted is not None:
+            given["classes"] = wanted.astype(np.int64)
+        logits, heat = self._session.run(None, given)
+        if wanted is None:
+            wanted = _most(logits, top or self._top or 1)
+        heat = heat[:, None] if heat.ndim == 3 else heat
+        names, probabilities = self.class_names, _probabilities(logits)
+        return [
+            [
+                Explanation(int(k), None if names is None else names[k], float(p[k]), one)
+                for k, one in zip(row, maps, strict=False)
+            ]
+            for row, p, maps in zip(wanted, probabilities, heat, strict=True)
+        ]
+
+    def _index(self, one: int | str) -> int:
+        if isinstance(one, str):
+            if one not in (self.class_names or ()):
+                raise KeyError(f"there is no class {one!r} in the file")
+            return (self.class_names or ()).index(one)
+        if not 0 <= one < self.record["num_classes"]:
+            last = self.record["num_classes"] - 1
+            raise IndexError(f"class index {one} is out of range: the classes are 0 to {last}")
+        return one
+
+
+def _most(logits: np.ndarray, top: int) -> np.ndarray:
+    """Of each row the indices (N, top) of the highest, of equal ones the first, as in the graph."""
+    if not 1 <= top <= logits.shape[1]:
+        raise ValueError(f"top must be 1 to {logits.shape[1]}, the classes, got {top}")
+    return np.argsort(-logits, axis=1, kind="stable")[:, :top]
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    logits = logits.astype(np.float64)
+    if logits.shape[1] == 1:
+        return 1 / (1 + np.exp(-logits))
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    return shares / shares.sum(1, keepdims=True)
+
+
+def _record(path: Any, metadata: dict[str, str]) -> dict[str, Any]:
+    try:
+        record = json.loads(metadata[KEY])
+        if record["format"] != FORMAT:
+            raise ValueError(f"format {record['format']}, this version reads format {FORMAT}")
+        return record
+    except (KeyError, TypeError, ValueError) as error:
+        reason = "it has no record of one" if isinstance(error, KeyError) else _line(error)
+        raise ValueError(f"{path} is no file of export_onnx: {reason}") from error
+
+
+def _line(error: Exception) -> str:
+    """What an error says, on one short line."""
+    return " ".join((str(error) or repr(error)).split())[:300]
