@@ -15,7 +15,7 @@ from ..cam import LearnableCAM
 from ..checkpoint import atomic_path
 from ..comparison import class_maps, compare_methods, grad_cam, markdown_table, open_methods
 from ..loading import LoadedClassifier
-from .classifiers import device_named
+from .classifiers import device_named, open_attention
 from .explain import batched, find_photos, read_each
 
 
@@ -52,7 +52,8 @@ def benchmark(
 
     methods: dict[str, BaseCAM] = {"LearnableCAM (no training)": LearnableCAM(loaded.model)}
     if attention is not None:
-        methods = {"LearnableCAM": LearnableCAM(loaded.model, attention=attention), **methods}
+        given = LearnableCAM(loaded.model, attention=open_attention(attention))
+        methods = {"LearnableCAM": given, **methods}
     with ExitStack() as stack:
         methods = open_methods(stack, methods)
         size = torch.Size([loaded.side] * 2)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torchvision.models import EfficientNet_B0_Weights
 
+from ..attention import AttentionMechanism, load_attention
 from ..loading import LoadedClassifier, load_classifier
 from ..pretrained import efficientnet_lite0
 from .common import DEFAULT, Chosen
@@ -107,6 +108,14 @@ def find_classes(loaded: LoadedClassifier, given: Sequence[str], count: int) -> 
     return found
 
 
+def open_attention(given: str | None) -> AttentionMechanism | None:
+    """The attention of a file, a folder, or of a training's folder; None for None."""
+    if given is None:
+        return None
+    inside = Path(given) / "attention"  # where `train --out` puts it
+    return load_attention(inside if inside.is_dir() else given)
+
+
 def device_named(name: str) -> torch.device:
     """ "auto" is CUDA where there is one."""
     there = torch.cuda.is_available()
@@ -124,7 +133,7 @@ def digest(path: str | os.PathLike[str]) -> str:
     return found.hexdigest()
 
 
-def described(chosen: Chosen, attention: Any) -> dict[str, Any]:
+def described(chosen: Chosen, attention: AttentionMechanism | None) -> dict[str, Any]:
     """What tells a classifier and an attention (None or loaded) from others."""
     found: dict[str, Any] = {"model": chosen.model, "weights": chosen.weights}
     found["attention"] = None if attention is None else attention.source

@@ -60,7 +60,10 @@ def model_options(
         click.option("--num-classes", type=click.IntRange(1), help="Of --weights."),
         click.option("--names", type=FILE, help="A text file with the name of a class a line."),
         click.option(
-            "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where."
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            help="Where it runs.",
         ),
     ]
 
@@ -103,6 +106,7 @@ def one_line(extra: str, interrupted: str = "run it again") -> Iterator[None]:
     """
     with warnings.catch_warnings():
         warnings.showwarning = _note
+        warnings.filterwarnings("default", category=UserWarning, module=__package__.split(".")[0])
         try:
             yield
         except (BrokenPipeError, click.Abort, click.exceptions.Exit):

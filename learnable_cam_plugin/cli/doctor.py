@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from ..attention import AttentionMechanism, load_attention
+from ..attention import AttentionMechanism
 from ..cam import LearnableCAM
 from ..checkpoint import CheckpointError
 from ..loading import LoadedClassifier
-from .classifiers import device_named, open_classifier
+from .classifiers import device_named, open_attention, open_classifier
 from .common import Chosen
 
 _NEEDED = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum", "safetensors")
@@ -40,7 +40,7 @@ def examine(chosen: Chosen, attention: str | None) -> list[Check]:
     loaded: LoadedClassifier | None = None
     given: AttentionMechanism | None = None
     if attention is not None:
-        found, given = _tried("attention", lambda: load_attention(attention), _described)
+        found, given = _tried("attention", lambda: open_attention(attention), _described)
         checks.append(found)
     if chosen.model is not None:
         found, loaded = _tried("model", lambda: open_classifier(chosen), _model)

@@ -19,7 +19,7 @@ from ..classifier import class_scores
 from ..comparison import class_maps, grad_cam, picture
 from ..data import EXTENSIONS, photo_files, read_photo
 from ..loading import LoadedClassifier
-from .classifiers import class_name, default_classifier
+from .classifiers import class_name, default_classifier, open_attention
 
 # package -> the photographs that it ships
 _SHIPPED = {
@@ -118,7 +118,7 @@ def explain_photos(
     unread: list[str] = []
     explanations = _top_classes(loaded.model, read_each(files, loaded, unread, "explaining"), top)
     rows: list[dict[str, Any]] = []
-    ours = LearnableCAM(loaded.model, attention=attention)
+    ours = LearnableCAM(loaded.model, attention=open_attention(attention))
     for page, part in enumerate(batched(explanations, batch), 1):
         images = torch.stack([image for _, image, _, _ in part])
         maps = _maps(loaded, ours, images, torch.tensor([c for _, _, c, _ in part]))

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..attention import load_attention
+from .classifiers import open_attention
 
 
 def info(file: str) -> dict[str, Any]:
@@ -21,7 +21,8 @@ def info(file: str) -> dict[str, Any]:
 
 
 def _attention(file: str) -> dict[str, Any]:
-    attention = load_attention(file)
+    attention = open_attention(file)
+    assert attention is not None
     origin = attention.origin
     found: dict[str, Any] = {
         "file": attention.source,

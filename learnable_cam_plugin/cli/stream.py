@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,11 @@ from pytorch_grad_cam.utils.image import show_cam_on_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
-from ..attention import load_attention
 from ..cam import LearnableCAM
 from ..checkpoint import atomic_path
 from ..classifier import class_scores
 from ..loading import LoadedClassifier
-from .classifiers import class_name, described, device_named, find_classes
+from .classifiers import class_name, described, device_named, find_classes, open_attention
 from .common import Chosen
 from .explain import batched, find_photos, read_each
 from .records import Row, records, state, whole_rows
@@ -67,7 +67,7 @@ def explain_each(
         ValueError: `out` has explanations of other settings; a class that there is not.
         OSError: a file cannot be written. What was written before is whole.
     """
-    given = None if attention is None else load_attention(attention)
+    given = open_attention(attention)
     found = find_photos(photos, out)
     settings = {**described(chosen, given), **asdict(wanted)}
     del settings["batch"]
@@ -156,7 +156,9 @@ def _write(
     for kind, name in files.items():
         with atomic_path(out / name) as temporary:
             if kind == "npy":
-                np.save(temporary, heat.numpy())
+                held = BytesIO()  # numpy names no file when a disk is full
+                np.save(held, heat.numpy())
+                temporary.write_bytes(held.getvalue())
             else:
                 pixels = _overlay(loaded, image, heat) if kind == "overlay" else _grey(heat)
                 Image.fromarray(pixels).save(temporary)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from ..attention import AttentionMechanism, load_attention
+from ..attention import AttentionMechanism
 from ..cam import LearnableCAM
 from ..classifier import predict
 from ..comparison import class_maps, picture
@@ -16,7 +16,7 @@ from ..data import PhotoFolder, photo_files
 from ..loading import LoadedClassifier
 from ..training import LearnableCAMTrainer
 from ..training.checks import check_extras
-from .classifiers import class_name, device_named
+from .classifiers import class_name, device_named, open_attention
 from .common import Chosen
 from .explain import read_each
 
@@ -66,7 +66,7 @@ def train(
     check_extras(writes=True)
     start: str | AttentionMechanism | None = settings.start
     if isinstance(start, str) and start not in ("head", "universal", "random"):
-        start = load_attention(start)
+        start = open_attention(start)
     device = device_named(chosen.device)
     left_out: list[str] = []
     photos = _folder(loaded, folder, True, skip, left_out)

@@ -20,6 +20,7 @@ from ..common import (
 
 @click.command(
     "benchmark",
+    short_help="Score a classifier's maps on photographs, beside Grad-CAM's.",
     epilog="Example: learnable-cam benchmark photos/ --model torchvision:resnet50 --limit 200"
     f"\n\n{EXIT_CODES}",
 )

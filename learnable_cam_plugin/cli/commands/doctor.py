@@ -16,6 +16,7 @@ from ..common import (
 
 @click.command(
     "doctor",
+    short_help="Whether what is here fits together, and what to do where not.",
     epilog="Example: learnable-cam doctor --model torchvision:resnet50 --attention my-training/"
     f"attention\n\n{EXIT_CODES}",
 )

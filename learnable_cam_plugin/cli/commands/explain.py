@@ -36,6 +36,7 @@ def _kinds(_: click.Context, __: click.Parameter, given: str | None) -> tuple[st
 
 @click.command(
     "explain",
+    short_help="Explain what a classifier sees in photographs.",
     epilog="Example: learnable-cam explain photos/ --model timm:convnext_tiny --top 3 "
     f"--write overlay,npy --out explained\n\n{EXIT_CODES}",
 )
@@ -54,9 +55,9 @@ def _kinds(_: click.Context, __: click.Parameter, given: str | None) -> tuple[st
     "--write",
     "kinds",
     callback=_kinds,
-    show_default="pages; with --model, --attention or --class overlay",
     help="What to write, comma-separated: overlay and heatmap (PNG), npy (float32, in [0, 1]), "
-    "jsonl (nothing beside explanations.jsonl); or pages, of 8 rows beside Grad-CAM.",
+    "jsonl (nothing beside explanations.jsonl); or pages, of 8 rows beside Grad-CAM. Without it "
+    "pages, and with --model, --attention or --class overlay.",
 )
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=8, help="Images at once.")
 @json_option

@@ -5,7 +5,11 @@ import click
 from ..common import EXIT_CODES, json_option, one_line, say_json
 
 
-@click.command("info", epilog=f"Example: learnable-cam info my-training/attention\n\n{EXIT_CODES}")
+@click.command(
+    "info",
+    short_help="What is in an attention's file, or an ONNX file.",
+    epilog=f"Example: learnable-cam info my-training/attention\n\n{EXIT_CODES}",
+)
 @click.argument("file")
 @json_option
 def info_command(file: str, as_json: bool) -> None:

@@ -7,7 +7,11 @@ import click
 from ..common import FOLDER, one_line
 
 
-@click.command("quickstart", epilog="Example: learnable-cam quickstart --train --out my-first-look")
+@click.command(
+    "quickstart",
+    short_help="A minute's look at what it does, beside Grad-CAM.",
+    epilog="Example: learnable-cam quickstart --train --out my-first-look",
+)
 @click.option(
     "--out",
     type=FOLDER,

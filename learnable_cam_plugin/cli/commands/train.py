@@ -9,6 +9,7 @@ from ..common import EXIT_CODES, FOLDER, Chosen, json_option, model_options, one
 
 @click.command(
     "train",
+    short_help="Train an attention beside a classifier, on a folder of photographs.",
     epilog="Example: learnable-cam train photos/ --model torchvision:resnet50 --epochs 4 "
     f"--out my-training\n\n{EXIT_CODES}",
 )
