@@ -26,7 +26,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Chosen:
-    """A classifier, as the options name it; see `load_classifier`."""
+    """A classifier, as the options name it, see `load_classifier`; "" for none."""
 
     model: str
     weights: str | None
@@ -44,11 +44,14 @@ def model_options(
         default: the classifier that is taken without --model, if any.
         required: whether --model must be given.
     """
+    named: dict[str, Any] = (
+        {} if default is None else {"default": default}
+    )  # a None would count as given
     options = [
         click.option(
             "--model",
-            default=default,
             required=required,
+            **named,
             help="torchvision:NAME, timm:NAME, transformers:NAME, package.module:function, or "
             f"{DEFAULT}.",
         ),
@@ -71,7 +74,10 @@ def model_options(
         @wraps(command)
         def wrapped(**given: Any) -> Any:
             names = Chosen.__dataclass_fields__
-            chosen = Chosen(**{name: given.pop(name) for name in names})
+            chosen = Chosen(
+                **{name: given.pop(name) for name in names if name != "model"},
+                model=given.pop("model") or "",
+            )
             return command(chosen=chosen, **given)
 
         for option in reversed(options):

@@ -42,7 +42,7 @@ def examine(chosen: Chosen, attention: str | None) -> list[Check]:
     if attention is not None:
         found, given = _tried("attention", lambda: open_attention(attention), _described)
         checks.append(found)
-    if chosen.model is not None:
+    if chosen.model:
         found, loaded = _tried("model", lambda: open_classifier(chosen), _model)
         checks.append(found)
     if loaded is not None:

@@ -1,0 +1,28 @@
+"""The help of every command has an example that is one, and the exit codes."""
+
+import re
+import shlex
+
+import pytest
+from click.testing import CliRunner
+
+from learnable_cam_plugin.cli import main
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_the_help_has_an_example_with_options_that_there_are(name):
+    told = CliRunner().invoke(main, [name, "--help"], terminal_width=1000).output
+    (example,) = re.findall(r"Example: learnable-cam (.*)", told)
+    command, *arguments = shlex.split(example)
+    assert command == name
+    main.commands[name].make_context(name, arguments)  # raises at what it does not know
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["explain", "--help"]])
+def test_the_exit_codes_are_documented(arguments):
+    told = " ".join(CliRunner().invoke(main, arguments).output.split())
+    assert "Exit codes: 0 all is done; 1 something is not" in told
+
+
+def test_the_commands_are_those():
+    assert {"quickstart", "explain", "train", "benchmark", "info", "doctor"} <= main.commands.keys()
