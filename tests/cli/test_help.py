@@ -2,11 +2,14 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from learnable_cam_plugin.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("name", main.commands)
@@ -22,6 +25,18 @@ def test_the_help_has_an_example_with_options_that_there_are(name):
 def test_the_exit_codes_are_documented(arguments):
     told = " ".join(CliRunner().invoke(main, arguments).output.split())
     assert "Exit codes: 0 all is done; 1 something is not" in told
+
+
+def test_every_command_of_the_page_is_one():
+    text = (ROOT / "docs" / "how-to" / "shell.md").read_text()
+    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.M | re.S)
+    lines = [line.partition(" | ")[0] for block in blocks for line in block.splitlines()]
+    assert len(lines) >= 8
+    for line in lines:
+        program, command, *arguments = shlex.split(line)
+        assert program == "learnable-cam"
+        main.commands[command].make_context(command, arguments)
+    assert {shlex.split(line)[1] for line in lines} == main.commands.keys() - {"quickstart"}
 
 
 def test_the_commands_are_those():

@@ -200,6 +200,21 @@ def channels_last(given: Any) -> None:
     trained(given, [IMAGENET.normalize(torch.rand(2, 3, 32, 32))], model=model, layers=["0"])
 
 
+def explained_otherwise(given: Any) -> None:
+    from learnable_cam_plugin.cli.records import records
+
+    for top in (1, 2):
+        with records(Path("explained"), {"top": top}):
+            pass
+
+
+def no_normalisation(given: Any) -> None:
+    from learnable_cam_plugin.cli.classifiers import open_classifier
+    from learnable_cam_plugin.cli.common import Chosen
+
+    open_classifier(Chosen("tests.cli.networks:bare", None, None, None, "cpu"))
+
+
 def other_weights(given: Any) -> None:
     model = given["other_model"]
     LearnableCAM(model, [model.layer4[-1]], attention="my-attention")
@@ -249,6 +264,8 @@ ERRORS = {
     "Channels that come last": channels_last,
     "The head reads another layer than the last": lambda g: trained(g, layers=["layer4", "layer3"]),
     "Maps that are not in [0, 1]": lambda g: keep_top(torch.full((1, 4, 4), 2.0), 0.5),
+    "The folder holds other explanations": explained_otherwise,
+    "The normalisation of a function's model": no_normalisation,
     "A confidence of 0": lambda g: drops(torch.tensor([0.0]), torch.tensor([0.0])),
 }
 
