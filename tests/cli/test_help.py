@@ -9,6 +9,8 @@ from click.testing import CliRunner
 
 from learnable_cam_plugin.cli import main
 
+from ..reliability.processes import python
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -41,3 +43,18 @@ def test_every_command_of_the_page_is_one():
 
 def test_the_commands_are_those():
     assert {"quickstart", "explain", "train", "benchmark", "info", "doctor"} <= main.commands.keys()
+
+
+def test_no_help_loads_torch_or_matplotlib():
+    code = """
+import sys
+from learnable_cam_plugin.cli import main
+for name in main.commands:
+    try:
+        main([name, "--help"])
+    except SystemExit as end:
+        assert end.code == 0
+assert not {"torch", "torchvision", "matplotlib", "numpy", "captum"} & sys.modules.keys()
+print(peak())
+"""
+    assert float(python(code).split("\n")[-2]) < 100

@@ -3,6 +3,7 @@
 from .benchmark import benchmark_command
 from .doctor import doctor_command
 from .explain import explain_command
+from .export import export_command
 from .info import info_command
 from .quickstart import quickstart_command
 from .train import train_command
@@ -12,6 +13,7 @@ COMMANDS = [
     explain_command,
     train_command,
     benchmark_command,
+    export_command,
     info_command,
     doctor_command,
 ]
