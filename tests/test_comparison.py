@@ -3,11 +3,18 @@ import torch
 from PIL import Image
 from pytorch_grad_cam import GradCAM
 
-from learnable_cam_plugin import LearnableCAM
-from learnable_cam_plugin.comparison import class_maps, compare_methods, markdown_table, picture
+from learnable_cam_plugin import FrozenClassifier, LearnableCAM
+from learnable_cam_plugin.comparison import (
+    class_maps,
+    compare_methods,
+    grad_cam,
+    markdown_table,
+    picture,
+)
 from learnable_cam_plugin.metrics import average_drop, masked_confidence
 
 from .conftest import UNIT
+from .networks import vit
 
 
 def test_rows_hold_the_papers_columns_and_agree_with_the_metrics(tiny, images):
@@ -50,3 +57,15 @@ def test_the_picture_is_an_image_of_all_methods(tmp_path, images):
         assert image.width > 300
         assert image.height > 600
     assert [p.name for p in tmp_path.iterdir()] == ["p.png"]
+
+
+def test_grad_cam_stands_where_its_users_set_it(tiny, images):
+    tiny.eval()
+    with grad_cam(FrozenClassifier.found(tiny, images), images.shape[2:]) as cam:
+        found = class_maps(cam, images, torch.tensor([0, 1, 2, 3]))
+    with GradCAM(tiny, [tiny[4]]) as other:
+        assert torch.equal(found, class_maps(other, images, torch.tensor([0, 1, 2, 3])))
+    transformer, pictures = vit(), torch.rand(1, 3, 64, 64)
+    with grad_cam(FrozenClassifier.found(transformer, pictures), (64, 64)) as cam:
+        assert cam.target_layers == [transformer.encoder.layers[-1].ln_1]
+        assert class_maps(cam, pictures, torch.tensor([3])).shape == (1, 64, 64)

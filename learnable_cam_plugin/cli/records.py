@@ -18,8 +18,8 @@ Row = dict[str, Any]
 def records(
     out: Path, settings: Mapping[str, Any]
 ) -> Iterator[tuple[dict[str, str], Callable[[Row], None]]]:
-    """What an earlier run in the folder `out` did: photograph -> "stem" of its row; and what adds a
-    row.
+    """What an earlier run in the folder `out` did: photograph, as `key` names it -> "stem" of its
+    row; and what adds a row.
 
     Rows of photographs that were changed since, or whose files are gone, are dropped, and so is a
     line that was cut off.
@@ -33,7 +33,7 @@ def records(
     done: dict[str, str] = {}
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as kept:
         for row in whole_rows(out):
-            done[row["photo"]] = row["stem"]
+            done[key(row["photo"])] = row["stem"]
             kept.write(_line(row))
     with open(path, "ab", buffering=0) as handle:
 
@@ -91,6 +91,11 @@ def _row(line: str, out: Path) -> Row | None:
         return row if same and all((out / name).is_file() for name in names) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def key(photo: str | os.PathLike[str]) -> str:
+    """The same for a photograph, wherever the command is run."""
+    return os.path.abspath(photo)
 
 
 def state(photo: str | os.PathLike[str]) -> list[int]:

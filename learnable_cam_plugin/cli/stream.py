@@ -21,7 +21,7 @@ from ..loading import LoadedClassifier
 from .classifiers import class_name, described, device_named, find_classes, open_attention
 from .common import Chosen
 from .explain import batched, find_photos, read_each
-from .records import Row, records, state, whole_rows
+from .records import Row, key, records, state, whole_rows
 
 # the first of them show how a head is told apart by place, in every run alike
 _FIRST = 8
@@ -82,8 +82,8 @@ def explain_each(
     cam.saliency(torch.stack(first))  # the layers, and how the head is read, are found on these
     classes = _classes(loaded, wanted, class_scores(cam.outputs).shape[1])
     with records(out, settings) as (done, add):
-        given_again = set(map(str, found)) & done.keys()
-        yield from ((row, False) for row in whole_rows(out) if row["photo"] in given_again)
+        again = {key(path) for path in found} & done.keys()
+        yield from ((row, False) for row in whole_rows(out) if key(row["photo"]) in again)
         stems = _stems(found, done)
         for part in batched(read_each(list(stems), loaded, unread, "explaining"), wanted.batch):
             images = torch.stack([image for _, image in part])
@@ -132,7 +132,7 @@ def _stems(found: dict[Path, Path], done: dict[str, str]) -> dict[Path, str]:
     """Photograph that is not done -> what its files' names start with, no two the same."""
     taken, stems = set(done.values()), {}
     for path, within in found.items():
-        if str(path) not in done:
+        if key(path) not in done:
             stem, number = str(within), 2
             while stem in taken:
                 stem, number = f"{within}-{number}", number + 1

@@ -109,6 +109,25 @@ def test_what_is_done_is_not_done_again(photos, tmp_path):
     assert {*before} == {path.name for path in out.glob("*.png")}
 
 
+def test_a_photograph_is_the_same_from_another_folder(photos, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert run("explain", photos, "--out", out).exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    again = run("explain", "in", "--out", "out")
+    assert "6 explained, 6 of them before" in again.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux only")
+def test_a_file_name_that_is_no_text_is_explained_and_known_again(tmp_path):
+    photos, out = photographs.photographs(tmp_path / "in", 1), tmp_path / "out"
+    os.rename(photos / "000.jpg", os.fsencode(photos) + b"/caf\xe9.jpg")
+    done = run("explain", photos, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "caf\N{REPLACEMENT CHARACTER}.jpg: " in done.output
+    assert "1 of them before" in run("explain", photos, "--out", out).output
+    assert run("explain", photos, "--out", out, "--json").exit_code == 0
+
+
 def test_explanations_of_other_settings_are_left_as_they_are(photos, tmp_path):
     out = tmp_path / "out"
     assert run("explain", photos, "--out", out).exit_code == 0

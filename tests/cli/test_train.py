@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -107,6 +108,25 @@ def test_damaged_photographs_are_named_before_it_starts_or_left_out(tmp_path):
     told = json.loads(done.stdout)
     assert told["images"] == 6
     assert len(told["left out"]) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size to set")
+def test_a_full_disk_is_a_line_and_nothing_half_written(photos, tmp_path):
+    import resource
+
+    out = tmp_path / "out"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        full = run("train", photos, *FAST, "--out", out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert full.exit_code == 1
+    last = full.stderr.splitlines()[-1]
+    assert last.startswith("Error: ")
+    assert "cannot write" in last
+    assert str(out) in last
+    assert not out.exists() or list(out.iterdir()) == []
 
 
 def test_the_papers_recipe_a_start_and_a_validation(photos, trained, tmp_path):
