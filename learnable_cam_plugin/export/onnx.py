@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..attention import AttentionMechanism
 from ..checkpoint import atomic_path, plain
@@ -21,6 +22,7 @@ from .graph import FromPixels
 
 FORMAT = 1
 KEY = "learnable_cam_plugin"  # of the metadata, a JSON object
+INPUTS = ("images", "classes")
 OUTPUTS = ("logits", "saliency_map")
 _LARGEST = 2**31 - 1  # bytes of one protobuf
 
@@ -56,7 +58,9 @@ def export_onnx(
         classes: a second input, "classes" (N, M), says what is explained; the maps are
             (N, M, H, W). Without it, that is the top class, or the `top` ones.
         dynamic_size: images of any height and width. Convolutional classifiers allow it; one whose
-            layers give tokens, or whose head has a size, is refused.
+            layers give tokens, or whose head has a size, is refused. Up to 1,024 places of the
+            finest layer (512 x 512 pixels of a ResNet) the maps are those of `LearnableCAM`;
+            beyond, where that looks at fewer, nearly.
         opset: of ONNX.
         settings: of `ExplainedClassifier`, for a model that is none yet: attention, top, ...
 
@@ -92,9 +96,14 @@ def export_onnx(
         graph = FromPixels(explained, normalization, images.shape[2])
         example = torch.zeros(2, 300, 400, 3, dtype=torch.uint8, device=images.device)
     record = _record(explained, images, normalization, class_names, pixels, classes, dynamic_size)
-    program = _exported(graph, example, classes, pixels or dynamic_size, 1 if pixels else 2, opset)
-    program.model.metadata_props[KEY] = json.dumps(record)
-    return _written(program, Path(path))
+    with atomic_path(path) as temporary:
+        traced = _traced(graph, example, classes, pixels or dynamic_size, 1 if pixels else 2)
+        if dynamic_size:
+            _check_sizes(explained, traced, example, classes)
+        program = _converted(traced, opset)
+        program.model.metadata_props[KEY] = json.dumps(record)
+        _save(program, temporary)
+    return Path(path)
 
 
 def _check_installed() -> None:
@@ -107,37 +116,71 @@ def _check_installed() -> None:
         ) from error
 
 
-def _exported(
-    graph: nn.Module, example: Tensor, classes: bool, sizes: bool, axis: int, opset: int
-) -> Any:
-    """The graph as torch's ONNXProgram; `sizes` of `axis` and the next may change."""
+def _traced(graph: nn.Module, example: Tensor, classes: bool, sizes: bool, axis: int) -> Any:
+    """The graph as torch's ExportedProgram; `sizes` of `axis` and the next may change."""
     dynamic = torch.export.Dim.DYNAMIC
     shapes: list[dict[int, Any]] = [{0: dynamic}]
     if sizes:
         shapes[0] |= {axis: dynamic, axis + 1: dynamic}
-    arguments: tuple[Tensor, ...] = (example,)
     if classes:
-        arguments += (torch.tensor([[0, 1, 0], [1, 0, 1]], device=example.device),)
         shapes.append({0: dynamic, 1: dynamic})
+    given = _arguments(example, classes)
     try:
-        traced = torch.export.export(graph, arguments, dynamic_shapes=tuple(shapes), strict=False)
+        return torch.export.export(graph, given, dynamic_shapes=tuple(shapes), strict=False)
     except Exception as error:
-        what = "height and width" if sizes and axis == 2 else "batch size"
+        if sizes and axis == 2:
+            raise ValueError(
+                f"torch.export cannot trace the model for any height and width: {plain(error)}. "
+                "Leave dynamic_size out"
+            ) from error
         raise ValueError(
-            f"torch.export cannot trace the model with any {what}: {plain(error)}. "
-            + ("Leave dynamic_size out" if what[0] == "h" else "Try torch.export on the bare model")
+            f"torch.export cannot trace the model for any batch: {plain(error)}. Its forward must "
+            "not depend on the values in a tensor, nor on len(images): images.shape[0] serves"
         ) from error
+
+
+def _arguments(example: Tensor, classes: bool) -> tuple[Tensor, ...]:
+    chosen = torch.tensor([[0, 1, 0], [1, 0, 1]], device=example.device)
+    return (example, chosen) if classes else (example,)
+
+
+def _check_sizes(
+    explained: ExplainedClassifier, traced: Any, example: Tensor, classes: bool
+) -> None:
+    """Refuse a graph that took a decision on the size of the example: an ONNX file would follow it
+    in silence at every other size."""
+    height, width = example.shape[2:]
+    for size in ((height + 32, width + 64), (height + 96, width)):
+        _, *others = _arguments(example, classes)
+        given = (F.interpolate(example, size), *others)
+        try:
+            found, wanted = traced.module()(*given), explained(*given)
+            torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+        except Exception as error:
+            raise ValueError(
+                f"the model takes no images of any height and width, of {height} x {width} only; "
+                f"of {size[0]} x {size[1]}: {plain(error)}. Leave dynamic_size out"
+            ) from error
+
+
+def _converted(traced: Any, opset: int) -> Any:
+    """torch's ONNXProgram."""
+    from onnx_ir.passes.common import DeduplicateInitializersPass
+
     try:
-        return torch.onnx.export(
+        program: Any = torch.onnx.export(
             traced,
             dynamo=True,
-            input_names=["images", "classes"][: len(arguments)],
+            input_names=list(INPUTS[: len(traced.example_inputs[0])]),
             output_names=list(OUTPUTS),
             opset_version=opset,
             verbose=False,
         )
     except Exception as error:
         raise ValueError(f"torch.onnx cannot export the model: {plain(error)}") from error
+    # the mechanism reads the head's weight, too: once in the file
+    DeduplicateInitializersPass(size_limit=_LARGEST)(program.model)
+    return program
 
 
 def _record(
@@ -183,13 +226,11 @@ def _of_attention(attention: AttentionMechanism) -> dict[str, Any]:
     }
 
 
-def _written(program: Any, path: Path) -> Path:
-    with atomic_path(path) as temporary:
-        try:
-            program.save(temporary, external_data=False)
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(
-                f"{path} was not written: {plain(error)} (one ONNX file holds at most "
-                f"{_LARGEST:,} bytes; export model.half() of a larger one)"
-            ) from error
-    return path
+def _save(program: Any, path: Path) -> None:
+    try:
+        program.save(path, external_data=False)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"the file was not written: {plain(error)} (one ONNX file holds at most {_LARGEST:,} "
+            "bytes; of a larger model, export its half precision, ExplainedClassifier(...).half())"
+        ) from error

@@ -225,5 +225,5 @@ class TestRefused:
 
     def test_a_model_that_cannot_be_copied(self, tiny, images):
         tiny.eval().generator = (number for number in range(3))
-        with pytest.raises(ValueError, match="cannot be copied.+generator"):
+        with pytest.raises(ValueError, match=r"cannot be copied.+generator"):
             ExplainedClassifier(tiny, images)

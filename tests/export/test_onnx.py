@@ -1,0 +1,191 @@
+"""The file gives what the module gives, with the classifier in it once."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from learnable_cam_plugin import (
+    ExplainedClassifier,
+    Normalization,
+    calibrate,
+    condition,
+    export_onnx,
+    load_attention,
+)
+from learnable_cam_plugin.data import photo_transform
+from learnable_cam_plugin.export import FromPixels
+
+from ..conftest import tiny_network
+from ..networks import pictures
+from .networks import IN_EVERY_RUN, deployed, differences, exported, operations, run
+from .test_explained import MECHANISMS
+
+IMAGENET = Normalization([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+@pytest.mark.parametrize("name", IN_EVERY_RUN)
+def test_a_network_and_its_file_agree_in_onnxruntime_and_in_openvino(name, tmp_path):
+    path, explained = exported(name, tmp_path)
+    for logits, maps in differences(path, explained).values():
+        assert logits < 1e-4
+        assert maps < 1e-4
+    # the backbone is there once: every layer of it is a node, and the mechanism has four of its own
+    modules = list(deployed(name).modules())
+    convolutions = sum(isinstance(module, nn.Conv2d) for module in modules)
+    assert operations(path, ("Conv",)) == convolutions + 4
+    blocks = sum(isinstance(module, nn.GELU) for module in modules)
+    assert operations(path, ("Erf", "Gelu")) == blocks
+    numbers = sum(tensor.nbytes for tensor in deployed(name).state_dict().values())
+    assert path.stat().st_size < numbers + 800_000
+    _openvino_agrees(path, explained)
+
+
+def _openvino_agrees(path, explained):
+    openvino = pytest.importorskip("openvino", reason="the extra `bench`")
+    compiled = openvino.Core().compile_model(
+        openvino.Core().read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    for batch in (1, 3):
+        images = pictures(batch, seed=batch)
+        found = compiled(images.numpy())
+        logits, maps = (tensor.numpy() for tensor in explained(images))
+        scale = max(1, np.abs(logits).max())
+        assert np.abs(found["logits"] - logits).max() < 1e-3 * scale
+        assert np.abs(found["saliency_map"] - maps).max() < 1e-3
+
+
+@pytest.mark.parametrize("mechanism", ["shipped", "conditioned", "rows of two layers"])
+def test_every_mechanism(mechanism, tiny, images, tmp_path):
+    explained = ExplainedClassifier(tiny.eval(), images, **MECHANISMS[mechanism](tiny, images))
+    path = export_onnx(explained, tmp_path / "explained.onnx", images, classes=True)
+    for batch, each in ((1, 1), (3, 5)):
+        given = torch.rand(batch, 3, 20, 24)
+        classes = torch.randint(5, (batch, each))
+        logits, maps = explained(given, classes)
+        found = run(path, images=given, classes=classes)
+        assert found[1].shape == (batch, each, 20, 24)
+        assert np.abs(found[0] - logits.numpy()).max() < 1e-5
+        assert np.abs(found[1] - maps.numpy()).max() < 1e-4
+
+
+def test_images_of_any_height_and_width(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 64, 3, 2, 1), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 5)),
+    ).eval()
+    images = torch.rand(4, 3, 24, 32)
+    explained = ExplainedClassifier(model, images)
+    path = export_onnx(explained, tmp_path / "explained.onnx", images, dynamic_size=True)
+    for size in ((24, 32), (32, 24), (48, 33), (31, 64)):
+        given = torch.rand(2, 3, *size)
+        assert np.abs(run(path, images=given)[1] - explained(given)[1].numpy()).max() < 1e-4
+
+
+def test_of_a_head_with_a_size_they_are_refused(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(720, 5))
+    images = torch.rand(4, 3, 20, 24)
+    attention = calibrate(model.eval(), ["1"], images)
+    with pytest.raises(
+        ValueError, match="takes no images of any height and width, of 20 x 24 only"
+    ):
+        export_onnx(model, tmp_path / "a.onnx", images, attention=attention, dynamic_size=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_photographs_as_a_camera_gives_them(tiny, tmp_path):
+    images = torch.rand(4, 3, 64, 64)
+    explained = ExplainedClassifier(tiny.eval(), images, top=2)
+    path = export_onnx(explained, tmp_path / "a.onnx", images, pixels=True, normalization=IMAGENET)
+    graph, transform = FromPixels(explained, IMAGENET, 64), photo_transform(IMAGENET, 64)
+    for size in ((90, 120), (200, 101), (64, 64)):
+        smooth = torch.nn.functional.interpolate(torch.rand(2, 3, 9, 9) * 255, size, mode="bicubic")
+        photos = smooth.clamp(0, 255).to(torch.uint8)
+        wanted = graph(photos.permute(0, 2, 3, 1))
+        found = run(path, images=photos.permute(0, 2, 3, 1))
+        assert np.abs(found[0] - wanted[0].detach().numpy()).max() < 1e-4
+        assert np.abs(found[1] - wanted[1].numpy()).max() < 1e-4
+        # what is made of files for training and for LearnableCAM is nearly the same
+        prepared = torch.stack([transform(photo) for photo in photos])
+        assert (explained(prepared)[0] - wanted[0]).abs().max() < 0.02
+
+
+def test_what_the_file_says_of_itself(tiny, images, tmp_path):
+    import onnx
+
+    attention = condition(tiny.eval(), ["2", "4"], images)
+    attention.save(tmp_path / "mine.safetensors")
+    path = export_onnx(
+        tiny,
+        tmp_path / "explained.onnx",
+        images,
+        attention=load_attention(tmp_path / "mine.safetensors"),
+        normalization=IMAGENET,
+        class_names=list("abcde"),
+        top=2,
+        size="grid",
+    )
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    (record,) = (p.value for p in model.metadata_props if p.key == "learnable_cam_plugin")
+    record = json.loads(record)
+    assert record["layers"] == ["2", "4"]
+    assert record["class_names"] == list("abcde")
+    assert record["explains"] == "top 2"
+    assert record["input_size"] == [3, 20, 24]
+    assert record["normalization"]["mean"] == pytest.approx(IMAGENET.mean)
+    assert record["attention"]["mechanism"] == "ConditionedAttention"
+    assert record["attention"]["source"] == "mine.safetensors"
+    assert len(record["attention"]["sha256"]) == 64
+    assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert str(tmp_path) not in str(model.metadata_props)
+    assert [o.name for o in model.graph.output] == ["logits", "saliency_map"]
+    assert [p.name for p in tmp_path.iterdir()].count("explained.onnx") == 1
+    assert len(list(tmp_path.iterdir())) == 2  # nothing beside the file
+
+
+class Branching(nn.Module):
+    def __init__(self, tiny: nn.Module) -> None:
+        super().__init__()
+        self.tiny = tiny
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        scores = self.tiny(images)
+        return scores if float(scores.mean()) > 0 else scores * 2
+
+
+class TestRefused:
+    def test_a_model_that_branches_on_values_and_the_old_file_stays(self, images, tmp_path):
+        path = tmp_path / "explained.onnx"
+        path.write_bytes(b"old")
+        model = Branching(tiny_network()).eval()
+        with pytest.raises(ValueError, match=r"cannot trace the model .+data-dependent"):
+            export_onnx(model, path, images)
+        assert path.read_bytes() == b"old"
+        assert len(list(tmp_path.iterdir())) == 1
+
+    def test_a_missing_extra(self, tiny, images, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "onnxscript", None)
+        with pytest.raises(ModuleNotFoundError, match=r"pip install 'learnable-cam-plugin\[export"):
+            export_onnx(tiny.eval(), tmp_path / "a.onnx", images)
+
+    def test_arguments_that_do_not_fit(self, tiny, images, tmp_path):
+        path, explained = tmp_path / "a.onnx", ExplainedClassifier(tiny.eval(), images, top=2)
+        with pytest.raises(ValueError, match="classes=True takes the place of top"):
+            export_onnx(explained, path, images, classes=True)
+        with pytest.raises(ValueError, match=r"\['top'\] were decided"):
+            export_onnx(explained, path, images, top=3)
+        with pytest.raises(ValueError, match="has 5 classes, got 2 names"):
+            export_onnx(explained, path, images, class_names=["a", "b"])
+        with pytest.raises(ValueError, match="takes a normalization and square images"):
+            export_onnx(explained, path, images, pixels=True)
+
+    def test_a_folder_that_cannot_be_written(self, tiny, images, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(OSError, match="cannot write"):
+            export_onnx(tiny.eval(), tmp_path / "file" / "a.onnx", images)
