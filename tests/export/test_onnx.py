@@ -75,7 +75,7 @@ def test_every_mechanism(mechanism, tiny, images, tmp_path):
 def test_images_of_any_height_and_width(tmp_path):
     torch.manual_seed(0)
     model = nn.Sequential(
-        *(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 64, 3, 2, 1), nn.ReLU()),
+        *(nn.Conv2d(3, 64, 3, 2, 1), nn.ReLU(), nn.Conv2d(64, 64, 3, 2, 1), nn.ReLU()),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 5)),
     ).eval()
     images = torch.rand(4, 3, 24, 32)
