@@ -4,11 +4,14 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint import atomic_path
+from ..training.folder import held_folder
 
 RECORDS, SETTINGS = "explanations.jsonl", "settings.json"
 Row = dict[str, Any]
@@ -25,29 +28,44 @@ def records(
     line that was cut off.
 
     Raises:
+        RuntimeError: another run is writing to it.
         ValueError: the earlier run had other settings, naming them; or it is no folder of ours.
         OSError: the folder cannot be written to, or is full. The file has whole lines only.
     """
     path = out / RECORDS
     _check_settings(out, json.loads(json.dumps(settings)))
     done: dict[str, str] = {}
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as kept:
-        for row in whole_rows(out):
-            done[key(row["photo"])] = row["stem"]
-            kept.write(_line(row))
-    with open(path, "ab", buffering=0) as handle:
+    with _alone(out):
+        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as kept:
+            for row in whole_rows(out):
+                done[key(row["photo"])] = row["stem"]
+                kept.write(_line(row))
+        with open(path, "ab", buffering=0) as handle:
+            yield done, partial(_add, handle)
 
-        def add(row: Row) -> None:
-            before, content = handle.tell(), _line(row).encode()
-            try:
-                written = handle.write(content)
-            except OSError as error:
-                raise OSError(error.errno, f"cannot write ({error.strerror})", str(path)) from error
-            if written < len(content):
-                handle.truncate(before)
-                raise OSError(errno.ENOSPC, "cannot write (no space left)", str(path))
 
-        yield done, add
+def _add(handle: FileIO, row: Row) -> None:
+    """A row at the end of an unbuffered file: all of it, or an OSError and nothing."""
+    before, content, path = handle.tell(), _line(row).encode(), str(handle.name)
+    try:
+        written = handle.write(content)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write ({error.strerror})", path) from error
+    if written < len(content):
+        handle.truncate(before)
+        raise OSError(errno.ENOSPC, "cannot write (no space left)", path)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held_folder(out))
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"another run writes to {out}: wait for its end, or choose another --out"
+            ) from error
+        yield
 
 
 def _line(row: Row) -> str:

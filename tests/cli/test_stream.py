@@ -16,6 +16,7 @@ from PIL import Image
 from learnable_cam_plugin import LearnableCAM
 from learnable_cam_plugin.cli import stream
 from learnable_cam_plugin.data import read_photo
+from learnable_cam_plugin.training.folder import held_folder
 
 from ..reliability.processes import python
 from . import networks, photographs
@@ -126,6 +127,15 @@ def test_a_file_name_that_is_no_text_is_explained_and_known_again(tmp_path):
     assert "caf\N{REPLACEMENT CHARACTER}.jpg: " in done.output
     assert "1 of them before" in run("explain", photos, "--out", out).output
     assert run("explain", photos, "--out", out, "--json").exit_code == 0
+
+
+def test_two_runs_do_not_write_to_one_folder_at_once(photos, tmp_path):
+    out = tmp_path / "out"
+    with held_folder(out):
+        refused = run("explain", photos, "--out", out)
+    assert refused.exit_code == 1
+    assert f"Error: another run writes to {out}: wait for its end" in refused.stderr
+    assert run("explain", photos, "--out", out).exit_code == 0
 
 
 def test_explanations_of_other_settings_are_left_as_they_are(photos, tmp_path):
