@@ -1,0 +1,229 @@
+"""The runtime: photographs in, explanations out, without torch."""
+
+import subprocess
+import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from learnable_cam_plugin import ExplainedClassifier, Normalization, export_onnx
+from learnable_cam_plugin.data import photo_transform
+from learnable_cam_plugin.runtime import Explainer, cropped
+
+from ..conftest import tiny_network
+
+pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+ROOT = Path(__file__).resolve().parents[2]
+NORMALIZATION = Normalization([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Files of a classifier: of the top class, of given classes, of photographs as they are."""
+    folder = tmp_path_factory.mktemp("files")
+    images = torch.rand(4, 3, SIDE, SIDE)
+    given = {"normalization": NORMALIZATION, "class_names": ["ant", "bee", "cat", "dog", "eel"]}
+    for name, settings in {
+        "top": {"top": 2},
+        "classes": {"classes": True},
+        "pixels": {"pixels": True, "uint8": True, "size": "grid"},
+    }.items():
+        model = tiny_network().eval()
+        export_onnx(model, folder / f"{name}.onnx", images, **given, **settings)
+    export_onnx(tiny_network().eval(), folder / "bare.onnx", images)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def explainer(folder):
+    return Explainer(folder / "top.onnx", threads=1)
+
+
+def photo(seed=0, size=(60, 50)):
+    noise = np.random.default_rng(seed).integers(0, 255, (6, 5, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+
+
+def test_it_says_what_torch_says(explainer):
+    images = photo_transform(NORMALIZATION, SIDE)(photo())[None]
+    model = tiny_network().eval()
+    logits, maps = ExplainedClassifier(model, torch.rand(4, 3, SIDE, SIDE), top=2)(images)
+    found = explainer.explain(photo())
+    best = logits.softmax(1).topk(2, 1)
+    assert [one.index for one in found] == best.indices[0].tolist()
+    assert [one.name for one in found] == [explainer.class_names[one.index] for one in found]
+    # Pillow's resize and torch's differ by a level
+    assert [one.probability for one in found] == pytest.approx(best.values[0].tolist(), abs=1e-3)
+    for one, heat in zip(found, maps[0].numpy(), strict=True):
+        assert one.heat.shape == (SIDE, SIDE)
+        assert np.abs(one.heat - heat).mean() < 0.02
+
+
+def test_a_path_an_image_and_an_array_are_the_same(explainer, tmp_path):
+    photo().save(tmp_path / "photo.png")
+    given = (tmp_path / "photo.png", str(tmp_path / "photo.png"), photo(), np.asarray(photo()))
+    first, *others = [explainer.explain(one)[0] for one in given]
+    for other in others:
+        assert np.array_equal(first.heat, other.heat)
+        assert first.probability == other.probability
+
+
+def test_classes_by_index_and_by_name(folder):
+    explainer = Explainer(folder / "classes.onnx")
+    by_index, by_name = explainer.explain(photo(), [1, 4]), explainer.explain(photo(), ["bee", 4])
+    assert [one.name for one in by_index] == ["bee", "eel"]
+    assert np.array_equal(by_index[0].heat, by_name[0].heat)
+    assert not np.array_equal(by_index[0].heat, by_index[1].heat)
+    top = explainer.explain(photo(), top=3)
+    assert [one.probability for one in top] == sorted((o.probability for o in top), reverse=True)
+    again = explainer.explain(photo(), [top[2].index])[0]
+    assert np.allclose(again.heat, top[2].heat, atol=1e-5)
+
+
+def test_photographs_as_they_are(folder):
+    explainer = Explainer(folder / "pixels.onnx")
+    several = [photo(0), photo(1), photo(2, (90, 50))]
+    found = [one for _, (one,) in explainer.explain_all(several)]
+    for each, one in zip(several, found, strict=True):
+        (alone,) = explainer.explain(each)
+        assert one.heat.dtype == np.uint8
+        assert one.heat.shape == (SIDE // 2, SIDE // 2)
+        assert np.abs(one.heat.astype(int) - alone.heat).max() <= 1
+        assert explainer.overlay(each, one.heat).size == (SIDE, SIDE)
+
+
+def test_the_exif_orientation_is_honoured(explainer, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by a quarter
+    photo().save(tmp_path / "turned.png", exif=exif)
+    turned = photo().transpose(Image.Transpose.ROTATE_270)
+    (wanted, *_), (found, *_) = (
+        explainer.explain(turned),
+        explainer.explain(tmp_path / "turned.png"),
+    )
+    assert np.array_equal(wanted.heat, found.heat)
+    with Image.open(tmp_path / "turned.png") as opened:
+        assert np.array_equal(explainer.explain(opened)[0].heat, wanted.heat)
+    assert explainer.view(tmp_path / "turned.png").tobytes() == cropped(turned, (32, 32)).tobytes()
+
+
+def test_the_overlay_is_red_where_the_map_is_bright(explainer):
+    heat = np.zeros((4, 4), np.float32)
+    heat[:2] = 1
+    over = np.asarray(explainer.overlay(Image.new("RGB", (64, 64)), heat, alpha=1.0)).astype(int)
+    assert over[2, 2, 0] > over[2, 2, 2]
+    assert over[-3, 2, 2] > over[-3, 2, 0]
+
+
+def test_a_folder_goes_through_in_flat_memory(explainer, tmp_path):
+    for number in range(48):
+        photo(number, (400, 300)).save(tmp_path / f"{number:02d}.jpg")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    unread = []
+    found = explainer.explain_all(tmp_path, batch=4, unread=unread)
+    assert iter(found) is found
+    for _ in range(8):
+        next(found)
+    tracemalloc.start()
+    rest = sum(1 for _ in found)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rest == 40
+    assert peak < 4_000_000  # a photograph takes 360,000, the 40 of them 14,400,000
+    assert len(unread) == 1
+    assert "broken.jpg is not a readable image" in unread[0]
+    assert "\n" not in unread[0]
+
+
+def test_several_threads_share_it(explainer):
+    photos = [photo(seed) for seed in range(24)]
+    wanted = [explainer.explain(one) for one in photos]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(explainer.explain, photos))
+    for one, other in zip(found, wanted, strict=True):
+        assert [e.index for e in one] == [e.index for e in other]
+        assert all(np.array_equal(a.heat, b.heat) for a, b in zip(one, other, strict=True))
+
+
+_ALONE = """
+import sys
+from importlib.abc import MetaPathFinder
+allowed = {"learnable_cam_plugin", "numpy", "PIL", "onnxruntime"}
+class Only(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        top = name.partition(".")[0]
+        if top not in allowed and top not in sys.stdlib_module_names and top not in OPTIONAL:
+            raise ModuleNotFoundError(f"{top} is not here", name=top)
+OPTIONAL = set()
+sys.meta_path.insert(0, Only())
+sys.path.insert(0, sys.argv[1])
+from learnable_cam_plugin.runtime import Explainer
+explainer = Explainer(sys.argv[2])
+(best, _) = explainer.explain(sys.argv[3])
+explainer.overlay(sys.argv[3], best.heat).save(sys.argv[4])
+print(best.index, best.name)
+assert "torch" not in sys.modules and "lazy_loader" not in sys.modules
+"""
+
+
+def test_onnxruntime_numpy_and_pillow_are_enough(folder, explainer, tmp_path):
+    photo().save(tmp_path / "photo.png")
+    files = [ROOT, folder / "top.onnx", tmp_path / "photo.png", tmp_path / "overlay.png"]
+    command = [sys.executable, "-X", "importtime", "-c", _ALONE, *map(str, files)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    best = explainer.explain(photo())[0]
+    assert ran.stdout.split() == [str(best.index), best.name], ran.stderr[-2000:]
+    assert "learnable_cam_plugin.runtime" in ran.stderr
+    assert " torch" not in ran.stderr
+    with Image.open(tmp_path / "overlay.png") as overlay:
+        assert overlay.size == (SIDE, SIDE)
+
+
+class TestRefused:
+    def test_files_that_are_none(self, tmp_path):
+        import onnx
+
+        with pytest.raises(FileNotFoundError, match="there is no ONNX file at"):
+            Explainer(tmp_path / "none.onnx")
+        (tmp_path / "bad.onnx").write_bytes(b"no protobuf")
+        with pytest.raises(ValueError, match=r"bad.onnx is not a whole ONNX file"):
+            Explainer(tmp_path / "bad.onnx")
+        node = onnx.helper.make_node("Identity", ["x"], ["y"])
+        x, y = (onnx.helper.make_tensor_value_info(n, 1, [1]) for n in "xy")
+        graph = onnx.helper.make_graph([node], "other", [x], [y])
+        model = onnx.helper.make_model(
+            graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 18)]
+        )
+        onnx.save(model, tmp_path / "other.onnx")
+        with pytest.raises(ValueError, match=r"other.onnx is no file of export_onnx"):
+            Explainer(tmp_path / "other.onnx")
+
+    def test_a_missing_onnxruntime(self, folder, monkeypatch):
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(ModuleNotFoundError, match="pip install onnxruntime"):
+            Explainer(folder / "top.onnx")
+
+    def test_photographs_and_classes(self, folder, explainer, tmp_path):
+        with pytest.raises(FileNotFoundError, match="there is no photograph at"):
+            explainer.explain(tmp_path / "none.png")
+        with pytest.raises(FileNotFoundError, match="no photograph"):
+            next(explainer.explain_all(tmp_path))
+        with pytest.raises(ValueError, match="an array must be RGB of 8 bits"):
+            explainer.explain(np.zeros((4, 4, 3)))
+        with pytest.raises(ValueError, match=r"explains the top 2: to choose classes"):
+            explainer.explain(photo(), [1])
+        with pytest.raises(ValueError, match=r"explains the top 2, got top=3"):
+            explainer.explain(photo(), top=3)
+        chosen = Explainer(folder / "classes.onnx")
+        with pytest.raises(IndexError, match="class index 5 is out of range"):
+            chosen.explain(photo(), [5])
+        with pytest.raises(KeyError, match="there is no class 'fox'"):
+            chosen.explain(photo(), ["fox"])
+        with pytest.raises(ValueError, match="does not say what normalisation"):
+            Explainer(folder / "bare.onnx").explain(photo())
