@@ -24,6 +24,7 @@ FORMAT = 1
 KEY = "learnable_cam_plugin"  # of the metadata, a JSON object
 INPUTS = ("images", "classes")
 OUTPUTS = ("logits", "saliency_map")
+SCOPES = "pkg.torch.onnx.name_scopes"  # of a node's metadata: the modules that it is of
 _LARGEST = 2**31 - 1  # bytes of one protobuf
 
 
@@ -181,6 +182,10 @@ def _converted(traced: Any, opset: int) -> Any:
         raise ValueError(f"torch.onnx cannot export the model: {plain(error)}") from error
     # the mechanism reads the head's weight, too: once in the file
     DeduplicateInitializersPass(size_limit=_LARGEST)(program.model)
+    for node in program.model.graph:  # whose stack traces name this machine's folders
+        scopes = node.metadata_props.get(SCOPES, "")
+        node.metadata_props.clear()
+        node.metadata_props[SCOPES] = scopes
     return program
 
 

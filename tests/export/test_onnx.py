@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from learnable_cam_plugin import (
     load_attention,
 )
 from learnable_cam_plugin.data import photo_transform
-from learnable_cam_plugin.export import FromPixels
+from learnable_cam_plugin.export import FromPixels, quantize_onnx
 
 from ..conftest import tiny_network
 from ..networks import pictures
@@ -143,7 +144,8 @@ def test_what_the_file_says_of_itself(tiny, images, tmp_path):
     assert record["attention"]["source"] == "mine.safetensors"
     assert len(record["attention"]["sha256"]) == 64
     assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
-    assert str(tmp_path) not in str(model.metadata_props)
+    for folder in (str(tmp_path), str(Path(__file__).parents[2]), "site-packages"):
+        assert folder.encode() not in path.read_bytes()
     assert [o.name for o in model.graph.output] == ["logits", "saliency_map"]
     assert [p.name for p in tmp_path.iterdir()].count("explained.onnx") == 1
     assert len(list(tmp_path.iterdir())) == 2  # nothing beside the file
@@ -189,3 +191,23 @@ class TestRefused:
         (tmp_path / "file").write_text("")
         with pytest.raises(OSError, match="cannot write"):
             export_onnx(tiny.eval(), tmp_path / "file" / "a.onnx", images)
+
+
+def test_eight_bits(images, tmp_path):
+    """The classifier in integers, the record kept, and maps that rank the places alike."""
+    onnx = pytest.importorskip("onnx")
+    model = tiny_network().eval()
+    path = export_onnx(model, tmp_path / "a.onnx", images, normalization=IMAGENET)
+    given = torch.rand(16, 3, 20, 24, generator=torch.Generator().manual_seed(2))
+    small = quantize_onnx(path, tmp_path / "b.onnx", given.split(4))
+    assert operations(small, ("QuantizeLinear",)) > 2
+    records = [onnx.load(one).metadata_props for one in (path, small)]
+    assert records[0] == records[1]
+    before, after = run(path, images=given), run(small, images=given)
+    assert np.abs(before[0] - after[0]).max() < 0.05
+    ranks = [np.argsort(np.argsort(maps.reshape(16, -1), 1), 1) for maps in (before[1], after[1])]
+    alike = [np.corrcoef(one, other)[0, 1] for one, other in zip(*ranks, strict=True)]
+    assert np.median(alike) > 0.9
+    with pytest.raises(ValueError, match="cannot be quantised"):
+        quantize_onnx(path, tmp_path / "c.onnx", [])
+    assert not (tmp_path / "c.onnx").exists()

@@ -1,0 +1,89 @@
+"""Integers of 8 bits in place of floats, in a file of `export_onnx`."""
+
+import importlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..checkpoint import atomic_path, plain
+from .onnx import SCOPES
+
+_HEAVY = ("Conv", "Gemm", "MatMul")
+
+
+def quantize_onnx(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    batches: Iterable[Tensor],
+    mechanism: bool = False,
+) -> Path:
+    """Quantise the classifier of a file statically (onnxruntime's QDQ, a scale a channel).
+
+    What explains it stays in floats: it is a small part of the cost, and ranks places that differ
+    by little.
+
+    Args:
+        path: of a file of `export_onnx`.
+        out: the file to write, atomically, with the record of the first.
+        batches: of some 100 images of the kind that will be classified, as the file takes them:
+            they show the range of each activation.
+        mechanism: quantises what explains, too.
+
+    Raises:
+        ModuleNotFoundError: the extra `export` is missing.
+        ValueError: there are no images, or the file cannot be quantised.
+    """
+    try:
+        onnx: Any = importlib.import_module("onnx")
+        quantization: Any = importlib.import_module("onnxruntime.quantization")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is missing: pip install 'learnable-cam-plugin[export]'", name=error.name
+        ) from error
+    model = onnx.load(path)
+    inputs = [given.name for given in model.graph.input]
+    explaining = [
+        node.name
+        for node in model.graph.node
+        if any(p.key == SCOPES and "'attention'" in p.value for p in node.metadata_props)
+    ]
+    with atomic_path(out) as temporary, tempfile.TemporaryDirectory() as folder:
+        try:
+            quantization.quantize_static(
+                os.fspath(path),
+                Path(folder) / "quantized.onnx",
+                _Reader(inputs, batches),
+                op_types_to_quantize=list(_HEAVY),
+                per_channel=True,
+                nodes_to_exclude=[] if mechanism else explaining,
+                extra_options={"CalibMovingAverage": False},
+            )
+        except Exception as error:
+            raise ValueError(f"{path} cannot be quantised: {plain(error)}") from error
+        found = onnx.load(Path(folder) / "quantized.onnx")
+        onnx.helper.set_model_props(found, {p.key: p.value for p in model.metadata_props})
+        temporary.write_bytes(found.SerializeToString())
+    return Path(out)
+
+
+class _Reader:
+    """What onnxruntime calls a CalibrationDataReader, of batches of images."""
+
+    def __init__(self, inputs: list[str], batches: Iterable[Tensor]) -> None:
+        self._given = self._read(inputs, batches)
+
+    @staticmethod
+    def _read(inputs: list[str], batches: Iterable[Tensor]) -> Iterator[dict[str, np.ndarray]]:
+        for images in batches:
+            given = {"images": images.numpy()}
+            if "classes" in inputs:
+                given["classes"] = np.zeros((len(images), 1), np.int64)
+            yield given
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._given, None)
