@@ -26,6 +26,7 @@ _MAX_HEADER = 10_000_000  # bytes; what is read of it takes some ten times as mu
 _MAX_DEPTH = 50  # of lists and objects in one another in a record
 _TEMPORARY = re.compile(r"\.learnable-cam-[0-9a-f]{16}(\..*)?")
 _STALE = 60.0  # seconds after which a temporary file that nobody holds was left by a dead process
+_quiet = (Path(), 0.0)  # the folder that was swept last, and until when it need not be again
 
 
 class CheckpointError(ValueError):
@@ -93,7 +94,12 @@ def _lock(descriptor: int) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed processes left: temporary files of ours that are old and not held."""
+    """Remove what killed processes left: temporary files of ours that are old and not held. A
+    folder of thousands is looked through now and then, for a twentieth of the time at most."""
+    global _quiet
+    began = time.monotonic()
+    if _quiet[0] == folder and began < _quiet[1]:
+        return
     for left in folder.glob(".learnable-cam-*"):
         with suppress(OSError):
             status = left.lstat()
@@ -102,6 +108,8 @@ def _sweep(folder: Path) -> None:
                 with open(left, "rb+") as handle:
                     if _lock(handle.fileno()):
                         left.unlink()
+    ended = time.monotonic()
+    _quiet = folder, ended + 20 * (ended - began)
 
 
 def _digest(tensors: Mapping[str, torch.Tensor], record: str) -> str:

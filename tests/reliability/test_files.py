@@ -425,6 +425,17 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     assert names(tmp_path) == [fresh.name, ".learnable-cam-notes.txt", "b.txt"]
 
 
+def test_a_folder_of_thousands_is_not_looked_through_at_every_write(tmp_path, monkeypatch):
+    for number in range(3000):
+        (tmp_path / f"{number}.png").touch()
+    looks, glob = [], Path.glob
+    monkeypatch.setattr(Path, "glob", lambda *given: looks.append(given) or glob(*given))
+    for number in range(60):
+        with atomic_path(tmp_path / f"{number}.png") as temporary:
+            temporary.write_text("whole")
+    assert 1 <= len(looks) < 30
+
+
 @posix
 def test_permissions_are_those_of_the_umask_which_is_not_touched(tmp_path, monkeypatch):
     """It is the whole process's: what is set for a moment is what other threads write with."""
