@@ -23,6 +23,7 @@ COMMANDS = (
     "distil",
     "finetune",
     "architectures",
+    "export",
 )
 
 
