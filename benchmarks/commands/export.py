@@ -172,8 +172,8 @@ def precisions(photos: Path, limit: int, rounds: int, threads: int) -> list[dict
                     "MB": f"{run[0].stat().st_size / 1e6:.1f}",
                     "same top class (%)": f"{100 * same:.1f}",
                     "rank correlation": f"{rank_correlation(maps, found):.4f}",
-                    "AD": f"{100 * average_drop(before, masked):.1f}",
-                    "IC": f"{100 * increase_in_confidence(before, masked):.1f}",
+                    "AD": f"{average_drop(before, masked):.1f}",
+                    "IC": f"{increase_in_confidence(before, masked):.1f}",
                 }
             )
     return rows

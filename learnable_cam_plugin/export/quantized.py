@@ -13,7 +13,8 @@ from torch import Tensor
 from ..checkpoint import atomic_path, plain
 from .onnx import SCOPES
 
-_HEAVY = ("Conv", "Gemm", "MatMul")
+# the activations with them: the range before a ReLU6 is several times what is left of it
+_KINDS = ("Conv", "Gemm", "MatMul", "Relu", "Clip")
 
 
 def quantize_onnx(
@@ -58,10 +59,9 @@ def quantize_onnx(
                 os.fspath(path),
                 Path(folder) / "quantized.onnx",
                 _Reader(inputs, batches),
-                op_types_to_quantize=list(_HEAVY),
+                op_types_to_quantize=list(_KINDS),
                 per_channel=True,
                 nodes_to_exclude=[] if mechanism else explaining,
-                extra_options={"CalibMovingAverage": False},
             )
         except Exception as error:
             raise ValueError(f"{path} cannot be quantised: {plain(error)}") from error
