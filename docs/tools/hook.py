@@ -23,7 +23,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "learnable_cam_plugin/pretrained/README.md": "model-card.md",
 }
-ASSETS = ("results.json", "results.csv", "quality-against-passes.png")
+ASSETS = ("results.json", "results.csv", "quality-against-passes.png", "front.png")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
