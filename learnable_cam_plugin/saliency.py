@@ -34,7 +34,7 @@ def min_max(maps: Tensor) -> Tensor:
 
 def combine(maps: Sequence[Tensor]) -> Tensor:
     """One saliency from several layers' (N, ...): their mean, scaled to [0, 1] again."""
-    return min_max(torch.stack(list(maps)).mean(0))
+    return min_max(maps[0] if len(maps) == 1 else torch.stack(list(maps)).mean(0))
 
 
 def saliency(raw_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:

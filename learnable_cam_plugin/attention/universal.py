@@ -78,18 +78,20 @@ class UniversalAttention(HeadedAttention):
         return other.train(self.training)
 
     def _hidden(
-        self, features: Mapping[str, Tensor], classes: Tensor
+        self, features: Mapping[str, Tensor], classes: Tensor, logits: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(N, width, H, W) before the last convolution, what is added after it (N, H, W), and the
         most that a place says for the class (N, 1)."""
-        found = evidence(self.maps(features), self.vectors, self.offsets, classes)
+        found = evidence(self.maps(features), self.vectors, self.offsets, classes, logits)
         hidden = self.mix(F.relu(self.read(found.maps)))
         return hidden, found.contrast, found.strongest[:, None]
 
-    def forward(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
+    def forward(
+        self, features: Mapping[str, Tensor], classes: Tensor, logits: Tensor | None = None
+    ) -> list[Tensor]:
         """One map (N, H, W) in (0, 1), at the finest layer's grid, from the maps of all layers; of
-        several classes an image, (N, M), one map (N, M, H, W)."""
-        hidden, contrast, strongest = self._hidden(features, classes)
+        several classes an image, (N, M), one map (N, M, H, W). For `logits` see `evidence`."""
+        hidden, contrast, strongest = self._hidden(features, classes, logits)
         order = standard(self.out(hidden)[:, 0] + contrast)
         pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
         shape = self.shape(torch.cat([pooled, strongest], 1))

@@ -1,11 +1,13 @@
 """A classifier that returns its prediction and the explanation: a plain module, for deployment."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
+from torch.nn import functional as F
 
 from ..attention import (
     AttentionMechanism,
@@ -99,6 +101,7 @@ class ExplainedClassifier(nn.Module):
             self.model, self.attention, layers, self._spreads = copied(
                 parts, [classifier.model, found]
             )
+            self._known = _are_logits(found, features, class_scores(outputs))
         evaluated(self)
         self.attention.to(device_of(model))
         self.top, self.size, self.uint8 = top, size, uint8
@@ -174,13 +177,28 @@ class ExplainedClassifier(nn.Module):
         else:
             classes = class_indices(_checked(classes, logits), self.num_classes)
         if classes.ndim == 1 or self.attention.several:
-            return [maps.float() for maps in self.attention(features, classes)]
+            known = {"logits": logits} if self._known else {}
+            return [maps.float() for maps in self.attention(features, classes, **known)]
         repeated = {
             name: maps[:, None].expand(-1, classes.shape[1], *maps.shape[1:]).flatten(0, 1)
             for name, maps in features.items()
         }
         raw = self.attention(repeated, classes.flatten())
         return [maps.float().unflatten(0, classes.shape) for maps in raw]
+
+
+def _are_logits(
+    attention: AttentionMechanism, features: Mapping[str, Tensor], scores: Tensor
+) -> bool:
+    """Whether a mechanism that takes the head's logits would compute what the scores are."""
+    if "logits" not in signature(attention.forward).parameters:
+        return False
+    head: Any = attention
+    vectors, offsets = head.vectors.to(scores), head.offsets.to(scores)
+    pooled = list(features.values())[-1].mean((2, 3)).to(scores)
+    logits = F.linear(pooled, vectors, offsets)
+    close = 1e-4 * float(scores.abs().max())
+    return logits.shape == scores.shape and torch.allclose(logits, scores, rtol=1e-4, atol=close)
 
 
 def _checked(classes: Tensor, logits: Tensor) -> Tensor:
