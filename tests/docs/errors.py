@@ -20,11 +20,13 @@ from learnable_cam_plugin import (
     LearnableCAM,
     LearnableCAMTrainer,
     calibrate,
+    export_onnx,
     load_attention,
     load_classifier,
 )
 from learnable_cam_plugin.data import read_photo
 from learnable_cam_plugin.metrics import drops, keep_top
+from learnable_cam_plugin.runtime import Explainer
 
 from .preludes import IMAGENET, TinyResNet, TinyViT, vgg
 
@@ -225,7 +227,44 @@ def foreign_weights(given: Any) -> None:
     load_classifier("torchvision:resnet18", weights="mine.pth")
 
 
+def branching(given: Any) -> None:
+    """A classifier that asks what its scores are."""
+
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = given["model"]
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            scores = self.network(images)
+            return scores if float(scores.detach().mean()) > 0 else 2 * scores
+
+    export_onnx(Branching().eval(), "explained.onnx", given["images"])
+
+
+def one_size(given: Any) -> None:
+    head = nn.Sequential(nn.Flatten(), nn.Linear(12 * 16, 5))
+    model = nn.Sequential(given["model"].layer3, given["model"].layer4, head).eval()
+    attention = calibrate(model, ["1"], given["images"])
+    images = given["images"]
+    export_onnx(model, "explained.onnx", images, attention=attention, dynamic_size=True)
+
+
+def top_of_a_file(given: Any) -> None:
+    export_onnx(
+        given["model"],
+        "explained.onnx",
+        given["images"],
+        attention="my-attention",
+        normalization=IMAGENET,
+    )
+    Explainer("explained.onnx").explain(Image.new("RGB", (40, 40)), [281])
+
+
 ERRORS = {
+    "torch.export cannot trace the model": branching,
+    "A graph of one height and width": one_size,
+    "This file explains the top class": top_of_a_file,
     "The layer is not part of the model": lambda g: LearnableCAM(g["model"], [nn.Conv2d(3, 4, 3)]),
     "The attention has no map for the layer": two_layers,
     "The layer gives tokens": without_reshape,
