@@ -3,8 +3,10 @@
 import hashlib
 import importlib
 import json
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -170,14 +172,15 @@ def _converted(traced: Any, opset: int) -> Any:
     from onnx_ir.passes.common import DeduplicateInitializersPass
 
     try:
-        program: Any = torch.onnx.export(
-            traced,
-            dynamo=True,
-            input_names=list(INPUTS[: len(traced.example_inputs[0])]),
-            output_names=list(OUTPUTS),
-            opset_version=opset,
-            verbose=False,
-        )
+        with _quiet(logging.getLogger("onnxscript")):
+            program: Any = torch.onnx.export(
+                traced,
+                dynamo=True,
+                input_names=list(INPUTS[: len(traced.example_inputs[0])]),
+                output_names=list(OUTPUTS),
+                opset_version=opset,
+                verbose=False,
+            )
     except Exception as error:
         raise ValueError(f"torch.onnx cannot export the model: {plain(error)}") from error
     # the mechanism reads the head's weight, too: once in the file
@@ -187,6 +190,17 @@ def _converted(traced: Any, opset: int) -> Any:
         node.metadata_props.clear()
         node.metadata_props[SCOPES] = scopes
     return program
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Errors only: its warnings are of what it could not simplify."""
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _record(
