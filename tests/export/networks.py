@@ -3,8 +3,8 @@ compared with them.
 
     python -m tests.export.networks        # all of them, in a few minutes
 
-Beside each difference stands how far the module itself, in fp32, is from fp64: of some networks with
-seeded weights, the features hardly differ from place to place, and rounding shows in the maps.
+Beside each difference stands how far the module itself, in fp32, is from fp64: of some networks
+with seeded weights, the features hardly differ from place to place, and rounding shows in the maps.
 """
 
 import copy
