@@ -14,6 +14,7 @@ from .find import find_layers
 from .guards import channels_last, evaluating, frozen, on_device
 from .layers import ReshapeTransform, Spread, forward_with_features, layer_names
 from .record import linear_of, record
+from .rerun import reaches_scores
 from .spread import spread_of
 from .wrappers import bare
 
@@ -75,6 +76,13 @@ class FrozenClassifier:
         names = list(layer_names(model, named)) if named else []
         runs, scores = record(model, check_images(images)[:2])
         layers = layer_names(model, find_layers(model, runs, scores, names))
+        for name in layers.keys() & set(names):
+            gives = any(run.name == name and isinstance(run.output, Tensor) for run in runs)
+            if gives and not reaches_scores(model, layers[name], images[:2]):
+                raise ValueError(
+                    f"the class scores do not depend on what target layer '{name}' gives: it is "
+                    "in a side branch. Name a layer that leads to the scores, or none at all"
+                )
         plain = frozenset(layers) - frozenset(names)
         classifier = cls(bare(model), layers, normalization, reshape_transform, plain)
         linear = linear_of(runs, scores)

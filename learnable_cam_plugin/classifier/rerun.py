@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .checks import class_scores
-from .wrappers import core
+from .checks import class_scores, run_on
+from .guards import LOCK, evaluating
+from .wrappers import bare, core
 
 
 def forward_from_layer(
@@ -20,6 +22,31 @@ def forward_from_layer(
         return forward(*inputs)
     finally:
         handle.remove()
+
+
+@torch.no_grad()
+def reaches_scores(model: nn.Module, layer: nn.Module, images: Tensor) -> bool:
+    """Whether the class scores are others when what the layer gives is, in eval mode: not of a side
+    branch. Told without gradients, by two passes with noise added to it, in this thread only."""
+    thread, generator = get_ident(), torch.Generator()
+
+    def shaken(_module: nn.Module, _args: Any, output: Any) -> Any:
+        if get_ident() != thread or not isinstance(output, Tensor):
+            return None
+        noise = torch.randn(output.shape, generator=generator).to(output)
+        return output + noise * (1 + output.float().std(correction=0)).to(output)
+
+    found = []
+    with evaluating(model), run_on(model, images):
+        for seed in (0, 1):
+            generator.manual_seed(seed)
+            with LOCK:
+                handle = layer.register_forward_hook(shaken)
+            try:
+                found.append(class_scores(bare(model)(images)))
+            finally:
+                handle.remove()
+    return not torch.equal(*found)
 
 
 class Replay:

@@ -50,6 +50,32 @@ def same(one, other, atol=1e-4):
     return np.allclose(one, other, atol=atol)
 
 
+class SideBranch(nn.Module):
+    """Its head reads `body`; what `side` makes goes nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.side = nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 4, 3, 1, 1)
+        self.body, self.head = nn.Conv2d(6, 8, 3, 2, 1), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        self.side(x)
+        return self.head(self.body(x).mean((2, 3)))
+
+
+def test_a_layer_that_leads_nowhere_is_refused_by_name():
+    model, images = SideBranch().eval(), pictures(2, 32)
+    with pytest.raises(ValueError, match="do not depend on what target layer 'side' gives"):
+        LearnableCAM(model, [model.side])(images)
+    with pytest.raises(ValueError, match="target layer 'side'"):
+        LayerLearnableCam(model, model.side).attribute(images, target=1)
+    named = LearnableCAM(model, [model.stem])
+    assert np.isfinite(named(images)).all()
+    assert list(named.attention.channels) == ["stem", "body"]
+    assert not any(module._forward_hooks for module in model.modules())
+
+
 def test_another_one_of_the_same_model_takes_one_pass_at_once():
     model, images, passes = copy.deepcopy(network("resnet18")), pictures(), []
     expected = LearnableCAM(model)(images, of_class(3, 7))
