@@ -19,7 +19,7 @@ EXIT_CODES = (
     "was spelt wrong."
 )
 # what is missing -> the extra that brings it, whatever the command
-_EXTRAS = {"timm": "timm", "transformers": "transformers", "onnx": "export"}
+_EXTRAS = {"timm": "timm", "transformers": "transformers", "onnx": "export", "gradio": "demo"}
 _LONGEST = 1000  # characters of a line
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -40,7 +40,7 @@ def export(
     """
     if out.suffix != ".onnx":
         raise ValueError(f"{out} must be named with .onnx at its end")
-    images = _images(loaded, photos)
+    images = images_of(loaded, photos)
     with redirect_stdout(sys.stderr):  # what the exporter tells
         export_onnx(
             loaded.model,
@@ -55,7 +55,7 @@ def export(
     return info(str(out))
 
 
-def _images(loaded: LoadedClassifier, photos: Sequence[Path]) -> Tensor:
+def images_of(loaded: LoadedClassifier, photos: Sequence[Path]) -> Tensor:
     """At most 32 (N, 3, side, side); random ones where none are given and none are shipped."""
     try:
         files = list(find_photos(photos))

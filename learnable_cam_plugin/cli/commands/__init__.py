@@ -1,6 +1,7 @@
 """The sub-commands: a file each, of options and help alone."""
 
 from .benchmark import benchmark_command
+from .demo import demo_command
 from .doctor import doctor_command
 from .explain import explain_command
 from .export import export_command
@@ -14,6 +15,7 @@ COMMANDS = [
     train_command,
     benchmark_command,
     export_command,
+    demo_command,
     info_command,
     doctor_command,
 ]
