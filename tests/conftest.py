@@ -1,5 +1,6 @@
 """A tiny seeded network for most tests; the real network and photographs where at hand."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,33 @@ def photos() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no photographs at {folder}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory):
+    """A real browser, without a window, that keeps its log and that of what it asks for."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: .[test] has it")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not browser or not driver:
+        pytest.skip("needs chromium and chromedriver on PATH (apt install chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for argument in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-dev-shm-usage",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    # A driver given by its path: selenium then downloads none.
+    service = webdriver.ChromeService(executable_path=driver)
+    opened = webdriver.Chrome(options=options, service=service)
+    yield opened
+    opened.quit()

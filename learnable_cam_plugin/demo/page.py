@@ -63,6 +63,7 @@ def page(loaded: LoadedClassifier, explained: ExplainedClassifier) -> Any:
         map_over = overlay(loaded, look, number)
         return [map_over, left.pixels, probabilities, sentence(look, left, number)]
 
+    shape = {"interactive": False, "height": 260, "buttons": ["download", "fullscreen"]}
     title = f"What {loaded.source} sees"
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(_HOUR, _HOUR)) as blocks:
         gr.Markdown(f"# {title}")
@@ -71,12 +72,13 @@ def page(loaded: LoadedClassifier, explained: ExplainedClassifier) -> Any:
             with gr.Column():
                 photo = gr.Image(
                     type="filepath",
-                    image_mode=None,  # as it is: `read_photo` turns it upright
                     sources=["upload", "clipboard"],
                     label="Photograph",
                     height=320,
                     elem_id="photo",
                 )
+                # Its own would open the file, with errors of its own, and `read_photo` does.
+                photo.preprocess = lambda given: None if given is None else given.path
                 number = gr.Radio(choices=[], label="Class", elem_id="class")
                 threshold = gr.Slider(
                     0, 1, 0.5, step=0.01, label="Threshold of the map", elem_id="threshold"
@@ -86,8 +88,8 @@ def page(loaded: LoadedClassifier, explained: ExplainedClassifier) -> Any:
                 )  # fmt: skip
             with gr.Column():
                 with gr.Row():
-                    over = gr.Image(label="Map", interactive=False, elem_id="map")
-                    left = gr.Image(label="What is kept", interactive=False, elem_id="kept")
+                    over = gr.Image(label="Map", elem_id="map", **shape)
+                    left = gr.Image(label="What is kept", elem_id="kept", **shape)
                 told = gr.Markdown(elem_id="told")
                 bars = gr.Label(
                     label="Probabilities, of what is kept", show_heading=False, elem_id="bars"
