@@ -14,7 +14,7 @@ from ..classifier import class_scores, device_of
 from ..data import read_photo
 from ..export import ExplainedClassifier
 from ..loading import LoadedClassifier
-from ..masking import mask_image
+from ..masking import Normalization, mask_image
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,19 @@ def explainer(
 
     Raises:
         CheckpointError: the attention was made for another model or other layers.
+        ValueError: the normalisation is not known, or `top` is below 1.
     """
     if top < 1:
         raise ValueError(f"top must be 1 or more, got {top}")
+    if loaded.normalization is None:
+        raise ValueError(
+            f"nothing records the normalisation of '{loaded.source}': give its LoadedClassifier a "
+            "Normalization(mean, std), with those that it was trained with"
+        )
     if images is None:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.rand(2, 3, loaded.side, loaded.side, generator=generator)
-        images = loaded.frozen.pixels.normalize(pixels)
+        images = loaded.normalization.normalize(pixels)
     explained = ExplainedClassifier(loaded.model, images, attention=attention)
     explained.top = min(top, explained.num_classes)
     return explained
@@ -139,7 +145,7 @@ def mask(
     if not 0 <= threshold <= 1:
         raise ValueError(f"the threshold must be in [0, 1], got {threshold}")
     shown = (look.maps[number] >= threshold).float()
-    image = mask_image(look.image[None], shown[None], loaded.frozen.pixels, filling)
+    image = mask_image(look.image[None], shown[None], _normalization(loaded), filling)
     scores = class_scores(loaded.model(image.to(device_of(loaded.model))))
     probabilities = scores[0].float().softmax(0).cpu()[look.classes].tolist()
     pixels = (_pixels(loaded, image[0]) * 255).round().astype(np.uint8)
@@ -162,4 +168,10 @@ def sentence(look: Look, masked: Masked, number: int) -> str:
 
 def _pixels(loaded: LoadedClassifier, image: Tensor) -> NDArray[np.float32]:
     """A normalised image (3, H, W) as RGB in [0, 1], (H, W, 3)."""
-    return loaded.frozen.pixels.denormalize(image[None])[0].clamp(0, 1).permute(1, 2, 0).numpy()
+    return _normalization(loaded).denormalize(image[None])[0].clamp(0, 1).permute(1, 2, 0).numpy()
+
+
+def _normalization(loaded: LoadedClassifier) -> Normalization:
+    """As it is: `LoadedClassifier.frozen` would run the model, on the CPU."""
+    assert loaded.normalization is not None  # else `look_at` refused
+    return loaded.normalization

@@ -122,6 +122,16 @@ def test_what_cannot_be_shown_is_refused_by_name(loaded, explained, look, tmp_pa
         mask(loaded, look, 0, 0.5, "pink")
     with pytest.raises(ValueError, match="top must be 1 or more, got 0"):
         explainer(loaded, top=0)
+    with pytest.raises(ValueError, match="nothing records the normalisation of 'small'"):
+        explainer(replace(loaded, normalization=None))
+
+
+def test_a_network_of_a_single_class_has_one_map(photo):
+    net = networks.tiny_network(1).eval()
+    single = replace(networks.small(), model=net, class_names=None)
+    look = look_at(single, explainer(single), photo)
+    assert look.names == ["class 0"]
+    assert look.maps.shape == (1, 32, 32)
 
 
 def test_fewer_classes_than_asked_for(loaded, photo):
