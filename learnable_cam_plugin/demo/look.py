@@ -127,25 +127,33 @@ def overlay(loaded: LoadedClassifier, look: Look, number: int) -> NDArray[np.uin
 
 @torch.no_grad()
 def mask(
-    loaded: LoadedClassifier, look: Look, number: int, threshold: float, filling: str = "black"
+    loaded: LoadedClassifier,
+    look: Look,
+    number: int,
+    threshold: float,
+    filling: str = "black",
+    dim: bool = False,
 ) -> Masked:
-    """Show the pixels where the map is `threshold` or more, as they are, and classify what is left.
+    """Show the pixels where the map is `threshold` or more, and classify what is left.
 
-    The paper's measures dim what is kept by the map (`masked_confidence`); here a pixel is shown or
-    not, so that at a threshold of 0 the photograph and its probabilities are what they were.
+    They are shown as they are, so that at a threshold of 0 all is as it was; or dimmed by the map,
+    as the paper's measures have it (`metrics.masked_confidence`).
 
     Args:
         loaded, look, number: the classifier, the photograph, and which of its classes' maps.
         threshold: in [0, 1]; the map's highest value is 1.
         filling: what shows elsewhere, one of `masking.FILLINGS`.
+        dim: whether the pixels that are shown are dimmed by the map.
 
     Raises:
         ValueError: the threshold is out of range, or there is no such filling.
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"the threshold must be in [0, 1], got {threshold}")
-    shown = (look.maps[number] >= threshold).float()
-    image = mask_image(look.image[None], shown[None], _normalization(loaded), filling)
+    heat = look.maps[number]
+    shown = (heat >= threshold).float()
+    weights = shown * heat if dim else shown
+    image = mask_image(look.image[None], weights[None], _normalization(loaded), filling)
     scores = class_scores(loaded.model(image.to(device_of(loaded.model))))
     probabilities = scores[0].float().softmax(0).cpu()[look.classes].tolist()
     pixels = (_pixels(loaded, image[0]) * 255).round().astype(np.uint8)

@@ -13,6 +13,7 @@ from ..masking import FILLINGS
 from .look import Look, look_at, mask, overlay, sentence
 
 HOST = "127.0.0.1"
+START = 0.25  # of the threshold
 _HOUR = 3600
 # The browser itself refuses whatever the page might ask of any other host.
 _ONLY_HERE = b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
@@ -55,10 +56,12 @@ def page(loaded: LoadedClassifier, explained: ExplainedClassifier) -> Any:
         choices = [(f"{name}, p = {p:.2f}", number) for number, (name, p) in enumerate(named)]
         return look, gr.Radio(choices=choices, value=0)
 
-    def shown(look: Look | None, number: int | None, threshold: float, filling: str) -> list[Any]:
+    def shown(
+        look: Look | None, number: int | None, threshold: float, filling: str, dim: bool
+    ) -> list[Any]:
         if look is None or number is None:
             return [None, None, None, ""]
-        left = mask(loaded, look, number, threshold, filling)
+        left = mask(loaded, look, number, threshold, filling, dim)
         probabilities = dict(zip(look.names, left.probabilities, strict=True))
         map_over = overlay(loaded, look, number)
         return [map_over, left.pixels, probabilities, sentence(look, left, number)]
@@ -81,11 +84,14 @@ def page(loaded: LoadedClassifier, explained: ExplainedClassifier) -> Any:
                 photo.preprocess = lambda given: None if given is None else given.path
                 number = gr.Radio(choices=[], label="Class", elem_id="class")
                 threshold = gr.Slider(
-                    0, 1, 0.5, step=0.01, label="Threshold of the map", elem_id="threshold"
+                    0, 1, START, step=0.01, label="Threshold of the map", elem_id="threshold"
                 )
                 filling = gr.Radio(
                     list(FILLINGS), value=FILLINGS[0], label="In place of the rest"
                 )  # fmt: skip
+                dim = gr.Checkbox(
+                    False, label="Dim what is kept by the map, as average drop does", elem_id="dim"
+                )
             with gr.Column():
                 with gr.Row():
                     over = gr.Image(label="Map", elem_id="map", **shape)
@@ -94,7 +100,7 @@ def page(loaded: LoadedClassifier, explained: ExplainedClassifier) -> Any:
                 bars = gr.Label(
                     label="Probabilities, of what is kept", show_heading=False, elem_id="bars"
                 )
-        asked, answered = [look, number, threshold, filling], [over, left, bars, told]
+        asked, answered = [look, number, threshold, filling, dim], [over, left, bars, told]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         found = photo.change(seen, photo, [look, number], api_visibility="private")
         found.success(shown, asked, answered, **quiet)
@@ -104,7 +110,7 @@ def page(loaded: LoadedClassifier, explained: ExplainedClassifier) -> Any:
             [look, number, *answered],
             **quiet,
         )
-        for moved in (number.input, threshold.change, filling.input):
+        for moved in (number.input, threshold.change, filling.input, dim.input):
             moved(shown, asked, answered, trigger_mode="always_last", **quiet)
     return blocks
 

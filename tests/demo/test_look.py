@@ -11,6 +11,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from learnable_cam_plugin import LearnableCAM
 from learnable_cam_plugin.data import read_photo
 from learnable_cam_plugin.demo import explainer, look_at, mask, overlay
+from learnable_cam_plugin.metrics import masked_confidence
 
 from ..cli import networks
 from ..cli.photographs import photographs, spoilt
@@ -73,6 +74,17 @@ def test_a_threshold_keeps_the_pixels_where_the_map_is_as_high(loaded, look, fil
     if filling == "black":  # of these networks 0 is black
         expected = loaded.model(pixels[None]).softmax(1)[0, look.classes].tolist()
         assert masked.probabilities == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("filling", ["black", "mean", "blur"])
+def test_dimmed_at_no_threshold_it_is_what_average_drop_measures(loaded, look, filling):
+    image, classes = look.image[None], torch.tensor(look.classes[:1])
+    measured = masked_confidence(
+        loaded.model, image, look.maps[:1], classes, loaded.normalization, [1.0], filling
+    )
+    masked = mask(loaded, look, 0, 0.0, filling, dim=True)
+    assert masked.probabilities[0] == pytest.approx(float(measured[1.0]), abs=1e-6)
+    assert masked.kept == 1
 
 
 def test_the_higher_the_threshold_the_less_is_kept_and_never_nothing(loaded, look):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from learnable_cam_plugin.demo import explainer, look_at, mask, page, sentence, served
+from learnable_cam_plugin.demo.page import START
 
 from ..cli import networks
 from ..cli.photographs import photographs, spoilt
@@ -105,13 +106,13 @@ def told(shown, photo: Path, number: int, threshold: float) -> str:
 def test_a_photograph_its_classes_and_a_threshold_that_slides(opened, shown, photo, outside):
     look = look_at(*shown, photo)
 
-    def expected(threshold):
-        left = mask(shown[0], look, 1, threshold)
+    def expected(threshold, dim=False):
+        left = mask(shown[0], look, 1, threshold, dim=dim)
         named = zip(look.names, left.probabilities, strict=True)
         return {name: f"{p:.0%}" for name, p in named}
 
     drop(opened, photo)
-    until(opened, lambda: text(opened, "told") == told(shown, photo, 0, 0.5))
+    until(opened, lambda: text(opened, "told") == told(shown, photo, 0, START))
     offered = [line for line in text(opened, "class").splitlines() if ", p = " in line]
     named = zip(look.names, look.probabilities, strict=True)
     assert offered == [f"{name}, p = {p:.2f}" for name, p in named]
@@ -119,15 +120,15 @@ def test_a_photograph_its_classes_and_a_threshold_that_slides(opened, shown, pho
     assert all(first.values())
 
     opened.find_elements("css selector", "#class input")[1].click()
-    until(opened, lambda: text(opened, "told") == told(shown, photo, 1, 0.5))
+    until(opened, lambda: text(opened, "told") == told(shown, photo, 1, START))
     until(opened, lambda: picture(opened, "map") != first["map"])
 
     before = picture(opened, "kept")
-    until(opened, lambda: percents(opened) == expected(0.5))
-    assert expected(0.5) != expected(1.0) != expected(0.0)
+    until(opened, lambda: percents(opened) == expected(START))
+    assert expected(START) != expected(1.0) != expected(0.0)
     slider = opened.find_element("css selector", "#threshold input[type=range]")
     slider.send_keys(*[RIGHT] * 10)
-    until(opened, lambda: text(opened, "told") == told(shown, photo, 1, 0.6))
+    until(opened, lambda: text(opened, "told") == told(shown, photo, 1, 0.35))
     until(opened, lambda: picture(opened, "kept") != before)
     slider.send_keys(END)
     until(opened, lambda: text(opened, "told") == told(shown, photo, 1, 1.0))
@@ -136,6 +137,10 @@ def test_a_photograph_its_classes_and_a_threshold_that_slides(opened, shown, pho
     until(opened, lambda: text(opened, "told") == told(shown, photo, 1, 0.0))
     until(opened, lambda: percents(opened) == expected(0.0))
     assert "100 %" in text(opened, "told")
+
+    opened.find_element("css selector", "#dim input").click()
+    until(opened, lambda: percents(opened) == expected(0.0, dim=True))
+    assert expected(0.0, dim=True) != expected(0.0)
 
     messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"].endswith("BeSent")]
