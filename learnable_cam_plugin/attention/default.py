@@ -157,14 +157,26 @@ class DefaultAttention:
     def _now(self, attention: AttentionMechanism) -> list[int]:
         """What changes when what was read is no longer the model's: weights that are read in place
         are followed by themselves, a linearised head belongs to all of them as they were."""
-        modules, head = dict(core(self._model).named_modules()), getattr(attention, "head", None)
+        root, head = core(self._model), getattr(attention, "head", None)
         if head is None:
             read = chain(self._model.parameters(), self._model.buffers())
             state = [n for p in read for n in (p.data_ptr(), _version(p))]
         else:
-            tensors = modules[head].parameters() if head in modules else ()
-            state = [tensor.data_ptr() for tensor in tensors]
-        return [*map(id, modules.values()), *state]
+            try:
+                state = [tensor.data_ptr() for tensor in root.get_submodule(head).parameters()]
+            except AttributeError:  # there is no head of that name any more
+                state = []
+        return [*_identities(root), *state]
+
+
+def _identities(root: nn.Module) -> list[int]:
+    """Of all modules; in a quarter of the time of `modules()`, which is of every call."""
+    found, left = [], [root]
+    while left:
+        module = left.pop()
+        found.append(id(module))
+        left += [child for child in module._modules.values() if child is not None]
+    return found
 
 
 def _is_identity(rows: Tensor) -> bool:
