@@ -16,8 +16,15 @@ from .wrappers import bare, core
 def forward_from_layer(
     forward: Callable[..., Any], layer: nn.Module, replace: Callable[[Any], Any], *inputs: Any
 ) -> Any:
-    """One forward pass in which `layer` gives `replace(its output)` instead of its output."""
-    handle = layer.register_forward_hook(lambda _module, _args, output: replace(output))
+    """One forward pass in which `layer` gives `replace(its output)` instead of its output, to this
+    thread alone."""
+    thread = get_ident()
+
+    def replaced(_module: nn.Module, _args: Any, output: Any) -> Any:
+        return replace(output) if get_ident() == thread else output
+
+    with LOCK:  # torch gives hooks of two threads one number, and loses one of them
+        handle = layer.register_forward_hook(replaced)
     try:
         return forward(*inputs)
     finally:
@@ -27,12 +34,12 @@ def forward_from_layer(
 @torch.no_grad()
 def reaches_scores(model: nn.Module, layer: nn.Module, images: Tensor) -> bool:
     """Whether the class scores are others when what the layer gives is, in eval mode: not of a side
-    branch. Told without gradients, by two passes with noise added to it, in this thread only."""
-    thread, generator = get_ident(), torch.Generator()
+    branch. Told without gradients, by two passes with noise added to it."""
+    generator = torch.Generator()
 
-    def shaken(_module: nn.Module, _args: Any, output: Any) -> Any:
-        if get_ident() != thread or not isinstance(output, Tensor):
-            return None
+    def shaken(output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            return output
         noise = torch.randn(output.shape, generator=generator).to(output)
         return output + noise * (1 + output.float().std(correction=0)).to(output)
 
@@ -40,12 +47,7 @@ def reaches_scores(model: nn.Module, layer: nn.Module, images: Tensor) -> bool:
     with evaluating(model), run_on(model, images):
         for seed in (0, 1):
             generator.manual_seed(seed)
-            with LOCK:
-                handle = layer.register_forward_hook(shaken)
-            try:
-                found.append(class_scores(bare(model)(images)))
-            finally:
-                handle.remove()
+            found.append(class_scores(forward_from_layer(bare(model), layer, shaken, images)))
     return not torch.equal(*found)
 
 
