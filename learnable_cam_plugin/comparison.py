@@ -134,7 +134,7 @@ def picture(
         ) from error
     if not len(images):
         raise ValueError("there is no image to draw")
-    pixels = normalization.denormalize(images).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    pixels = normalization.rgb(images)
     columns = ["image", *maps]
     figure = Figure(figsize=(1.75 * len(columns), 1.85 * len(images) + 0.3), layout="constrained")
     axes = figure.subplots(len(images), len(columns), squeeze=False)

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
@@ -50,6 +52,10 @@ class Normalization:
     def denormalize(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, ...) -> pixels in [0, 1]."""
         return images * self._per_channel(self.std, images) + self._per_channel(self.mean, images)
+
+    def rgb(self, images: Tensor) -> NDArray[np.float32]:
+        """Normalised images (N, 3, H, W), on the CPU -> (N, H, W, 3) in [0, 1], to be looked at."""
+        return self.denormalize(images).clamp(0, 1).permute(0, 2, 3, 1).numpy()
 
     def check(self, images: Tensor) -> None:
         """Refuse images that this normalisation cannot have produced from pixels in [0, 1]."""

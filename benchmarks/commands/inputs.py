@@ -84,7 +84,7 @@ def draw(
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    rgb = classifier.pixels.denormalize(image)[0].clamp(0, 1).permute(1, 2, 0).numpy()
+    rgb = classifier.pixels.rgb(image)[0]
     figure = Figure(figsize=(2 * _COLUMNS, 5.2), layout=ConstrainedLayoutEngine(h_pad=0.08))
     first, *panels, last = figure.subplots(-(-(len(NAMES) + 2) // _COLUMNS), _COLUMNS).flat
     first.imshow(rgb)

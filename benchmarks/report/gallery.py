@@ -28,7 +28,7 @@ MOST_IMAGES, MOST_METHODS = 6, 9
 def _pixels(bed: Testbed) -> np.ndarray:
     """The gallery's images (n, H, W, 3) in [0, 1]."""
     chosen = bed.pictures.images[bed.common[:SIZE]]
-    return bed.normalization.denormalize(chosen).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    return bed.normalization.rgb(chosen)
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

@@ -79,12 +79,6 @@ def _names(path: Path) -> tuple[str, ...]:
         raise ValueError(f"{path} is no text in UTF-8: write the name of a class a line") from error
 
 
-def class_name(loaded: LoadedClassifier, index: int) -> str:
-    """The name of a class; "class 7" where there is none."""
-    names = loaded.class_names
-    return f"class {index}" if names is None or index >= len(names) else names[index]
-
-
 def find_classes(loaded: LoadedClassifier, given: Sequence[str], count: int) -> list[int]:
     """Indices of classes of `count`, given as names or indices.
 

@@ -19,7 +19,7 @@ from ..classifier import class_scores
 from ..comparison import class_maps, grad_cam, picture
 from ..data import EXTENSIONS, photo_files, read_photo
 from ..loading import LoadedClassifier
-from .classifiers import class_name, default_classifier, open_attention
+from .classifiers import default_classifier, open_attention
 
 # package -> the photographs that it ships
 _SHIPPED = {
@@ -122,14 +122,14 @@ def explain_photos(
     for page, part in enumerate(batched(explanations, batch), 1):
         images = torch.stack([image for _, image, _, _ in part])
         maps = _maps(loaded, ours, images, torch.tensor([c for _, _, c, _ in part]))
-        titles = [f"{class_name(loaded, c)}\np = {p:.2f}" for _, _, c, p in part]
+        titles = [f"{loaded.class_name(c)}\np = {p:.2f}" for _, _, c, p in part]
         file = f"{name}.png" if page == 1 else f"{name}-{page:03d}.png"
         picture(out / file, images, titles, maps, loaded.frozen.pixels)
         rows += [
             {
                 "photo": str(path),
                 "class": c,
-                "name": class_name(loaded, c),
+                "name": loaded.class_name(c),
                 "probability": round(p, 4),
                 "picture": file,
             }

@@ -18,7 +18,7 @@ from ..cam import LearnableCAM
 from ..checkpoint import atomic_path
 from ..classifier import class_scores
 from ..loading import LoadedClassifier
-from .classifiers import class_name, described, device_named, find_classes, open_attention
+from .classifiers import described, device_named, find_classes, open_attention
 from .common import Chosen
 from .explain import batched, find_photos, read_each
 from .records import Row, key, records, state, whole_rows
@@ -91,7 +91,7 @@ def explain_each(
             for i, (path, image) in enumerate(part):
                 explanations = []
                 for c, p, heat in zip(indices[i], probabilities[i], maps[:, i], strict=True):
-                    row = {"class": int(c), "name": class_name(loaded, int(c))}
+                    row = {"class": int(c), "name": loaded.class_name(int(c))}
                     files = _write(out, stems[path], int(c), loaded, image, heat, wanted.kinds)
                     explanations.append({**row, "probability": round(float(p), 4), "files": files})
                 new = {"photo": str(path), "state": state(path), "stem": stems[path]}
@@ -172,5 +172,5 @@ def _grey(heat: Tensor) -> Any:
 def _overlay(loaded: LoadedClassifier, image: Tensor, heat: Tensor) -> Any:
     """The map over what the classifier was given, in 8 bits (H, W, 3)."""
     assert loaded.normalization is not None  # without one it was not opened
-    pixels = loaded.normalization.denormalize(image[None])[0].clamp(0, 1)
-    return show_cam_on_image(pixels.permute(1, 2, 0).numpy(), heat.numpy(), use_rgb=True)
+    rgb = loaded.normalization.rgb(image[None])[0]
+    return show_cam_on_image(rgb, heat.numpy(), use_rgb=True)

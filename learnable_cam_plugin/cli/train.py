@@ -16,7 +16,7 @@ from ..data import PhotoFolder, photo_files
 from ..loading import LoadedClassifier
 from ..training import LearnableCAMTrainer
 from ..training.checks import check_extras
-from .classifiers import class_name, device_named, open_attention
+from .classifiers import device_named, open_attention
 from .common import Chosen
 from .explain import read_each
 
@@ -131,7 +131,7 @@ def _draw(
         for name, one in cams.items()
     }
     titles = [
-        f"{class_name(loaded, c)}\np = {p:.2f}"
+        f"{loaded.class_name(c)}\np = {p:.2f}"
         for c, p in zip(classes.tolist(), probabilities.tolist(), strict=True)
     ]
     picture(path, images, titles, maps, loaded.frozen.pixels)

@@ -107,12 +107,10 @@ def look_at(
 
 
 def _names(loaded: LoadedClassifier, classes: list[int], count: int) -> list[str]:
-    if loaded.class_names is None:
-        return [f"class {index}" for index in classes]
-    if len(loaded.class_names) != count:
+    if loaded.class_names is not None and len(loaded.class_names) != count:
         given = len(loaded.class_names)
         raise ValueError(f"there are {given} class names, the model gives {count} scores")
-    names = [loaded.class_names[index] for index in classes]
+    names = [loaded.class_name(index) for index in classes]
     return [
         f"{name} ({index})" if names.count(name) > 1 else name
         for name, index in zip(names, classes, strict=True)
@@ -176,7 +174,7 @@ def sentence(look: Look, masked: Masked, number: int) -> str:
 
 def _pixels(loaded: LoadedClassifier, image: Tensor) -> NDArray[np.float32]:
     """A normalised image (3, H, W) as RGB in [0, 1], (H, W, 3)."""
-    return _normalization(loaded).denormalize(image[None])[0].clamp(0, 1).permute(1, 2, 0).numpy()
+    return _normalization(loaded).rgb(image[None])[0]
 
 
 def _normalization(loaded: LoadedClassifier) -> Normalization:

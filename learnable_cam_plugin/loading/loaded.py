@@ -39,6 +39,11 @@ class LoadedClassifier:
         images = self.normalization.normalize(pixels) if self.normalization else pixels
         return FrozenClassifier.found(self.model, images, normalization=self.normalization)
 
+    def class_name(self, index: int) -> str:
+        """The name of a class; "class 7" where there is none."""
+        names = self.class_names
+        return f"class {index}" if names is None or index >= len(names) else names[index]
+
     @property
     def layers(self) -> list[str]:
         """Names of the layers to read: a finer one, and what the head reads."""
