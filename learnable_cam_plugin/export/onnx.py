@@ -72,7 +72,7 @@ def export_onnx(
         ValueError: the model cannot be exported, with the reason; or the arguments do not fit.
         OSError: the file cannot be written; an old one there is as it was.
     """
-    _check_installed()
+    needed("onnx", "onnxscript")
     if isinstance(model, ExplainedClassifier):
         if settings:
             raise ValueError(f"{sorted(settings)} were decided when the model was explained")
@@ -109,10 +109,10 @@ def export_onnx(
     return Path(path)
 
 
-def _check_installed() -> None:
+def needed(*packages: str) -> list[Any]:
+    """Packages of the extra `export`; ModuleNotFoundError if one is missing."""
     try:
-        for package in ("onnx", "onnxscript"):
-            importlib.import_module(package)
+        return [importlib.import_module(package) for package in packages]
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{error.name} is missing: pip install 'learnable-cam-plugin[export]'", name=error.name

@@ -1,17 +1,15 @@
 """Integers of 8 bits in place of floats, in a file of `export_onnx`."""
 
-import importlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from ..checkpoint import atomic_path, plain
-from .onnx import SCOPES
+from .onnx import SCOPES, needed
 
 # the activations with them: the range before a ReLU6 is several times what is left of it
 _KINDS = ("Conv", "Gemm", "MatMul", "Relu", "Clip")
@@ -39,13 +37,7 @@ def quantize_onnx(
         ModuleNotFoundError: the extra `export` is missing.
         ValueError: there are no images, or the file cannot be quantised.
     """
-    try:
-        onnx: Any = importlib.import_module("onnx")
-        quantization: Any = importlib.import_module("onnxruntime.quantization")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error.name} is missing: pip install 'learnable-cam-plugin[export]'", name=error.name
-        ) from error
+    onnx, quantization = needed("onnx", "onnxruntime.quantization")
     model = onnx.load(path)
     inputs = [given.name for given in model.graph.input]
     explaining = [
