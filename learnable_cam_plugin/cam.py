@@ -27,7 +27,7 @@ from .classifier import (
     layer_names,
 )
 from .saliency import combine, min_max, resize
-from .targets import class_weights, one_each, target_category
+from .targets import class_weights, one_each, other_classes, target_category
 
 Read = Callable[[Tensor], tuple[Any, dict[str, Tensor], AttentionMechanism]]
 
@@ -184,6 +184,23 @@ class LearnableCAM(BaseCAM):
             maps = self.compute_cam_per_layer(input_tensor, targets, eigen_smooth)
             return combine(maps)
 
+    def raw(self, input_tensor: Tensor, targets: Any = None) -> Tensor:
+        """The raw maps at the images' size, (N, H, W) or (N, D, H, W), float32: not scaled one by
+        one, so that two classes of an image, or two images, can be compared.
+
+        Of a learned attention they lie in [0, 1]: how bright a place is tells how much it speaks
+        for the class, and of a class that is not there all are dark. Of classic CAM they are in
+        units of the logits, of any sign: their mean over the places is the class's score. Of
+        several layers, the mean. Arguments as of `saliency`.
+        """
+        with torch.no_grad():
+            if isinstance(input_tensor, Tensor):
+                input_tensor = input_tensor.to(self.device)
+            self.activations_and_grads(input_tensor)
+            size = input_tensor.shape[2:]
+            maps = [resize(raw, size) for raw in self._raw_maps(targets)]
+            return torch.stack(maps).mean(0)
+
     def forward(
         self, input_tensor: Tensor, targets: Any = None, eigen_smooth: bool = False
     ) -> np.ndarray:
@@ -205,6 +222,11 @@ class LearnableCAM(BaseCAM):
         self, input_tensor: Tensor, targets: Any, eigen_smooth: bool
     ) -> list[Tensor]:
         """Each target layer's map (N, H, W) in [0, 1], from the maps recorded just before."""
+        raw_maps, size = self._raw_maps(targets, eigen_smooth), input_tensor.shape[2:]
+        return [resize(min_max(raw), size) for raw in raw_maps]
+
+    def _raw_maps(self, targets: Any, eigen_smooth: bool = False) -> list[Tensor]:
+        """Each target layer's raw map (N, h, w), from the maps recorded just before."""
         recorder = self.activations_and_grads
         features, scores, attention = recorder.features, recorder.scores, recorder.attention
         recorder.release()
@@ -223,12 +245,17 @@ class LearnableCAM(BaseCAM):
                 "ClassifierOutputTarget(index), or attention=calibrate(model, target_layers, "
                 "images), which can"
             )
-        size = input_tensor.shape[2:]
+        against = other_classes(targets, classes, scores.shape[1])
         if eigen_smooth:
+            if against is not None:
+                raise ValueError("eigen_smooth shows one class: leave it out with a ContrastTarget")
             weighted = attention.weighted_features(features, classes)
             raw_maps = [self._principal_component(maps) for maps in weighted]
         else:
-            raw_maps = [raw.float() for raw in attention(features, classes)]
+            if against is None:
+                raw_maps = [raw.float() for raw in attention(features, classes)]
+            else:
+                raw_maps = [raw.float() for raw in attention.contrast(features, classes, against)]
             raw_maps = [raw * signs.view(-1, *[1] * (raw.ndim - 1)) for raw in raw_maps]
         check_finite(raw_maps, scores, features, attention)
         if all(raw[0].numel() == 1 for raw in raw_maps):
@@ -237,7 +264,7 @@ class LearnableCAM(BaseCAM):
                 "earlier target layer, or pass larger images",
                 stacklevel=2,
             )
-        return [resize(min_max(raw), size) for raw in raw_maps]
+        return raw_maps
 
     def _principal_component(self, weighted: Tensor) -> Tensor:
         projection = get_2d_projection(weighted.float().cpu().numpy())

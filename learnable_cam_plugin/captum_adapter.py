@@ -23,7 +23,7 @@ from .classifier import (
     run_on,
 )
 from .saliency import saliency
-from .targets import target_classes
+from .targets import contrasted, target_classes
 
 Inputs = Tensor | tuple[Tensor, ...]
 
@@ -123,7 +123,8 @@ class LayerLearnableCam(LayerAttribution):
         Args:
             inputs: a tensor or a tuple of them, (N, ...), as the forward function takes them.
             target: the class: an int or a tensor with one for all, a list or tensor with one an
-                image, a tuple (class,) or a list of such. Needed if there are several classes.
+                image, a tuple (class,) or a list of such. Needed if there are several classes. Or
+                (A, B), or a list of such: what speaks for class A rather than B.
             additional_forward_args: passed on to the forward function.
             attribute_to_layer_input: read the layer's input instead of its output.
             relu_attributions: keep the positive part only.
@@ -148,10 +149,16 @@ class LayerLearnableCam(LayerAttribution):
         more = more if isinstance(more, tuple) else (more,)
         outputs, features, attention = self._pass(given, more, attribute_to_layer_input)
         maps = next(reversed(features.values()))
+        target, against = contrasted(target, len(maps), attention.num_classes)
         classes = target_classes(target, len(maps), attention.num_classes).to(maps.device)
         attention.to(maps.device)
-        result = attention(features, classes)[0][:, None]
+        if against is None:
+            result = attention(features, classes)[0][:, None]
+        else:
+            result = attention.contrast(features, classes, against.to(maps.device))[0][:, None]
         if not attr_dim_summation:
+            if against is not None:
+                raise ValueError("attr_dim_summation=False shows one class, not a contrast of two")
             result = _by_channel(attention, features, classes, result)
         check_finite([result.float()], outputs, features, attention)
         return (result.relu() if relu_attributions else result).to(maps.dtype)

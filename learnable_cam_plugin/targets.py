@@ -12,6 +12,23 @@ from torch.nn.functional import one_hot
 from .classifier import class_indices
 
 
+class ContrastTarget:
+    """Why one class rather than another one: a target for every pytorch-grad-cam method.
+
+    `LearnableCAM` shows what speaks for `category` and not for `against`, in its one pass; methods
+    with gradients take those of the difference of the two scores.
+
+    >>> ContrastTarget(2, 0)(torch.tensor([1.0, 5.0, 4.0]))
+    tensor(3.)
+    """
+
+    def __init__(self, category: int, against: int) -> None:
+        self.category, self.against = category, against
+
+    def __call__(self, model_output: Tensor) -> Tensor:
+        return model_output[..., self.category] - model_output[..., self.against]
+
+
 def target_category(target: Any) -> int:
     """The class index that a pytorch-grad-cam target names.
 
@@ -52,6 +69,28 @@ def one_each(targets: Any, count: int) -> list[Any]:
     return list(targets) * (count if len(targets) == 1 else 1)
 
 
+def other_classes(targets: Sequence[Any] | None, classes: Tensor, count: int) -> Tensor | None:
+    """The class (N,) that a `ContrastTarget` of each image holds its own, `classes`, against; None
+    where there is no such target.
+
+    Raises:
+        ValueError: only some of the targets are one; or a class is held against itself.
+    """
+    others = [getattr(target, "against", None) for target in targets or ()]
+    if all(other is None for other in others):
+        return None
+    if any(other is None for other in others):
+        raise ValueError(
+            "some of the targets are a ContrastTarget and some are not: pass one of the kind for "
+            "every image, and the others in a call of their own"
+        )
+    against = class_indices(torch.tensor([int(other) for other in others]), count).to(classes)
+    if bool((against == classes).any()):
+        same = classes[against == classes].tolist()
+        raise ValueError(f"a class cannot be held against itself, and {same} are")
+    return against
+
+
 def class_weights(targets: Sequence[Any] | None, classes: Tensor, scores: Tensor) -> Tensor:
     """The classes (N,) as they are; or, where a target compares classes (FinerWeightedTarget), the
     weights (N, K) of all: 1 of the main one, -alpha p_k / (sum of p) of those beside it. (GradCAM
@@ -67,6 +106,25 @@ def class_weights(targets: Sequence[Any] | None, classes: Tensor, scores: Tensor
             shares = of_image.float()[columns].softmax(0)
             row.index_add_(0, columns, shares, alpha=-float(target.alpha))
     return weights
+
+
+def contrasted(target: Any, count: int, num_classes: int) -> tuple[Any, Tensor | None]:
+    """Of a target of Captum's that is (A, B), or a list of such: that of the As, and the Bs
+    (count,); else the target, and None.
+
+    >>> contrasted([(3, 1), (-1, 0)], 2, 5)
+    ([3, -1], tensor([1, 0]))
+    """
+    pairs = target if isinstance(target, list) else [target]
+    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs) or not pairs:
+        return target, None
+    firsts, seconds = ([pair[place] for pair in pairs] for place in (0, 1))
+    if not isinstance(target, list):
+        firsts, seconds = firsts[0], seconds[0]
+    one, other = (target_classes(given, count, num_classes) for given in (firsts, seconds))
+    if bool((one == other).any()):
+        raise ValueError(f"a class cannot be held against itself, as in target={target}")
+    return firsts, other
 
 
 def target_classes(target: Any, count: int, num_classes: int) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .. import checkpoint
 from ..checkpoint import CheckpointError
@@ -72,6 +73,27 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
             (N, h, w) or (N, d, h, w), any sign: one for each layer, or one in all if it fuses.
         """
         raise NotImplementedError
+
+    def contrast(
+        self, features: Mapping[str, Tensor], classes: Tensor, against: Tensor
+    ) -> list[Tensor]:
+        """The raw maps of what speaks for one class rather than another one: the map of v_A - v_B,
+        v the vectors that the classes are known by.
+
+        Args:
+            features: as of `forward`.
+            classes, against: (N,), integers in [0, K): A and B of each image.
+
+        Raises:
+            TypeError: the mechanism cannot: see `contrasts`.
+        """
+        if not self.contrasts:
+            raise TypeError(
+                f"a {type(self).__name__} cannot contrast a class with another one: pass "
+                "attention=None, the attention of the package, or calibrate(...), which can"
+            )
+        one, other = (F.one_hot(which.long(), self.num_classes) for which in (classes, against))
+        return self(features, (one - other).float())
 
     def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
         """What the raw maps sum over channels, (N, C, ...) each: `eigen_smooth` projects it."""

@@ -46,6 +46,7 @@ def evidence(
     offsets: Tensor,
     classes: Tensor,
     logits: Tensor | None = None,
+    against: Tensor | None = None,
 ) -> Evidence:
     """What a classifier's features and head say of a class, at each place.
 
@@ -64,6 +65,8 @@ def evidence(
             linear in them is the heaviest one's. A single class, K = 1, competes with a logit of 0.
         logits: (N, K), the head's of the pooled vector, where they are known: they save a fifth of
             the work of a network of 1,000 classes.
+        against: of the shape of `classes`, integers: each one's only competitor, so that the
+            contrast is (v_y - v_a) . A. None: the strongest ones in the image.
     """
     last, fine = features[-1], max(features, key=lambda maps: maps.shape[2] * maps.shape[3])
     vectors, offsets, classes = vectors.to(last), offsets.to(last), classes.to(last.device)
@@ -74,7 +77,7 @@ def evidence(
     each = 1 if classes.is_floating_point() or classes.ndim == 1 else classes.shape[1]
     if logits is None:
         logits = F.linear(last.mean((2, 3)), vectors, offsets)
-    own, theirs, contrast = _against_rivals(last, vectors, offsets, classes, logits)
+    own, theirs, contrast = _against_rivals(last, vectors, offsets, classes, logits, against)
     deviation, mean = torch.std_mean(logits, 1, correction=0)
     spread = _repeated(4 * deviation.clamp(min=1e-3).view(-1, 1, 1), each)
     above = (own - _repeated(mean.view(-1, 1, 1), each)) / spread
@@ -100,7 +103,12 @@ def _repeated(values: Tensor, each: int) -> Tensor:
 
 
 def _against_rivals(
-    last: Tensor, vectors: Tensor, offsets: Tensor, classes: Tensor, logits: Tensor
+    last: Tensor,
+    vectors: Tensor,
+    offsets: Tensor,
+    classes: Tensor,
+    logits: Tensor,
+    against: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """At each place: the class's logit (N, h, w), its strongest competitors' (N, M, h, w), and by
     how much the first is above the mean of the others, each weighted as the image has it.
@@ -109,10 +117,14 @@ def _against_rivals(
     1 - p_y: what speaks for the class against what else the classifier sees, however sure it is.
     """
     heaviest = classes.argmax(1) if classes.is_floating_point() else classes
-    index, seen = torch.arange(len(vectors), device=last.device), logits
-    seen = seen if heaviest.ndim == 1 else seen[:, None]
-    others = seen.masked_fill(index == heaviest[..., None], -torch.inf)
-    among, rivals = others.topk(min(_COMPETITORS, len(vectors) - 1), -1)
+    if against is None:
+        index, seen = torch.arange(len(vectors), device=last.device), logits
+        seen = seen if heaviest.ndim == 1 else seen[:, None]
+        others = seen.masked_fill(index == heaviest[..., None], -torch.inf)
+        among, rivals = others.topk(min(_COMPETITORS, len(vectors) - 1), -1)
+    else:
+        rivals = against.to(last.device)[..., None]
+        among = torch.zeros_like(rivals, dtype=logits.dtype)
     if classes.is_floating_point():
         weights, weight = classes.to(vectors), classes.to(vectors).sum(1).view(-1, 1, 1)
         own, plus = weights @ vectors, weights @ offsets

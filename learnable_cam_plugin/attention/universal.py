@@ -78,20 +78,30 @@ class UniversalAttention(HeadedAttention):
         return other.train(self.training)
 
     def _hidden(
-        self, features: Mapping[str, Tensor], classes: Tensor, logits: Tensor | None = None
+        self,
+        features: Mapping[str, Tensor],
+        classes: Tensor,
+        logits: Tensor | None = None,
+        against: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(N, width, H, W) before the last convolution, what is added after it (N, H, W), and the
         most that a place says for the class (N, 1)."""
-        found = evidence(self.maps(features), self.vectors, self.offsets, classes, logits)
+        maps = self.maps(features)
+        found = evidence(maps, self.vectors, self.offsets, classes, logits, against)
         hidden = self.mix(F.relu(self.read(found.maps)))
         return hidden, found.contrast, found.strongest[:, None]
 
     def forward(
-        self, features: Mapping[str, Tensor], classes: Tensor, logits: Tensor | None = None
+        self,
+        features: Mapping[str, Tensor],
+        classes: Tensor,
+        logits: Tensor | None = None,
+        against: Tensor | None = None,
     ) -> list[Tensor]:
         """One map (N, H, W) in (0, 1), at the finest layer's grid, from the maps of all layers; of
-        several classes an image, (N, M), one map (N, M, H, W). For `logits` see `evidence`."""
-        hidden, contrast, strongest = self._hidden(features, classes, logits)
+        several classes an image, (N, M), one map (N, M, H, W). For `logits` and `against` see
+        `evidence`."""
+        hidden, contrast, strongest = self._hidden(features, classes, logits, against)
         order = standard(self.out(hidden)[:, 0] + contrast)
         pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
         shape = self.shape(torch.cat([pooled, strongest], 1))
@@ -103,6 +113,35 @@ class UniversalAttention(HeadedAttention):
         found = torch.sigmoid(steepness * order + brightness)
         several = classes.ndim == 2 and not classes.is_floating_point()
         return [found.unflatten(0, classes.shape) if several else found]
+
+    def contrast(
+        self,
+        features: Mapping[str, Tensor],
+        classes: Tensor,
+        against: Tensor,
+        logits: Tensor | None = None,
+    ) -> list[Tensor]:
+        """See `AttentionMechanism.contrast`. The other class is the only competitor that the inputs
+        know; classes and against may be (N, M), with maps (N, M, H, W)."""
+        return self(features, classes, logits, against)
+
+    def along(self, direction: Tensor, offset: float = 0.0) -> "UniversalAttention":
+        """The same weights for a direction of the head's space, such as a concept vector: an
+        attention of one class, 0, whose evidence at a place is direction . A + offset.
+
+        Args:
+            direction: (C,), C the channels of the last layer.
+            offset: by what it is above no evidence where the features are zeros.
+
+        >>> attention = UniversalAttention({"layer4": 8}, num_classes=10)
+        >>> striped = attention.along(torch.rand(8))
+        >>> features = {"layer4": torch.rand(2, 8, 7, 7)}
+        >>> [tuple(m.shape) for m in striped(features, torch.zeros(2, dtype=torch.long))]
+        [(2, 7, 7)]
+        """
+        other = self.beside(self.channels, 1, None)
+        other.read_head(direction[None], torch.tensor([offset]))
+        return other
 
     def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
         """What the last convolution sums over its input channels, (N, width, H, W)."""
