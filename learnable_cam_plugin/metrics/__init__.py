@@ -13,7 +13,7 @@ from .confidence import (
     keep_top,
     masked_confidence,
 )
-from .intervals import Interval, bootstrap
+from .intervals import Interval, bootstrap, wilson
 from .localization import energy_inside, grid_pointing, pointing_hit
 from .perturbation import deletion, insertion, road
 from .registry import METRICS, Explained, Metric, register_metric
@@ -45,4 +45,5 @@ __all__ = [
     "pointing_hit",
     "register_metric",
     "road",
+    "wilson",
 ]

@@ -1,5 +1,6 @@
-"""How sure is a mean over images? A bootstrap interval."""
+"""How sure is a mean over images, or a share of them? Intervals."""
 
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
@@ -47,3 +48,23 @@ def bootstrap(
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.double)
     low, high = means.quantile(ends).tolist()
     return Interval(float(values.mean()), low, high)
+
+
+def wilson(hits: int, of: int, level: float = 0.95) -> Interval:
+    """A share, `hits / of`, and its score interval (Wilson 1927): of some width, and inside [0, 1],
+    for no hit and for all, too. Of nothing, the share is NaN, and anything from 0 to 1.
+
+    >>> share, low, high = wilson(9, 10)
+    >>> f"{share} in [{low:.2f}, {high:.2f}]"
+    '0.9 in [0.60, 0.98]'
+    """
+    if not 0 <= hits <= of or not 0 < level < 1:
+        given = f"{hits} of {of} and {level}"
+        raise ValueError(f"hits must be within 0 and of, and level in (0, 1), got {given}")
+    if not of:
+        return Interval(float("nan"), 0.0, 1.0)
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, weight = hits / of, z * z / of
+    centre = (share + weight / 2) / (1 + weight)
+    half = z / (1 + weight) * (share * (1 - share) / of + weight / (4 * of)) ** 0.5
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from learnable_cam_plugin.metrics import Interval, bootstrap
+from learnable_cam_plugin.metrics import Interval, bootstrap, wilson
 
 
 @settings(deadline=None, max_examples=30)
@@ -44,6 +44,18 @@ def test_one_image_has_no_width_and_booleans_count():
     assert bootstrap(torch.tensor([True, True])) == Interval(1.0, 1.0, 1.0)
 
 
+@pytest.mark.parametrize(("hits", "of"), [(0, 1), (0, 20), (3, 61), (9, 10), (10, 10)])
+def test_the_interval_of_a_share_is_scipys(hits, of):
+    theirs = stats.binomtest(hits, of).proportion_ci(0.9, method="wilson")
+    assert wilson(hits, of, 0.9) == pytest.approx((hits / of, theirs.low, theirs.high), abs=1e-9)
+
+
+def test_a_share_of_nothing_is_anything():
+    share, low, high = wilson(0, 0)
+    assert share != share
+    assert (low, high) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -52,6 +64,8 @@ def test_one_image_has_no_width_and_booleans_count():
         (lambda: bootstrap(torch.tensor([1.0, torch.nan])), "NaN"),
         (lambda: bootstrap(torch.ones(2), level=1.0), "level"),
         (lambda: bootstrap(torch.ones(2), resamples=0), "resamples"),
+        (lambda: wilson(3, 2), "within 0 and of"),
+        (lambda: wilson(1, 2, level=0), "level"),
     ],
 )
 def test_bad_input_is_refused(call, message):
