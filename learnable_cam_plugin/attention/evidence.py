@@ -39,6 +39,16 @@ def standard(maps: Tensor) -> Tensor:
     return F.layer_norm(maps, maps.shape[-2:], eps=1e-6)
 
 
+def _lengths(maps: Tensor) -> Tensor:
+    """Of the vectors of maps (N, C, h, w), standardised (N, h, w).
+
+    Taken over their mean first: what a LayerNorm gives has one length everywhere, sqrt(C), but for
+    rounding, which must not be carried into the map.
+    """
+    lengths = maps.norm(dim=1)
+    return standard(lengths / lengths.mean((1, 2), keepdim=True).clamp(min=1e-12))
+
+
 @torch.no_grad()
 def evidence(
     features: Sequence[Tensor],
@@ -85,12 +95,12 @@ def evidence(
     log_share = -F.softplus(theirs.logsumexp(1) - own) / 5
     margin = (own - theirs.amax(1)) / spread
     relative = standard(torch.stack([above, scaled], 1))
-    norm = _repeated(standard(last.norm(dim=1)), each)
+    norm = _repeated(_lengths(last), each)
     coarse = torch.stack([scaled, log_share, above, margin, norm], 1)
     at_size = resize(torch.cat([relative.flip(1), coarse], 1), fine.shape[2:])
     carried = _carried(fine, at_size[:, :4].reshape(-1, 4 * each, *at_size.shape[2:]))
     carried = carried.reshape(-1, 4, *at_size.shape[2:])
-    fine_norm = _repeated(standard(fine.norm(dim=1))[:, None], each)
+    fine_norm = _repeated(_lengths(fine)[:, None], each)
     maps = torch.cat([at_size, standard(carried[:, :1]), carried[:, 1:], fine_norm], 1)
     return Evidence(maps, at_size[:, 0], at_size[:, 2].amax((1, 2)))
 
