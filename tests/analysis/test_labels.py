@@ -1,0 +1,131 @@
+"""Labels as people write them, and what is wrong with them said by row."""
+
+import pytest
+from PIL import Image
+from torchvision.models import EfficientNet_B0_Weights
+
+from learnable_cam_plugin.analysis.labels import ClassNames, photographs
+
+NAMES = ("tench, Tinca tinca", "great white shark", "crane", "crane", "Cardigan", "cardigan")
+IMAGENET = EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]
+
+
+def folder_of(place, *names):
+    for name in names:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(place / name)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("given", "index"),
+    [
+        ("great white shark", 1),
+        ("GREAT_white-Shark", 1),
+        ("tench", 0),
+        ("tinca_tinca", 0),
+        ("Tench,  tinca tinca", 0),
+        ("cardigan", 5),
+        ("Cardigan", 4),
+        ("3", 3),
+        ("0002", 2),
+    ],
+)
+def test_a_class_is_named_as_people_do(given, index):
+    assert ClassNames(NAMES).index(given) == index
+
+
+def test_a_name_is_a_name_before_it_is_an_index():
+    assert ClassNames(["7", "3"]).index("7") == 0
+    assert ClassNames(["7", "3"]).index("1") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("crane", r"several classes, give one's index: 2 \('crane'\), 3 \('crane'\)"),
+        ("CARDIGAN", "4 .'Cardigan'., 5 .'cardigan'."),
+        ("grate white shark", "no class 'grate white shark' .did you mean 'great white.*0 to 5"),
+        ("6", "indices are 0 to 5"),
+        ("n01440764", "WordNet ids are not known, give names or indices"),
+    ],
+)
+def test_what_is_unknown_or_ambiguous_is_refused_with_what_is_close(given, message):
+    with pytest.raises(ValueError, match=message):
+        ClassNames(NAMES).index(given)
+
+
+def test_the_wordnet_ids_of_imagenet_are_known():
+    pytest.importorskip("timm", reason="the extra `timm`")
+    names = ClassNames(IMAGENET)
+    assert (names.index("n01440764"), names.index("n15075141")) == (0, 999)
+    with pytest.raises(ValueError, match="the WordNet id of none"):
+        names.index("n00000001")
+
+
+def test_every_name_of_imagenet_is_its_own_class():
+    names = ClassNames(IMAGENET)
+    assert [names.index(name) for name in IMAGENET] == list(range(1000))
+
+
+def test_folders_are_labels(tmp_path):
+    folder_of(tmp_path, "Great_White_Shark/deep/a.png", "0/b.png", "0/c.jpg")
+    assert [(p.name, label) for p, label in photographs(tmp_path, None, NAMES)] == [
+        ("b.png", 0),
+        ("c.jpg", 0),
+        ("a.png", 1),
+    ]
+
+
+def test_folders_that_are_no_class_are_named_with_what_is_close(tmp_path):
+    folder_of(tmp_path, "tench/a.png", "great_shark/b.png", "zzz/b.png")
+    with pytest.raises(
+        ValueError, match=r"great_shark: there is no class.*'great white.*; zzz: "
+    ):
+        photographs(tmp_path, None, NAMES)
+
+
+def test_a_photograph_without_a_folder_has_no_label(tmp_path):
+    folder_of(tmp_path, "tench/a.png", "b.png")
+    with pytest.raises(ValueError, match=r"b.png has no label"):
+        photographs(tmp_path, None, NAMES)
+
+
+def test_a_csv_file_gives_labels(tmp_path):
+    folder_of(tmp_path, "in/a.png", "in/sub/b.png", "in/c.png")
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        'label,note,file\n"tench, Tinca tinca",x,sub/b.png\n1,,a.png\n', encoding="utf-8-sig"
+    )
+    with pytest.warns(UserWarning, match=r"no label of 1 photographs, which are left out: .*c.png"):
+        found = photographs(tmp_path / "in", labels, NAMES)
+    assert found == [(tmp_path / "in/sub/b.png", 0), (tmp_path / "in/a.png", 1)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("file,label\na.png,0\nb.png,0", "row 3: there is no file .*b.png"),
+        ("file,label\na.png,0\n./a.png,1", "row 3: './a.png' is in row 2 already"),
+        ("file,label\na.png,shrak", "row 2: there is no class 'shrak'"),
+        ("a.png,0\n", "must start with a row that names the columns file,label, got 'a.png,0'"),
+        ("", "must start with a row"),
+        ("file,label\n", "no row below its header"),
+        ("file,label\na.png,tench, Tinca tinca", 'row 2 has not the 2 columns.*"tench, Tinca'),
+        ("file,label\na.png", "row 2 has not the 2 columns"),
+        ("file,label\n" + "b.png,0\n" * 6, "row 2.*row 3.*row 4.*; and 3 more$"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_said_by_its_number(content, message, tmp_path):
+    folder_of(tmp_path, "a.png")
+    (tmp_path / "labels.csv").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        photographs(tmp_path, tmp_path / "labels.csv", NAMES)
+
+
+def test_a_file_that_is_no_csv_is_named(tmp_path):
+    (tmp_path / "labels.csv").write_bytes(b"file,label\ncaf\xe9.png,0")
+    with pytest.raises(ValueError, match=r"labels.csv is no CSV file in UTF-8"):
+        photographs(tmp_path, tmp_path / "labels.csv", NAMES)
+    with pytest.raises(FileNotFoundError):
+        photographs(tmp_path, tmp_path / "gone.csv", NAMES)
