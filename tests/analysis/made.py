@@ -1,0 +1,129 @@
+"""Made-up analyses: what a report is written from, without a classifier."""
+
+import numpy as np
+
+from learnable_cam_plugin.analysis.analysis import Analysis, Pair
+from learnable_cam_plugin.analysis.case import (
+    CAUSES,
+    Agreement,
+    Case,
+    Check,
+    Maps,
+    Neighbour,
+    Photo,
+    Trial,
+    Verdict,
+)
+
+NAMES = ("goose", "drake", "coach", "minibus", "tennis ball", "terrier")
+EVIL = "</script><img src=x onerror=window.evil=1><script>window.evil=1</script>"
+EVIL_FILE = f'{EVIL}" & \u2028 $x$ {{{{ 7 * 7 }}}} <!-- the cases --> \udcff.jpg'
+RULES = {
+    "several objects": ("overlap of the two regions", "p of predicted, its region alone"),
+    "near-identical classes": ("overlap of the two regions", "p of other, its region alone"),
+    "context": ("share of the region outside the object",),
+}
+
+
+def blob(centre: tuple[float, float], grid: tuple[int, int], top: float) -> np.ndarray:
+    y, x = np.mgrid[: grid[0], : grid[1]]
+    y, x = (y + 0.5) / grid[0] - centre[0], (x + 0.5) / grid[1] - centre[1]
+    return (top * np.exp(-(y**2 + x**2) / 0.06)).astype(np.float32)
+
+
+def region(found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    rows = np.arange(size[0]) * found.shape[0] // size[0]
+    columns = np.arange(size[1]) * found.shape[1] // size[1]
+    return (found >= np.quantile(found, 0.85))[np.ix_(rows, columns)]
+
+
+def made_case(
+    number: int,
+    *,
+    name: str | None = None,
+    correct: bool = False,
+    size: tuple[int, int] = (48, 64),
+    grid: tuple[int, int] = (6, 8),
+    names: tuple[str, ...] = NAMES,
+) -> Case:
+    """A case whose numbers follow from `number`; its classes are neighbours in `names`."""
+    some = np.random.default_rng(number)
+    label = 2 * (number % (len(names) // 2))
+    predicted, other = (label, label + 1) if correct else (label + 1, label)
+    rest = next(i for i in range(len(names)) if i not in (predicted, other))
+    p, q = 0.45 + 0.5 * some.random(), 0.05 * some.random()
+    one, two = blob(some.random(2), grid, 0.3), blob(some.random(2), grid, 0.12)
+    maps = Maps(one, two, np.maximum(one - two, 0), np.maximum(two - one, 0))
+    trials = tuple(
+        Trial(
+            *(where, action, filling),
+            *((p * 0.2, 0.6, other, 0.6) if where == "predicted" else (p, q, predicted, p)),
+        )
+        for action in ("erase", "keep")
+        for where in ("predicted", "other", "random")
+        for filling in ("black", "mean", "blur")
+    )
+    cause = CAUSES[number % len(CAUSES)]
+    checks = {
+        rule: tuple(Check(asked, 0.71, 0.5, True, rule == cause) for asked in conditions)
+        for rule, conditions in RULES.items()
+    }
+    return Case(
+        photo=Photo(name or f"{number:04d}_{names[label]}.jpg", label),
+        predicted=predicted,
+        other=other,
+        probabilities={predicted: p, other: q, rest: 0.01},
+        rank=2,
+        size=size,
+        maps=maps,
+        regions={"predicted": region(one, size), "other": region(two, size)},
+        agreement=Agreement(0.4, -0.2, 0.3),
+        trials=trials,
+        verdict=None if correct else Verdict(cause, checks),
+        neighbours=(Neighbour("train/1.jpg", other, 0.83),) if number % 2 else (),
+        doubt=round(some.random(), 3),
+    )
+
+
+def made_analysis(errors: int = 8, correct: int = 3, **options) -> Analysis:
+    cases = [
+        made_case(number, correct=number >= errors, **options) for number in range(errors + correct)
+    ]
+    names = options.get("names", NAMES)
+    found: dict[tuple[int, int], int] = {}
+    for case in cases[:errors]:
+        pair = (case.photo.label, case.predicted)
+        found[pair] = found.get(pair, 0) + 1
+    return Analysis(
+        cases=tuple(cases),
+        class_names=names,
+        images=10 * (errors + correct),
+        errors=errors,
+        unread={"broken.jpg": "cannot identify image file"},
+        pairs=tuple(
+            Pair(label, predicted, count, 20, count // 2, 1, 4)
+            for (label, predicted), count in found.items()
+        ),
+        contexts={1: (cases[0].photo.name, cases[1].photo.name)},
+        settings={
+            "model": "tiny",
+            "layers": ["features.8"],
+            "thresholds": {"overlap": 0.5, "likeness": float("nan")},
+            "fillings": ("black", "mean", "blur"),
+            "seed": np.int64(0),
+            "versions": {"python": "3.11", "torch": "2.9"},
+        },
+    )
+
+
+def photograph_of(analysis: Analysis):
+    """Name -> noise with a gradient, of the case's size."""
+    cases = {case.photo.name: case for case in analysis.cases}
+
+    def photograph(name: str) -> np.ndarray:
+        height, width = cases[name].size
+        y, x = np.mgrid[:height, :width]
+        ramp = np.stack([255 * y / height, 255 * x / width, np.full((height, width), 128)], -1)
+        return ramp.astype(np.uint8)
+
+    return photograph
