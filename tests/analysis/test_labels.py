@@ -79,9 +79,7 @@ def test_folders_are_labels(tmp_path):
 
 def test_folders_that_are_no_class_are_named_with_what_is_close(tmp_path):
     folder_of(tmp_path, "tench/a.png", "great_shark/b.png", "zzz/b.png")
-    with pytest.raises(
-        ValueError, match=r"great_shark: there is no class.*'great white.*; zzz: "
-    ):
+    with pytest.raises(ValueError, match=r"great_shark: there is no class.*'great white.*; zzz: "):
         photographs(tmp_path, None, NAMES)
 
 
