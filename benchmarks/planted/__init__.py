@@ -1,0 +1,1 @@
+"""Drawn images whose classifier errs for a cause that is known, as it was planted."""
