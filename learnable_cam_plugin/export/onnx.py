@@ -100,10 +100,11 @@ def export_onnx(
         example = torch.zeros(2, 300, 400, 3, dtype=torch.uint8, device=images.device)
     record = _record(explained, images, normalization, class_names, pixels, classes, dynamic_size)
     with atomic_path(path) as temporary:
-        traced = _traced(graph, example, classes, pixels or dynamic_size, 1 if pixels else 2)
+        axes = _axes(classes, pixels, dynamic_size)
+        traced = _traced(graph, example, axes)
         if dynamic_size:
             _check_sizes(explained, traced, example, classes)
-        program = _converted(traced, opset)
+        program = _converted(traced, axes, opset)
         program.model.metadata_props[KEY] = json.dumps(record)
         _save(program, temporary)
     return Path(path)
@@ -119,19 +120,24 @@ def needed(*packages: str) -> list[Any]:
         ) from error
 
 
-def _traced(graph: nn.Module, example: Tensor, classes: bool, sizes: bool, axis: int) -> Any:
-    """The graph as torch's ExportedProgram; `sizes` of `axis` and the next may change."""
-    dynamic = torch.export.Dim.DYNAMIC
-    shapes: list[dict[int, Any]] = [{0: dynamic}]
-    if sizes:
-        shapes[0] |= {axis: dynamic, axis + 1: dynamic}
-    if classes:
-        shapes.append({0: dynamic, 1: dynamic})
-    given = _arguments(example, classes)
+def _axes(classes: bool, pixels: bool, dynamic_size: bool) -> tuple[dict[int, Any], ...]:
+    """Of each input, the axes of any length, with their names in the file."""
+    images: dict[int, Any] = {0: "batch"}
+    if pixels or dynamic_size:
+        height = 1 if pixels else 2
+        images |= {height: "height", height + 1: "width"}
+    # the batch is named once: torch warns of the second time
+    return (images, {0: torch.export.Dim.DYNAMIC, 1: "classes"}) if classes else (images,)
+
+
+def _traced(graph: nn.Module, example: Tensor, axes: tuple[dict[int, Any], ...]) -> Any:
+    """The graph as torch's ExportedProgram."""
+    shapes = tuple(dict.fromkeys(one, torch.export.Dim.DYNAMIC) for one in axes)
+    given = _arguments(example, len(axes) > 1)
     try:
-        return torch.export.export(graph, given, dynamic_shapes=tuple(shapes), strict=False)
+        return torch.export.export(graph, given, dynamic_shapes=shapes, strict=False)
     except Exception as error:
-        if sizes and axis == 2:
+        if axes[0].get(2) == "height":
             raise ValueError(
                 f"torch.export cannot trace the model for any height and width: {plain(error)}. "
                 "Leave dynamic_size out"
@@ -167,7 +173,7 @@ def _check_sizes(
             ) from error
 
 
-def _converted(traced: Any, opset: int) -> Any:
+def _converted(traced: Any, axes: tuple[dict[int, Any], ...], opset: int) -> Any:
     """torch's ONNXProgram."""
     from onnx_ir.passes.common import DeduplicateInitializersPass
 
@@ -176,6 +182,7 @@ def _converted(traced: Any, opset: int) -> Any:
             program: Any = torch.onnx.export(
                 traced,
                 dynamo=True,
+                dynamic_shapes=axes,  # for their names
                 input_names=list(INPUTS[: len(traced.example_inputs[0])]),
                 output_names=list(OUTPUTS),
                 opset_version=opset,
