@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -24,8 +24,9 @@ class ClassNames:
     """Which class is meant by what people write: a name, an index, or a WordNet id.
 
     Case, underscores and punctuation do not matter, and of a name with synonyms ("tench, Tinca
-    tinca") one is enough. What is a name is taken as one first, then as an index. WordNet ids are
-    known if they are the names, or if these are the 1,000 of ImageNet; the latter takes timm.
+    tinca") one is enough, unless several classes have it; the first one counts before the others.
+    What is a name is taken as one, then as an index. WordNet ids are known if they are the names,
+    or if these are the 1,000 of ImageNet; the latter takes timm.
 
     Args:
         names: one a class, in the order of the scores.
@@ -37,13 +38,16 @@ class ClassNames:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        exact, alike, synonyms = (defaultdict[str, list[int]](list) for _ in range(3))
-        for index, name in enumerate(self.names):
-            exact[name].append(index)
-            alike[_plain(name)].append(index)
-            for part in {_plain(part) for part in name.split(",")}:
-                synonyms[part].append(index)
-        self._tables = ((str, exact), (_plain, alike), (_plain, synonyms))
+        synonyms = [[part.strip() for part in name.split(",")] for name in self.names]
+        firsts = [[name, parts[0]] for name, parts in zip(self.names, synonyms, strict=True)]
+        # the strictest first: "Cardigan, Cardigan Welsh corgi" is no "cardigan"
+        self._tables = (
+            (str, _table(str, [[name] for name in self.names])),
+            (str, _table(str, firsts)),
+            (str, _table(str, synonyms)),
+            (_plain, _table(_plain, firsts)),
+            (_plain, _table(_plain, synonyms)),
+        )
 
     def index(self, given: str) -> int:
         """The class of what was written.
@@ -199,6 +203,15 @@ def _refuse(where: str, wrong: Sequence[str]) -> None:
     if wrong:
         more = f"; and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
         raise ValueError(f"{where}: {'; '.join(wrong[:_TOLD])}{more}")
+
+
+def _table(key: Callable[[str], str], names: Sequence[Sequence[str]]) -> dict[str, list[int]]:
+    """What each class may be called -> the classes that are."""
+    found = defaultdict[str, list[int]](list)
+    for index, given in enumerate(names):
+        for one in {key(name) for name in given}:
+            found[one].append(index)
+    return found
 
 
 def _plain(name: str) -> str:

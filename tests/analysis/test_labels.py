@@ -35,6 +35,15 @@ def test_a_class_is_named_as_people_do(given, index):
     assert ClassNames(NAMES).index(given) == index
 
 
+def test_the_strictest_reading_wins_and_a_first_name_wins_over_a_synonym():
+    """As timm names classes of ImageNet."""
+    names = ClassNames(["polecat, fitch", "skunk, polecat", "Cardigan, Welsh corgi", "cardigan"])
+    assert names.index("polecat") == names.index("Polecat") == 0
+    assert (names.index("Cardigan"), names.index("cardigan")) == (2, 3)
+    with pytest.raises(ValueError, match="several classes"):
+        names.index("CARDIGAN")
+
+
 def test_a_name_is_a_name_before_it_is_an_index():
     assert ClassNames(["7", "3"]).index("7") == 0
     assert ClassNames(["7", "3"]).index("1") == 1
