@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from textwrap import shorten
+from textwrap import fill, shorten, wrap
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ def _draw(case: Case, class_names: Sequence[str], pixels: Pixels | None) -> Figu
     for place, filling in enumerate(fillings):
         shown = [trial for trial in case.trials if trial.filling == filling]
         _draw_trials(axes[1 + place], case, shown, tried)
-        axes[1 + place].set_title(f"probability, filled with {filling}")
+        axes[1 + place].set(title=f"filled with {filling}", xlabel="probability")
         axes[1 + place].set_yticks(range(len(rows) + 1), ["unchanged", *rows] if not place else [])
     bottom.text(0.012, 0.98, "\n".join(lines), va="top", linespacing=1.35)
     return figure
@@ -80,12 +80,12 @@ def _draw_maps(
     titles = {
         "predicted": predicted,
         "other": other,
-        "contrast": f"{predicted}\nrather than {other}",
-        "reverse": f"{other}\nrather than {predicted}",
+        "contrast": f"{predicted} rather than {other}",
+        "reverse": f"{other} rather than {predicted}",
     }
     axes = figure.subplots(1, 5)
     axes[0].imshow(np.full((*case.size, 3), 128, np.uint8) if pixels is None else pixels)
-    axes[0].set_title("true class: " + (predicted if case.correct else other))
+    axes[0].set_title(fill("true class: " + (predicted if case.correct else other), 22))
     for kind, colour in (("other", OTHER), ("predicted", PREDICTED)):
         region = case.regions[kind]
         if 0 < region.mean() < 1:
@@ -94,7 +94,7 @@ def _draw_maps(
     for axis, kind in zip(axes[1:], KINDS, strict=True):
         found = enlarged(getattr(case.maps, kind), case.size)
         drawn = axis.imshow(found, cmap="viridis", vmin=0, vmax=scale)
-        axis.set_title(titles[kind])
+        axis.set_title(fill(titles[kind], 22))
     for axis in axes:
         axis.set_axis_off()
     figure.colorbar(drawn, ax=axes, fraction=0.02, pad=0.01)
@@ -104,9 +104,10 @@ def _draw_probabilities(axis: Axes, case: Case, names: dict[int, str]) -> None:
     colours = {case.predicted: PREDICTED, case.other: OTHER}
     classes = sorted(case.probabilities, key=lambda index: case.probabilities[index])
     values = [case.probabilities[index] for index in classes]
-    bars = axis.barh(range(len(classes)), values, color=[colours.get(i, REST) for i in classes])
+    shades = [colours.get(index, REST) for index in classes]
+    bars = axis.barh(range(len(classes)), values, 0.5, color=shades)
     axis.bar_label(bars, [_number(value) for value in values], padding=2, fontsize=6)
-    axis.set(xlim=(0, 1.18), xticks=[0, 0.5, 1], title="probability")
+    axis.set(xlim=(0, 1.25), xticks=[0, 0.5, 1], title="most probable", xlabel="probability")
     axis.set_yticks(range(len(classes)), [names[index] for index in classes])
 
 
@@ -136,7 +137,8 @@ def _verdict(case: Case) -> list[str]:
             for check in checks
         )
         lines.append(f"{cause}: {asked}")
-    return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
+    printed = [line.encode("utf-8", "backslashreplace").decode() for line in lines]
+    return [part for line in printed for part in wrap(line, 140, subsequent_indent="    ")]
 
 
 def _number(value: float) -> str:

@@ -41,7 +41,8 @@ for (const {dataset: d} of items) if (!d.correct) pairs.set(`${d.label}>${d.pred
 $("pair").append(...[...pairs].sort((a, b) => b[1] - a[1]).map(([pair, errors]) =>
   make("option", {value: pair}, `${pair.split(">").map(name).join(" → ")} (${errors})`)));
 
-function fits({dataset: d, textContent}) {
+function fits(item) {
+  const d = item.dataset;
   const kind = $("kind").value, pair = $("pair").value, p = Number(d.p);
   if (kind === "errors" && d.correct || kind === "correct" && !d.correct) return false;
   if ($("cause").value && d.cause !== $("cause").value) return false;
@@ -50,7 +51,8 @@ function fits({dataset: d, textContent}) {
     const here = d.correct ? [`${d.label}>${d.other}`, `${d.other}>${d.label}`] : [`${d.label}>${d.predicted}`];
     if (!here.includes(pair)) return false;
   }
-  return textContent.toLowerCase().includes($("search").value.trim().toLowerCase());
+  const text = `${item.querySelector(".file").textContent} ${name(d.label)} ${name(d.predicted)}`;
+  return text.toLowerCase().includes($("search").value.trim().toLowerCase());
 }
 const ORDERS = {
   given: d => Number(d.number), doubt: d => -Number(d.doubt), high: d => -Number(d.p), low: d => Number(d.p),
@@ -166,7 +168,7 @@ function describeTrials() {
     make("thead", {}, make("tr", {}, make("th", {scope: "col"}, make("span", {class: "is-predicted"}, make("span", {class: "key"}), name(d.predicted)), " ", make("span", {class: "is-other"}, make("span", {class: "key"}), name(d.other))),
       ...fillings.map(filling => make("th", {scope: "col"}, `filled with ${filling}`)))),
     make("tbody", {}, make("tr", {}, make("th", {scope: "row"}, "unchanged"),
-      make("td", {colspan: 1}, cell([before[d.predicted], before[d.other], Number(d.predicted), 0])), ...fillings.slice(1).map(() => make("td"))),
+      make("td", {colspan: fillings.length}, cell([before[d.predicted], before[d.other], Number(d.predicted), 0]))),
       ...[...rows.values()].map(trials => make("tr", {}, make("th", {scope: "row"}, `${trials[0][0]} ${who(trials[0][1])}`),
         ...fillings.map(filling => make("td", {}, ...trials.filter(trial => trial[2] === filling).map(trial => cell(trial.slice(3)))))))));
 }
@@ -208,7 +210,7 @@ function region(kind) {  // 0 and 1 at the canvas's size, from the runs at the i
 function blend(pixels, found, left, right, width, height, opacity, top) {
   for (let y = 0; y < height; y++) for (let x = left; x < right; x++) {
     const i = y * width + x, value = Math.min(255, found[i] * top);
-    const alpha = opacity * value / 255, colour = 3 * Math.round(value);
+    const alpha = opacity * Math.sqrt(value / 255), colour = 3 * Math.round(value);
     for (let c = 0; c < 3; c++) pixels[4 * i + c] = pixels[4 * i + c] * (1 - alpha) + COLOURS[colour + c] * alpha;
   }
 }
@@ -264,7 +266,7 @@ function drawSmall() {
     });
     pen.putImageData(picture, 0, 0);
     const highest = Math.max(...atob(current.data.maps[kind]).split("").map(c => c.charCodeAt(0))) / 255 * current.data.scale;
-    return make("figure", {}, canvas, make("figcaption", {}, `${about(kind)}, at most ${number(highest)}`));
+    return make("figure", {}, canvas, make("figcaption", {}, about(kind), make("span", {}, `highest ${number(highest)}`)));
   }));
 }
 {

@@ -11,7 +11,7 @@ from .case import Case, Map, Region
 
 Pixels = NDArray[np.uint8]
 KINDS = ("predicted", "other", "contrast", "reverse")
-ALPHA = 0.6  # of the colour where a map is brightest; it is clearer where the map is darker
+ALPHA = 0.7  # of the colour where a map is brightest; elsewhere, by the root of its brightness
 # viridis (Smith, van der Walt 2015) at 17 even steps: perceptually uniform, of growing lightness
 VIRIDIS = np.array(
     [
@@ -46,7 +46,7 @@ def coloured(pixels: Pixels, found: Map, brightest: float, alpha: float = ALPHA)
     share = np.clip(enlarged(found, pixels.shape[:2]) / brightest, 0, 1)
     steps = np.linspace(0, 1, len(VIRIDIS))
     colours = np.stack([np.interp(share, steps, VIRIDIS[:, i]) for i in range(3)], axis=-1)
-    opacity = alpha * share[..., None]
+    opacity = alpha * np.sqrt(share[..., None])
     return (pixels * (1 - opacity) + colours * opacity).round().astype(np.uint8)
 
 

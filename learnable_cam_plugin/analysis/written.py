@@ -43,7 +43,7 @@ def write_report(
         photograph: name of a case -> its image as the classifier sees it, before normalisation:
             RGB, uint8, (H, W, 3), of the case's `size`. It is asked once for each case, in their
             order, and may raise OSError: the case is then shown without its photograph.
-        figures: draw `figure.png` for each case as well, for print; about a second each, with
+        figures: draw `figure.png` for each case as well, for print; a second or two each, with
             matplotlib, of the extra `train`.
 
     Raises:

@@ -104,7 +104,7 @@ def made_analysis(errors: int = 8, correct: int = 3, **options) -> Analysis:
             Pair(label, predicted, count, 20, count // 2, 1, 4)
             for (label, predicted), count in found.items()
         ),
-        contexts={1: (cases[0].photo.name, cases[1].photo.name)},
+        contexts={1: tuple(case.photo.name for case in cases[:2])},
         settings={
             "model": "tiny",
             "layers": ["features.8"],
