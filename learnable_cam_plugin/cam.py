@@ -14,7 +14,7 @@ from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import Tensor, nn
 
-from .attention import AttentionMechanism, Watch, load_attention, own_attention
+from .attention import AttentionMechanism, Watch, known_of, load_attention, own_attention
 from .classifier import (
     FrozenClassifier,
     ReshapeTransform,
@@ -252,10 +252,13 @@ class LearnableCAM(BaseCAM):
             weighted = attention.weighted_features(features, classes)
             raw_maps = [self._principal_component(maps) for maps in weighted]
         else:
+            known = known_of(attention, scores)
             if against is None:
-                raw_maps = [raw.float() for raw in attention(features, classes)]
+                raw_maps = attention(features, classes, **known)
             else:
-                raw_maps = [raw.float() for raw in attention.contrast(features, classes, against)]
+                raw_maps = attention.contrast(features, classes, against, **known)
+            raw_maps = [raw.float() for raw in raw_maps]
+        if signs is not None and not eigen_smooth:
             raw_maps = [raw * signs.view(-1, *[1] * (raw.ndim - 1)) for raw in raw_maps]
         check_finite(raw_maps, scores, features, attention)
         if all(raw[0].numel() == 1 for raw in raw_maps):
@@ -275,20 +278,21 @@ class LearnableCAM(BaseCAM):
         """The mean of the layers' maps, scaled to [0, 1]: float32 numpy (N, H, W)."""
         return combine(cam_per_target_layer).cpu().numpy()
 
-    def _classes(self, targets: Sequence[Any] | None, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The class index and the sign of the map, (N,) each."""
+    def _classes(
+        self, targets: Sequence[Any] | None, scores: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """The class index and the sign of the map, (N,) each; None where none turns it."""
         count, num_classes = scores.shape
-        ones = torch.ones(count, device=self.device)
         if targets is None:
             if num_classes == 1:  # a single logit: its sign is the predicted class
                 return torch.zeros_like(scores[:, 0], dtype=torch.long), scores[:, 0].sign()
-            return scores.argmax(1), ones
+            return scores.argmax(1), None
         categories = [target_category(target) for target in targets]
         if num_classes == 1 and all(isinstance(t, BinaryClassifierOutputTarget) for t in targets):
             signs = torch.tensor([1.0 if c == 1 else -1.0 for c in categories]).to(self.device)
             return torch.zeros(count, dtype=torch.long, device=self.device), signs
         classes = class_indices(torch.tensor(categories), num_classes)
-        return classes.to(self.device), ones
+        return classes.to(self.device), None
 
     def __exit__(self, exc_type: Any, exc_value: Any, exc_tb: Any) -> None:
         # BaseCAM swallows an IndexError here; a class out of range must reach the caller.

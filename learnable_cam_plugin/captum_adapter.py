@@ -9,7 +9,7 @@ import torch
 from captum.attr import Attribution, LayerActivation, LayerAttribution
 from torch import Tensor, nn
 
-from .attention import AttentionMechanism, Watch, load_attention, own_attention
+from .attention import AttentionMechanism, Watch, known_of, load_attention, own_attention
 from .classifier import (
     FrozenClassifier,
     ReshapeTransform,
@@ -17,6 +17,7 @@ from .classifier import (
     bare,
     check_finite,
     check_images,
+    class_scores,
     core,
     evaluating,
     forward_with_features,
@@ -152,10 +153,12 @@ class LayerLearnableCam(LayerAttribution):
         target, against = contrasted(target, len(maps), attention.num_classes)
         classes = target_classes(target, len(maps), attention.num_classes).to(maps.device)
         attention.to(maps.device)
+        known = {} if outputs is None else known_of(attention, class_scores(outputs))
         if against is None:
-            result = attention(features, classes)[0][:, None]
+            result = attention(features, classes, **known)[0][:, None]
         else:
-            result = attention.contrast(features, classes, against.to(maps.device))[0][:, None]
+            against = against.to(maps.device)
+            result = attention.contrast(features, classes, against, **known)[0][:, None]
         if not attr_dim_summation:
             if against is not None:
                 raise ValueError("attr_dim_summation=False shows one class, not a contrast of two")

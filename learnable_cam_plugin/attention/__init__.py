@@ -3,7 +3,8 @@
 from .base import AttentionMechanism, load_attention, mechanisms
 from .calibration import calibrate, head_start
 from .conditioned import ConditionedAttention, MapSettings
-from .default import own_attention, shipped_attention
+from .default import own_attention, shipped_attention, shipped_beside
+from .headed import HeadedAttention, gives_logits, known_of
 from .lcam import LCAMAttention
 from .origin import Origin, Watch
 from .starts import condition, random_attention, universal_attention, universal_beside
@@ -12,6 +13,7 @@ from .universal import UniversalAttention
 __all__ = [
     "AttentionMechanism",
     "ConditionedAttention",
+    "HeadedAttention",
     "LCAMAttention",
     "MapSettings",
     "Origin",
@@ -19,12 +21,15 @@ __all__ = [
     "Watch",
     "calibrate",
     "condition",
+    "gives_logits",
     "head_start",
+    "known_of",
     "load_attention",
     "mechanisms",
     "own_attention",
     "random_attention",
     "shipped_attention",
+    "shipped_beside",
     "universal_attention",
     "universal_beside",
 ]

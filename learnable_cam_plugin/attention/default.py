@@ -1,12 +1,12 @@
 """The attention that comes with the package, beside a classifier as it is now."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,6 +18,7 @@ from ..classifier import (
     ReshapeTransform,
     bare,
     core,
+    modules_of,
     tells_pooling,
 )
 from .base import AttentionMechanism
@@ -27,8 +28,23 @@ from .universal import UniversalAttention
 
 UNIVERSAL = Path(__file__).parent / "universal.safetensors"
 
-# the classifier with its layers, the attention beside it, and what of the model they hold for
-Bound = tuple[FrozenClassifier, AttentionMechanism, list[int]]
+
+class Bound(NamedTuple):
+    """The shipped attention beside a classifier.
+
+    Attributes:
+        classifier: with the layers to read.
+        attention: its own.
+        state: what of the model they hold for; see `DefaultAttention._state`.
+        settled: whether a pass has shown what it was bound by to tell the head's pooling.
+    """
+
+    classifier: FrozenClassifier
+    attention: UniversalAttention
+    state: list[int]
+    settled: bool = False
+
+
 # by model and named layers: the next LearnableCAM of a model needs no passes to find them again
 _KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[str, ...], Bound]] = WeakKeyDictionary()
 
@@ -46,6 +62,21 @@ def shipped_attention() -> UniversalAttention:
     figures and limits: the model card, `attention/README.md`.
     """
     return _shipped().shared()
+
+
+def shipped_beside(
+    model: nn.Module,
+    images: Tensor,
+    named: Iterable[nn.Module | str],
+    reshape_transform: ReshapeTransform | None,
+) -> tuple[FrozenClassifier, UniversalAttention]:
+    """A classifier with the layers that a pass shows (`find_layers`), and the shipped attention
+    bound to it."""
+    classifier = FrozenClassifier.found(model, images, named, None, reshape_transform)
+    shipped = shipped_attention()
+    attention = universal_beside(classifier, images, shipped)
+    attention.source = shipped.source
+    return classifier, attention
 
 
 def own_attention(
@@ -82,7 +113,7 @@ class DefaultAttention:
     @property
     def attention(self) -> AttentionMechanism | None:
         """The one bound last."""
-        return self._classic.attention if self._bound is None else self._bound[1]
+        return self._classic.attention if self._bound is None else self._bound.attention
 
     def read(
         self, classifier: FrozenClassifier, images: Tensor
@@ -91,19 +122,20 @@ class DefaultAttention:
         it is classic CAM, at the layers of `classifier`."""
         if isinstance(images, Tensor) and images.ndim == 5 and classifier.layers:
             return self._classic.read(classifier, images)
-        bound = self._bound
-        found, attention = self.beside(images)
-        outputs, features = found.read(images)
-        if self._bound is not bound:
-            head = getattr(attention, "head", None)
+        modules = modules_of(self._model)
+        bound = self._current(modules) or self._bind(images, modules)
+        outputs, features = bound.classifier.read(images, modules=modules)
+        if not bound.settled:
+            head = bound.attention.head
             if head is not None and not tells_pooling(list(features.values())[-1]):
                 self._bound = None  # on this batch every pooling is the mean: the next one decides
             else:
-                self._remember()
-        return outputs, features, attention
+                self._bound = bound._replace(settled=True)
+                self._remember(self._bound)
+        return outputs, features, bound.attention
 
-    def beside(self, images: Tensor) -> tuple[FrozenClassifier, AttentionMechanism]:
-        """The classifier with the layers to read, and the attention.
+    def _bind(self, images: Tensor, modules: list[nn.Module]) -> Bound:
+        """The attention beside the model as it is now, with the layers to read.
 
         Where its head cannot be applied to single places, it is linearised on these images, once,
         which takes a backward pass a class; a warning says so.
@@ -111,17 +143,13 @@ class DefaultAttention:
         Raises:
             ValueError: no layer gives feature maps, or the scores do not depend on them.
         """
-        if (bound := self._current()) is not None:
-            return bound
         with LOCK, torch.inference_mode(False):
             self._recall()
-            if (bound := self._current()) is not None:  # another one, or thread, was first
+            if (bound := self._current(modules)) is not None:  # another one, or thread, was first
                 return bound
             images = images.detach().clone() if images.is_inference() else images
-            classifier = FrozenClassifier.found(
-                self._model, images, self._named, None, self._reshape
-            )
-            attention = universal_beside(classifier, images, shipped_attention())
+            found = shipped_beside(self._model, images, self._named, self._reshape)
+            attention = found[1]
             if attention.head is None and not _is_identity(attention.vectors):
                 warnings.warn(
                     f"the head of {type(self._model).__name__} is not applied place by place, so "
@@ -131,33 +159,37 @@ class DefaultAttention:
                     "learnable_cam_plugin.attention, with 8 to 32 varied images, to choose them",
                     stacklevel=4,
                 )
-            self._bound = classifier, attention, self._now(attention)
-        return classifier, attention
+            self._bound = bound = Bound(*found, self._state(attention, modules))
+        return bound
 
-    def _remember(self) -> None:
+    def _remember(self, bound: Bound) -> None:
         """For others of the same model; without the model itself, which nothing here keeps."""
-        root, bound = core(self._model), self._bound
-        if bound is None or self._reshape is not None or root in bound[0].layers.values():
+        root = core(self._model)
+        if self._reshape is not None or root in bound.classifier.layers.values():
             return
-        classifier = replace(bound[0], model=nn.Identity())
+        classifier = replace(bound.classifier, model=nn.Identity())
         with LOCK:
             known = _KNOWN.setdefault(root, {})
-            known[tuple(self._named)] = classifier, bound[1].shared(), bound[2]
+            own = bound.attention.shared()
+            known[tuple(self._named)] = bound._replace(classifier=classifier, attention=own)
 
     def _recall(self) -> None:
         known = _KNOWN.get(core(self._model), {}).get(tuple(self._named))
         if known is not None and self._bound is None and self._reshape is None:
-            classifier, attention, state = known
-            self._bound = replace(classifier, model=self._model), attention.shared(), state
+            classifier = replace(known.classifier, model=self._model)
+            self._bound = known._replace(classifier=classifier, attention=known.attention.shared())
 
-    def _current(self) -> tuple[FrozenClassifier, AttentionMechanism] | None:
+    def _current(self, modules: list[nn.Module]) -> Bound | None:
         bound = self._bound
-        return bound[:2] if bound is not None and bound[2] == self._now(bound[1]) else None
+        if bound is None or bound.state != self._state(bound.attention, modules):
+            return None
+        return bound
 
-    def _now(self, attention: AttentionMechanism) -> list[int]:
-        """What changes when what was read is no longer the model's: weights that are read in place
-        are followed by themselves, a linearised head belongs to all of them as they were."""
-        root, head = core(self._model), getattr(attention, "head", None)
+    def _state(self, attention: UniversalAttention, modules: list[nn.Module]) -> list[int]:
+        """What changes when what was read is no longer the model's, of which these are the modules:
+        weights that are read in place are followed by themselves, a linearised head belongs to all
+        of them as they were."""
+        root, head = core(self._model), attention.head
         if head is None:
             read = chain(self._model.parameters(), self._model.buffers())
             state = [n for p in read for n in (p.data_ptr(), _version(p))]
@@ -166,17 +198,8 @@ class DefaultAttention:
                 state = [tensor.data_ptr() for tensor in root.get_submodule(head).parameters()]
             except AttributeError:  # there is no head of that name any more
                 state = []
-        return [*_identities(root), *state]
-
-
-def _identities(root: nn.Module) -> list[int]:
-    """Of all modules; in a quarter of the time of `modules()`, which is of every call."""
-    found, left = [], [root]
-    while left:
-        module = left.pop()
-        found.append(id(module))
-        left += [child for child in module._modules.values() if child is not None]
-    return found
+        inside = modules if root is self._model else modules_of(root)
+        return [*map(id, inside), *state]
 
 
 def _is_identity(rows: Tensor) -> bool:

@@ -1,9 +1,12 @@
 """Attention mechanisms that know the classes by the classifier head's own weights."""
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..checkpoint import CheckpointError
 from ..classifier import core, core_name, of_volumes
@@ -22,9 +25,12 @@ class HeadedAttention(AttentionMechanism):
 
     Attributes:
         vectors, offsets: that weight and bias, or what stands for them.
+        scores_are_logits: whether the classifier's scores are known to be that layer's output, and
+            its input the pooled maps: then a mechanism that takes `logits` need not compute them.
     """
 
     fuses = True
+    scores_are_logits = False
     vectors: Tensor
     offsets: Tensor
 
@@ -56,7 +62,7 @@ class HeadedAttention(AttentionMechanism):
                 f"the head's weight is {tuple(vectors.shape)}, the attention was made for "
                 f"{expected}: {self.num_classes} classes"
             )
-        self._head_read = True
+        self._head_read, self.scores_are_logits = True, False
         self.vectors = vectors.detach()
         self.offsets = vectors.new_zeros(len(vectors)) if offsets is None else offsets.detach()
 
@@ -99,3 +105,27 @@ class HeadedAttention(AttentionMechanism):
                 )
         precision = next(self.parameters()).dtype
         return [features[name].to(precision) for name in self.channels]
+
+
+def gives_logits(
+    attention: AttentionMechanism, features: Mapping[str, Tensor], scores: Tensor
+) -> bool:
+    """Whether a mechanism that takes the head's logits would compute, from these feature maps, what
+    the classifier's scores (N, K) are."""
+    takes = "logits" in signature(attention.forward).parameters
+    if not takes or not isinstance(attention, HeadedAttention):
+        return False
+    vectors, offsets = attention.vectors.to(scores), attention.offsets.to(scores)
+    pooled = list(features.values())[-1].mean((2, 3)).to(scores)
+    logits = F.linear(pooled, vectors, offsets)
+    close = 1e-4 * float(scores.abs().max())
+    return logits.shape == scores.shape and torch.allclose(logits, scores, rtol=1e-4, atol=close)
+
+
+def known_of(attention: AttentionMechanism, scores: Tensor) -> dict[str, Tensor]:
+    """What of the classifier's scores (N, K) a mechanism is given, by name: the logits, where that
+    is what they are. Of another precision, as of a pass under autocast, they are not."""
+    if not getattr(attention, "scores_are_logits", False):
+        return {}
+    vectors: Any = attention.vectors
+    return {"logits": scores} if scores.dtype == vectors.dtype else {}

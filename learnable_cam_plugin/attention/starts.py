@@ -17,7 +17,7 @@ from ..classifier import (
 )
 from .calibration import calibrate, channels_of
 from .conditioned import ConditionedAttention
-from .headed import HeadedAttention
+from .headed import HeadedAttention, gives_logits
 from .lcam import LCAMAttention
 from .origin import Origin
 from .universal import UniversalAttention
@@ -147,6 +147,8 @@ def _beside_head(
         rows = calibrate(model, [last], images, reshape, progress)
         attention.read_head(rows.weights[0], rows.biases[0])
     attention.attach(model, list(features))
+    same = linear is not None and probe.untouched(linear, scores)
+    attention.scores_are_logits = same and gives_logits(attention, features, scores)
     return attention
 
 

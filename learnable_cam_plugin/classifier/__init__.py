@@ -12,7 +12,7 @@ from .checks import (
 )
 from .frozen import FrozenClassifier, predict
 from .grid import as_grid
-from .guards import LOCK, device_of, evaluating, frozen
+from .guards import LOCK, device_of, evaluating, frozen, modules_of
 from .head import HeadProbe, tells_pooling
 from .layers import (
     ReshapeTransform,
@@ -49,6 +49,7 @@ __all__ = [
     "forward_with_features",
     "frozen",
     "layer_names",
+    "modules_of",
     "not_finite_images",
     "of_volumes",
     "predict",

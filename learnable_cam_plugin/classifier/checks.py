@@ -1,7 +1,9 @@
 """What goes into a classifier and what comes out, checked; each error says what to do."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 import torch
@@ -38,7 +40,7 @@ def check_images(images: Any) -> Tensor:
             f"images have shape {tuple(images.shape)}; (N, C, H, W) or (N, C, D, H, W) with no "
             "empty dimension is needed. Use image[None] for a single image."
         )
-    if not bool(torch.isfinite(images.sum(dtype=torch.float32))):
+    if not math.isfinite(images.sum(dtype=torch.float32)):
         bad = not_finite_images(images)
         if not bad:
             highest = images.abs().max().item()
@@ -64,10 +66,11 @@ def check_finite(
     """Raise ValueError unless the raw maps (N, ...) and the scores are finite, naming what was the
     first to be not: the feature maps, the scores, the attention's weights, or the maps."""
     # a span that overflows would make the map NaN
-    spans = [raw.flatten(1).amax(1) - raw.flatten(1).amin(1) for raw in raw_maps]
-    sums = [span.float().sum() for span in spans]
+    flat = [raw.flatten(1) for raw in raw_maps]
+    spans = [each.amax(1) - each.amin(1) for each in flat]
+    sums = [span.sum(dtype=torch.float32) for span in spans]
     sums += [scores.sum(dtype=torch.float32)] if isinstance(scores, Tensor) else []
-    if bool(torch.isfinite(torch.stack(sums).sum())):
+    if math.isfinite(reduce(torch.add, sums)):
         return
     pass_ = "comes from the classifier's own pass: check its weights and its precision"
     for name, maps in features.items():
@@ -131,6 +134,9 @@ def class_indices(classes: Tensor, num_classes: int) -> Tensor:
     Raises:
         IndexError: one is out of range.
     """
+    listed = classes.flatten().tolist()
+    if not listed or (min(listed) >= 0 and max(listed) < num_classes):
+        return classes
     below = (classes < 0) & (classes >= -num_classes)
     counted = torch.where(below, classes + num_classes, classes)
     check_class_range(counted, num_classes)

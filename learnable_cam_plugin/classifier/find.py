@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .grid import as_grid, in_proportion, places
+from .layers import Spread
 from .record import Run, linear_of
 from .spread import reads_first_token, spread_of
 from .wrappers import core
@@ -15,8 +16,9 @@ _FINER = 4  # times the side of what the head reads, at most
 
 def find_layers(
     model: nn.Module, runs: Sequence[Run], scores: Tensor, named: Sequence[str] = ()
-) -> list[str]:
-    """Names of the layers to read, of a recorded pass: a finer one, and what the head reads last.
+) -> tuple[list[str], Spread | None]:
+    """Names of the layers to read, of a recorded pass: a finer one, and what the head reads last;
+    and how that is told apart by place, where it is the input of the linear layer.
 
     The last one is the layer whose maps the head pools; or, where it does more than pool them, the
     linear layer that gives the scores, whose input is told apart by place (`Spread`); or, where
@@ -40,7 +42,7 @@ def find_layers(
             "than one place for these images, so there is nothing to map: pass larger images, or "
             "name target_layers, with a reshape_transform if their output is arranged otherwise"
         )
-    last, source = _read_last(core(model), runs, with_maps, linear, named)
+    last, source, spread = _read_last(core(model), runs, with_maps, linear, named)
     finer, found = (
         [name for name in named if name != last],
         _finer(core(model), runs, with_maps, source),
@@ -51,7 +53,7 @@ def find_layers(
             name in grids and grids[name] <= here for name in finer
         )
         finer = [found] if coarse or not finer else finer
-    return [*finer, last]
+    return [*finer, last], spread
 
 
 def _read_last(
@@ -60,31 +62,32 @@ def _read_last(
     with_maps: list[Run],
     linear: Run | None,
     named: Sequence[str],
-) -> tuple[str, Run]:
-    """The name of the layer to read last, and the run whose grid it has."""
+) -> tuple[str, Run, Spread | None]:
+    """The name of the layer to read last, the run whose grid it has, and its spread if it is the
+    linear layer."""
     if linear is None:
         # of a class token, the head may read that alone: what is before the last block is read
         name = _finer(model, runs, with_maps, with_maps[-1]) if _extra(with_maps[-1]) else None
         run = next((run for run in reversed(with_maps) if run.name == name), with_maps[-1])
-        return run.name, run
+        return run.name, run, None
     pooled = [run for run in with_maps if _pools_to(run, linear.given)]
     if pooled:  # of several that are the same, a named one; else the outermost
         run = next((run for run in pooled if run.name in named), pooled[-1])
-        return run.name, run
+        return run.name, run, None
     spread = spread_of(runs, linear)
     if spread is None:
         if not reads_first_token(runs, linear):
-            return with_maps[-1].name, with_maps[-1]
+            return with_maps[-1].name, with_maps[-1], None
         ran = [run.name for run in runs if run.name in named]
         name = ran[-1] if ran else _finer(model, runs, with_maps, with_maps[-1])
         run = next((run for run in reversed(with_maps) if run.name == name), with_maps[-1])
-        return name or run.name, run
+        return name or run.name, run, None
     modules = {run.name: run for run in runs if run.module is spread.watched[0]}
     source = next(iter(modules.values()))
     if places(source.maps()) < 2:  # an attention layer, whose output is a tuple
         before = [run for run in with_maps if runs.index(run) < runs.index(source)]
         source = before[-1]
-    return linear.name, source
+    return linear.name, source, spread
 
 
 def _gives_maps(run: Run, count: int) -> bool:

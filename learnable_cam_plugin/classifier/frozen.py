@@ -1,6 +1,6 @@
 """The classifier that is explained: what it is read at, its clean pass, and how it is held."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,7 +75,8 @@ class FrozenClassifier:
         """
         names = list(layer_names(model, named)) if named else []
         runs, scores = record(model, check_images(images)[:2])
-        layers = layer_names(model, find_layers(model, runs, scores, names))
+        read, spread = find_layers(model, runs, scores, names)
+        layers = layer_names(model, read)
         for name in layers.keys() & set(names):
             gives = any(run.name == name and isinstance(run.output, Tensor) for run in runs)
             if gives and not reaches_scores(model, layers[name], images[:2]):
@@ -85,11 +86,8 @@ class FrozenClassifier:
                 )
         plain = frozenset(layers) - frozenset(names)
         classifier = cls(bare(model), layers, normalization, reshape_transform, plain)
-        linear = linear_of(runs, scores)
-        if linear is not None and linear.name in classifier.layers:
-            spread = spread_of(runs, linear)
-            assert spread is not None, "find_layers names the linear layer only where one is known"
-            classifier.spreads[linear.name] = spread
+        if spread is not None:
+            classifier.spreads[read[-1]] = spread
         return classifier
 
     def _find_spreads(self, images: Tensor) -> None:
@@ -114,13 +112,17 @@ class FrozenClassifier:
 
     @torch.no_grad()
     def read(
-        self, images: Tensor, forward: Callable[..., Any] | None = None
+        self,
+        images: Tensor,
+        forward: Callable[..., Any] | None = None,
+        modules: Sequence[nn.Module] | None = None,
     ) -> tuple[Any, dict[str, Tensor]]:
         """One pass of images (N, C, H, W) or (N, C, D, H, W) in eval mode, without a graph: (the
-        output, layer name -> its maps). `forward` runs the model, for whoever watches the pass."""
+        output, layer name -> its maps). `forward` runs the model, for whoever watches the pass;
+        `modules` are those of the model, where they are known."""
         check_images(images)
         self._find_spreads(images)
-        with evaluating(self.model), run_on(self.model, images):
+        with evaluating(self.model, modules), run_on(self.model, images):
             return forward_with_features(
                 forward or self.model,
                 self.layers,

@@ -48,6 +48,17 @@ class HeadProbe:
                 return linear
         return None
 
+    def untouched(self, linear: nn.Linear, outputs: Tensor) -> bool:
+        """Whether the outputs are the very tensor that the linear layer gave: not even scaled by
+        one, as by a temperature that is not fitted yet."""
+        given = [gave for module, _, gave in self._calls if module is linear]
+        return any(
+            gave.data_ptr() == outputs.data_ptr()
+            and gave.shape == outputs.shape
+            and (outputs.is_inference() or outputs._version == 0)
+            for gave in given
+        )
+
     def _giving(self, outputs: Tensor) -> list[tuple[nn.Linear, Tensor]]:
         calls = reversed(self._calls)
         return [(linear, given) for linear, given, gave in calls if gives_scores(gave, outputs)]

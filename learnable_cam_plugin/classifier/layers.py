@@ -4,7 +4,7 @@ Nothing here changes the classifier: hooks live for the length of one call.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from threading import get_ident
 from typing import Any, Protocol
@@ -81,12 +81,15 @@ def watching(hooks: Iterable[tuple[nn.Module, Callable[[Any, Any], None]]]) -> I
             named, output = rest
             hook(next(iter((*args, *named.values())), None), output)
 
-    with ExitStack() as stack:
+    handles = []
+    try:
         with LOCK:  # torch gives hooks of two threads one number, and loses one of them
             for module, hook in hooks:
-                handle = module.register_forward_hook(partial(own, hook), with_kwargs=True)
-                stack.callback(handle.remove)
+                handles.append(module.register_forward_hook(partial(own, hook), with_kwargs=True))
         yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def as_feature_maps(

@@ -1,20 +1,20 @@
 """A classifier that returns its prediction and the explanation: a plain module, for deployment."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from inspect import signature
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
-from torch.nn import functional as F
 
 from ..attention import (
     AttentionMechanism,
+    HeadedAttention,
+    gives_logits,
+    known_of,
     load_attention,
     own_attention,
-    shipped_attention,
-    universal_beside,
+    shipped_beside,
 )
 from ..classifier import (
     FrozenClassifier,
@@ -97,11 +97,12 @@ class ExplainedClassifier(nn.Module):
             if top is not None and not 1 <= top <= self.num_classes:
                 raise ValueError(f"top must be 1 to {self.num_classes}, the classes, got {top}")
             self.layers = tuple(features)
+            if attention is not None and isinstance(found, HeadedAttention):
+                found.scores_are_logits = gives_logits(found, features, class_scores(outputs))
             parts = classifier.model, found, dict(classifier.layers), classifier.spreads
             self.model, self.attention, layers, self._spreads = copied(
                 parts, [classifier.model, found]
             )
-            self._known = _are_logits(found, features, class_scores(outputs))
         evaluated(self)
         self.attention.to(device_of(model))
         self.top, self.size, self.uint8 = top, size, uint8
@@ -178,7 +179,7 @@ class ExplainedClassifier(nn.Module):
         else:
             classes = class_indices(_checked(classes, logits), self.num_classes)
         if classes.ndim == 1 or self.attention.several:
-            known = {"logits": logits} if self._known else {}
+            known = known_of(self.attention, logits)
             return [maps.float() for maps in self.attention(features, classes, **known)]
         repeated = {
             name: maps[:, None].expand(-1, classes.shape[1], *maps.shape[1:]).flatten(0, 1)
@@ -186,20 +187,6 @@ class ExplainedClassifier(nn.Module):
         }
         raw = self.attention(repeated, classes.flatten())
         return [maps.float().unflatten(0, classes.shape) for maps in raw]
-
-
-def _are_logits(
-    attention: AttentionMechanism, features: Mapping[str, Tensor], scores: Tensor
-) -> bool:
-    """Whether a mechanism that takes the head's logits would compute what the scores are."""
-    if "logits" not in signature(attention.forward).parameters:
-        return False
-    head: Any = attention
-    vectors, offsets = head.vectors.to(scores), head.offsets.to(scores)
-    pooled = list(features.values())[-1].mean((2, 3)).to(scores)
-    logits = F.linear(pooled, vectors, offsets)
-    close = 1e-4 * float(scores.abs().max())
-    return logits.shape == scores.shape and torch.allclose(logits, scores, rtol=1e-4, atol=close)
 
 
 def _checked(classes: Tensor, logits: Tensor) -> Tensor:
@@ -222,11 +209,7 @@ def _bound(
     """The classifier with the layers to read, and what explains it."""
     if attention is None:
         named = [] if target_layers is None else target_layers
-        found = FrozenClassifier.found(model, images, named, None, reshape_transform)
-        shipped = shipped_attention()
-        universal = universal_beside(found, images, shipped)
-        universal.source = shipped.source
-        return found, universal
+        return shipped_beside(model, images, named, reshape_transform)
     if attention == "head":
         layers = {} if target_layers is None else layer_names(model, target_layers)
         source = own_attention(model, "head", list(layers), reshape_transform)

@@ -176,7 +176,7 @@ def test_scores_that_are_no_logits_of_the_head_are_not_taken_for_them(images):
     probable = nn.Sequential(*tiny.children(), nn.Softmax(1)).eval()
     for model, known in ((tiny, True), (probable, False)):
         explained = ExplainedClassifier(model, images)
-        assert explained._known is known
+        assert explained.attention.scores_are_logits is known
         assert torch.allclose(explained(images)[1], expected(model, images), atol=1e-5)
 
 
