@@ -24,6 +24,7 @@ COMMANDS = (
     "finetune",
     "architectures",
     "export",
+    "classes",
 )
 
 

@@ -13,6 +13,7 @@ from . import metrics as metrics
 from . import pretrained as pretrained
 from . import runtime as runtime
 from . import saliency as saliency
+from . import targets as targets
 from . import training as training
 from .attention import (
     AttentionMechanism,
@@ -30,6 +31,7 @@ from .classifier import FrozenClassifier, ScoresOf
 from .export import ExplainedClassifier, export_onnx
 from .loading import LoadedClassifier, load_classifier
 from .masking import Normalization
+from .targets import ContrastTarget
 from .training import (
     RECIPES,
     EveryThreshold,
@@ -46,6 +48,7 @@ __all__ = [
     "AttentionMechanism",
     "CheckpointError",
     "ConditionedAttention",
+    "ContrastTarget",
     "EveryThreshold",
     "ExplainedClassifier",
     "FrozenClassifier",

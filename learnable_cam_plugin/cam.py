@@ -14,7 +14,14 @@ from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import Tensor, nn
 
-from .attention import AttentionMechanism, Watch, known_of, load_attention, own_attention
+from .attention import (
+    AttentionMechanism,
+    HeadedAttention,
+    Watch,
+    known_of,
+    load_attention,
+    own_attention,
+)
 from .classifier import (
     FrozenClassifier,
     ReshapeTransform,
@@ -184,22 +191,35 @@ class LearnableCAM(BaseCAM):
             maps = self.compute_cam_per_layer(input_tensor, targets, eigen_smooth)
             return combine(maps)
 
-    def raw(self, input_tensor: Tensor, targets: Any = None) -> Tensor:
-        """The raw maps at the images' size, (N, H, W) or (N, D, H, W), float32: not scaled one by
-        one, so that two classes of an image, or two images, can be compared.
+    def comparable(self, input_tensor: Tensor, targets: Any = None) -> Tensor:
+        """The maps on one scale for all classes and images: (N, H, W), float32, in [0, 1].
 
-        Of a learned attention they lie in [0, 1]: how bright a place is tells how much it speaks
-        for the class, and of a class that is not there all are dark. Of classic CAM they are in
-        units of the logits, of any sign: their mean over the places is the class's score. Of
-        several layers, the mean. Arguments as of `saliency`.
+        `saliency` is scaled to the full range map by map, of a class that is not there too. Here
+        its highest place is as bright as the classifier is sure, at its surest place, of the class:
+        see `HeadedAttention.strength`. Arguments as of `saliency`.
+
+        Raises:
+            TypeError: the attention does not read the classifier's head. Classic CAM's raw maps,
+                which `LayerLearnableCam` gives, are on one scale as they are: that of the logits.
         """
         with torch.no_grad():
             if isinstance(input_tensor, Tensor):
                 input_tensor = input_tensor.to(self.device)
-            self.activations_and_grads(input_tensor)
-            size = input_tensor.shape[2:]
-            maps = [resize(raw, size) for raw in self._raw_maps(targets)]
-            return torch.stack(maps).mean(0)
+            recorder = self.activations_and_grads
+            recorder(input_tensor)
+            features, scores, attention = recorder.features, recorder.scores, recorder.attention
+            if not isinstance(attention, HeadedAttention):
+                recorder.release()
+                raise TypeError(
+                    f"a {type(attention).__name__} does not read the classifier's head, by which "
+                    "maps are brought to one scale: pass attention=None, the attention of the "
+                    "package; or compare raw maps, which LayerLearnableCam gives"
+                )
+            maps = combine(self.compute_cam_per_layer(input_tensor, targets, False))
+            given = None if targets is None else one_each(targets, len(scores))
+            classes, _ = self._classes(given, scores)
+            against = other_classes(given, classes, scores.shape[1])
+            return maps * attention.strength(features, classes, against)[:, None, None]
 
     def forward(
         self, input_tensor: Tensor, targets: Any = None, eigen_smooth: bool = False
@@ -222,11 +242,6 @@ class LearnableCAM(BaseCAM):
         self, input_tensor: Tensor, targets: Any, eigen_smooth: bool
     ) -> list[Tensor]:
         """Each target layer's map (N, H, W) in [0, 1], from the maps recorded just before."""
-        raw_maps, size = self._raw_maps(targets, eigen_smooth), input_tensor.shape[2:]
-        return [resize(min_max(raw), size) for raw in raw_maps]
-
-    def _raw_maps(self, targets: Any, eigen_smooth: bool = False) -> list[Tensor]:
-        """Each target layer's raw map (N, h, w), from the maps recorded just before."""
         recorder = self.activations_and_grads
         features, scores, attention = recorder.features, recorder.scores, recorder.attention
         recorder.release()
@@ -245,7 +260,7 @@ class LearnableCAM(BaseCAM):
                 "ClassifierOutputTarget(index), or attention=calibrate(model, target_layers, "
                 "images), which can"
             )
-        against = other_classes(targets, classes, scores.shape[1])
+        against, size = other_classes(targets, classes, scores.shape[1]), input_tensor.shape[2:]
         if eigen_smooth:
             if against is not None:
                 raise ValueError("eigen_smooth shows one class: leave it out with a ContrastTarget")
@@ -267,7 +282,7 @@ class LearnableCAM(BaseCAM):
                 "earlier target layer, or pass larger images",
                 stacklevel=2,
             )
-        return raw_maps
+        return [resize(min_max(raw), size) for raw in raw_maps]
 
     def _principal_component(self, weighted: Tensor) -> Tensor:
         projection = get_2d_projection(weighted.float().cpu().numpy())

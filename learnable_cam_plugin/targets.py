@@ -76,7 +76,7 @@ def other_classes(targets: Sequence[Any] | None, classes: Tensor, count: int) ->
     Raises:
         ValueError: only some of the targets are one; or a class is held against itself.
     """
-    others = [getattr(target, "against", None) for target in targets or ()]
+    others: list[Any] = [getattr(target, "against", None) for target in targets or ()]
     if all(other is None for other in others):
         return None
     if any(other is None for other in others):

@@ -75,8 +75,8 @@ def evidence(
             linear in them is the heaviest one's. A single class, K = 1, competes with a logit of 0.
         logits: (N, K), the head's of the pooled vector, where they are known: they save a fifth of
             the work of a network of 1,000 classes.
-        against: of the shape of `classes`, integers: each one's only competitor, so that the
-            contrast is (v_y - v_a) . A. None: the strongest ones in the image.
+        against: of the shape of `classes`, integers: the class a that each one's contrast is held
+            against, (v_y - v_a) . A, alone. None: against the strongest competitors in the image.
     """
     last, fine = features[-1], max(features, key=lambda maps: maps.shape[2] * maps.shape[3])
     vectors, offsets, classes = vectors.to(last), offsets.to(last), classes.to(last.device)
@@ -127,14 +127,13 @@ def _against_rivals(
     1 - p_y: what speaks for the class against what else the classifier sees, however sure it is.
     """
     heaviest = classes.argmax(1) if classes.is_floating_point() else classes
-    if against is None:
-        index, seen = torch.arange(len(vectors), device=last.device), logits
-        seen = seen if heaviest.ndim == 1 else seen[:, None]
-        others = seen.masked_fill(index == heaviest[..., None], -torch.inf)
-        among, rivals = others.topk(min(_COMPETITORS, len(vectors) - 1), -1)
-    else:
-        rivals = against.to(last.device)[..., None]
-        among = torch.zeros_like(rivals, dtype=logits.dtype)
+    index, seen = torch.arange(len(vectors), device=last.device), logits
+    seen = seen if heaviest.ndim == 1 else seen[:, None]
+    others = seen.masked_fill(index == heaviest[..., None], -torch.inf)
+    among, rivals = others.topk(min(_COMPETITORS, len(vectors) - 1), -1)
+    if against is not None:  # one more, which alone the contrast is held against
+        rivals = torch.cat([against.to(rivals)[..., None], rivals], -1)
+        among = F.pad(torch.full_like(among, -torch.inf), (1, 0))
     if classes.is_floating_point():
         weights, weight = classes.to(vectors), classes.to(vectors).sum(1).view(-1, 1, 1)
         own, plus = weights @ vectors, weights @ offsets

@@ -106,6 +106,35 @@ class HeadedAttention(AttentionMechanism):
         precision = next(self.parameters()).dtype
         return [features[name].to(precision) for name in self.channels]
 
+    @torch.no_grad()
+    def strength(
+        self, features: Mapping[str, Tensor], classes: Tensor, against: Tensor | None = None
+    ) -> Tensor:
+        """How much the classifier sees of a class where it sees most of it: on one scale for all
+        classes and images, as the raw maps are not, whose brightness is of each its own.
+
+        The head is applied to each place alone, and the largest of the probabilities taken that it
+        gives to the class; held `against` another class, of those of the two.
+
+        Args:
+            features: as of `forward`.
+            classes, against: (N,) or (N, M), integers.
+
+        Returns:
+            of their shape, in [0, 1].
+        """
+        last = self.maps(features)[-1].flatten(2)
+        scores = self.vectors.to(last) @ last + self.offsets.to(last)[:, None]
+        flat = classes.view(len(classes), -1, 1).expand(-1, -1, scores.shape[2])
+        if against is not None:
+            other = against.view_as(flat[..., :1]).expand_as(flat)
+            found = (scores.gather(1, flat) - scores.gather(1, other)).sigmoid()
+        elif len(self.vectors) == 1:
+            found = scores.gather(1, flat).sigmoid()
+        else:
+            found = scores.softmax(1).gather(1, flat)
+        return found.amax(2).view(classes.shape)
+
 
 def gives_logits(
     attention: AttentionMechanism, features: Mapping[str, Tensor], scores: Tensor

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .evidence import INPUTS, evidence, standard
+from .evidence import INPUTS, Evidence, evidence, standard
 from .headed import HeadedAttention
 
 
@@ -77,42 +77,41 @@ class UniversalAttention(HeadedAttention):
             setattr(other, name, getattr(self, name))
         return other.train(self.training)
 
-    def _hidden(
+    def _hidden(self, found: Evidence) -> Tensor:
+        """(N, width, H, W), before the last convolution."""
+        return self.mix(F.relu(self.read(found.maps)))
+
+    def _evidence(
         self,
         features: Mapping[str, Tensor],
         classes: Tensor,
         logits: Tensor | None = None,
         against: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, width, H, W) before the last convolution, what is added after it (N, H, W), and the
-        most that a place says for the class (N, 1)."""
+    ) -> Evidence:
         maps = self.maps(features)
-        found = evidence(maps, self.vectors, self.offsets, classes, logits, against)
-        hidden = self.mix(F.relu(self.read(found.maps)))
-        return hidden, found.contrast, found.strongest[:, None]
+        return evidence(maps, self.vectors, self.offsets, classes, logits, against)
 
     def forward(
-        self,
-        features: Mapping[str, Tensor],
-        classes: Tensor,
-        logits: Tensor | None = None,
-        against: Tensor | None = None,
+        self, features: Mapping[str, Tensor], classes: Tensor, logits: Tensor | None = None
     ) -> list[Tensor]:
         """One map (N, H, W) in (0, 1), at the finest layer's grid, from the maps of all layers; of
-        several classes an image, (N, M), one map (N, M, H, W). For `logits` and `against` see
-        `evidence`."""
-        hidden, contrast, strongest = self._hidden(features, classes, logits, against)
-        order = standard(self.out(hidden)[:, 0] + contrast)
+        several classes an image, (N, M), one map (N, M, H, W). For `logits` see `evidence`."""
+        found = self._map(self._evidence(features, classes, logits))
+        several = classes.ndim == 2 and not classes.is_floating_point()
+        return [found.unflatten(0, classes.shape) if several else found]
+
+    def _map(self, found: Evidence) -> Tensor:
+        """(N, H, W)."""
+        hidden = self._hidden(found)
+        order = standard(self.out(hidden)[:, 0] + found.contrast)
         pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
-        shape = self.shape(torch.cat([pooled, strongest], 1))
+        shape = self.shape(torch.cat([pooled, found.strongest[:, None]], 1))
         steepness, brightness = shape[:, :, None, None].unbind(1)
         # between 0.7 and 3.3: steeper ones are flat inside and cut off at the rim, and hide which
         # part of an object matters; between -5 and 5: the sigmoid keeps its order in float32
         steepness = 1.5 * torch.exp(0.8 * torch.tanh(steepness))
         brightness = 5 * torch.tanh(brightness / 2) - self.darkness
-        found = torch.sigmoid(steepness * order + brightness)
-        several = classes.ndim == 2 and not classes.is_floating_point()
-        return [found.unflatten(0, classes.shape) if several else found]
+        return torch.sigmoid(steepness * order + brightness)
 
     def contrast(
         self,
@@ -121,9 +120,15 @@ class UniversalAttention(HeadedAttention):
         against: Tensor,
         logits: Tensor | None = None,
     ) -> list[Tensor]:
-        """See `AttentionMechanism.contrast`. The other class is the only competitor that the inputs
-        know; classes and against may be (N, M), with maps (N, M, H, W)."""
-        return self(features, classes, logits, against)
+        """See `AttentionMechanism.contrast`: bright where the class is seen, and seen rather than
+        the other one. Classes and against may be (N, M), with maps (N, M, H, W).
+
+        The product of the class's map and of one whose evidence is (v_A - v_B) . A: where a place
+        shows neither, that difference alone says nothing, and is not small.
+        """
+        held = self._map(self._evidence(features, classes, logits, against))
+        plain = self(features, classes, logits)[0]
+        return [plain * held.view_as(plain)]
 
     def along(self, direction: Tensor, offset: float = 0.0) -> "UniversalAttention":
         """The same weights for a direction of the head's space, such as a concept vector: an
@@ -145,6 +150,6 @@ class UniversalAttention(HeadedAttention):
 
     def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
         """What the last convolution sums over its input channels, (N, width, H, W)."""
-        hidden, _, _ = self._hidden(features, classes)
+        hidden = self._hidden(self._evidence(features, classes))
         padded = F.pad(hidden, (1, 1, 1, 1), mode="replicate")
         return [F.conv2d(padded, self.out.weight.transpose(0, 1), groups=self.width)]
