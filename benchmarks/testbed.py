@@ -1,5 +1,6 @@
 """What the methods are compared on: the classifier, the images, the classes, the mosaics."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,15 @@ from learnable_cam_plugin.pretrained import small_network
 
 from .protocol import FOLDER, NetworkSettings, Protocol, load_protocol
 from .sources import load_network, load_photos, shapes_classifier, side_of
+
+# explained -> the protocol that names its layers, and the second classifier
+NETWORKS = {"efficientnet-lite0": ("photos", 2), "efficientnet-lite2": ("photos-lite2", 0)}
+
+
+def in_parts(call: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """`call` of tensors (N, ...), 32 of each at a time."""
+    parts = zip(*(tensor.split(32) for tensor in tensors), strict=True)
+    return torch.cat([call(*part) for part in parts])
 
 
 @dataclass(frozen=True)

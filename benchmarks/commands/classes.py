@@ -37,8 +37,7 @@ from learnable_cam_plugin.metrics import bootstrap, energy_inside, pointing_hit
 
 from ..protocol import load_protocol
 from ..report.schema import leave
-from ..testbed import Testbed, prepare
-from .sanity import NETWORKS, in_parts
+from ..testbed import NETWORKS, Testbed, in_parts, prepare
 
 RANKS = {"1": (1, 1), "2": (2, 2), "3 to 5": (3, 5), "6 to 20": (6, 20), "beyond 20": (21, 10**9)}
 Target = Callable[[int, int], object]

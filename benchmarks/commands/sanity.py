@@ -38,12 +38,10 @@ from learnable_cam_plugin.saliency import resize
 from ..protocol import load_protocol
 from ..report.schema import leave
 from ..sources import SIDES
-from ..testbed import Testbed, prepare
+from ..testbed import NETWORKS, Testbed, in_parts, prepare
 
 MakeCAM = Callable[[nn.Module], BaseCAM]
 # From the head downwards; each step draws its part anew too, on top of those before.
-# explained -> the protocol that names its layers, and the second classifier
-NETWORKS = {"efficientnet-lite0": ("photos", 2), "efficientnet-lite2": ("photos-lite2", 0)}
 CASCADE = {"head": "head", "last stage": "features.last", "all": "features"}
 
 
@@ -57,12 +55,6 @@ def explainers(attention: Path | None) -> dict[str, MakeCAM]:
     found["classic CAM"] = lambda model: LearnableCAM(model, ["features"], attention="head")
     found["Grad-CAM"] = lambda model: GradCAM(model, [model.get_submodule("features")])
     return found
-
-
-def in_parts(call: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """`call` of tensors (N, ...), 32 of each at a time."""
-    parts = zip(*(tensor.split(32) for tensor in tensors), strict=True)
-    return torch.cat([call(*part) for part in parts])
 
 
 def maps_of(make: MakeCAM, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
