@@ -111,6 +111,18 @@ def eager(model: nn.Module, layer: str, images: Tensor) -> dict[str, Callable[[T
     return found
 
 
+def calibration_split(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Every fourth image, which shows 8-bit integers their ranges, and the others, on which they
+    are measured."""
+    if len(images) < 2:
+        raise ValueError(
+            f"8-bit integers are measured on other photographs than they were calibrated on: give "
+            f"at least 2, got {len(images)}"
+        )
+    shown = torch.arange(len(images)) % 4 == 0
+    return images[shown], images[~shown]
+
+
 def in_turns(calls: Mapping[str, Call], rounds: int) -> dict[str, list[float]]:
     """Seconds of each call, a round each, in a new random order every round."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}

@@ -38,6 +38,7 @@ from learnable_cam_plugin.metrics import (
 from ..exported import (
     EAGER,
     LOGITS,
+    calibration_split,
     classifier,
     eager,
     graphs,
@@ -121,8 +122,7 @@ def precisions(photos: Path, limit: int, rounds: int, threads: int) -> list[dict
     """A row a runtime and precision of EfficientNet-Lite0 with its own weights."""
     model, normalization = load_network("efficientnet-lite0")
     images, _ = load_photos(photos, normalization, None, limit)
-    known = torch.arange(len(images)) % 4 == 0
-    calibration, images = images[known], images[~known]
+    calibration, images = calibration_split(images)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         whole = folder / "fp32.onnx"
