@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ..metrics import wilson
-from .analysis import Analysis
+from .analysis import Analysis, Pair
 from .case import Case
 from .pictures import ALPHA, brightest
 
@@ -46,14 +46,7 @@ def run_record(analysis: Analysis) -> Record:
             "errors": analysis.errors,
             "unread": analysis.unread,
             "causes": causes(analysis),
-            "pairs": [
-                {
-                    **asdict(pair),
-                    "expected": _reference(analysis, pair.label),
-                    "prediction": _reference(analysis, pair.predicted),
-                }
-                for pair in analysis.pairs
-            ],
+            "pairs": [_pair(analysis, pair) for pair in analysis.pairs],
             "contexts": [
                 {**_reference(analysis, index), "images": images}
                 for index, images in analysis.contexts.items()
@@ -63,6 +56,12 @@ def run_record(analysis: Analysis) -> Record:
     )
 
 
+def _pair(analysis: Analysis, pair: Pair) -> Record:
+    found = asdict(pair)
+    expected, predicted = (_reference(analysis, found.pop(n)) for n in ("label", "predicted"))
+    return {"expected": expected, "prediction": predicted, **found}
+
+
 def causes(analysis: Analysis) -> Record:
     """Cause -> how many errors, their share of the errors looked at, and its Wilson interval."""
     counts = analysis.counts()
@@ -70,7 +69,8 @@ def causes(analysis: Analysis) -> Record:
     found = {}
     for cause, errors in counts.items():
         share, low, high = wilson(errors, of)
-        found[cause] = {"errors": errors, "of": of, "share": share, "low": low, "high": high}
+        ends = {"share": share, "low": low, "high": high}
+        found[cause] = {"errors": errors, "of": of, **{k: round(v, 4) for k, v in ends.items()}}
     return found
 
 

@@ -102,7 +102,12 @@ function select(item) {
   if (!data.photo) return;
   const image = new Image();
   image.src = uri(data.photo);
-  image.decode().then(() => { mine.photo = image; if (mine === current) draw(); });
+  image.decode().then(() => {
+    mine.photo = image;
+    if (mine !== current) return;
+    draw();
+    performance.mark("drawn");
+  });
 }
 function about(kind) {
   const {d} = current, [one, two] = [name(d.predicted), name(d.other)];

@@ -127,3 +127,51 @@ def photograph_of(analysis: Analysis):
         return ramp.astype(np.uint8)
 
     return photograph
+
+
+def documented() -> Analysis:
+    """One error, with what docs/reference/analysis-manifest.md shows of it."""
+    grid = np.zeros((7, 7), np.float32)
+    first, second = grid.copy(), grid.copy()
+    first[2:4, 1:4], second[2:4, 1:5] = 0.75, 0.25
+    case = Case(
+        photo=Photo("geese/0412.jpg", 1),
+        predicted=0,
+        other=1,
+        probabilities={0: 0.5, 1: 0.25},
+        rank=2,
+        size=(224, 224),
+        maps=Maps(first, second, first - second, grid),
+        regions={"predicted": region(first, (224, 224)), "other": region(second, (224, 224))},
+        agreement=Agreement(overlap=0.75, correlation=0.5, distance=0.0625),
+        trials=(
+            Trial("predicted", "erase", "blur", 0.125, 0.625, 1, 0.625),
+            Trial("random", "erase", "blur", 0.5, 0.25, 0, 0.5),
+        ),
+        verdict=Verdict(
+            "near-identical classes",
+            {
+                "near-identical classes": (
+                    Check("overlap of the two regions", 0.75, 0.5, True, True),
+                    Check("distance of their centres", 0.0625, 0.125, False, True),
+                )
+            },
+        ),
+        neighbours=(Neighbour("drakes/0007.jpg", 0, 0.875),),
+        doubt=0.25,
+    )
+    return Analysis(
+        cases=(case,),
+        class_names=("drake", "goose"),
+        images=200,
+        errors=1,
+        unread={"geese/broken.jpg": "cannot identify image file"},
+        pairs=(Pair(1, 0, errors=1, of=100, shared=1, shared_when_correct=3, correct=8),),
+        contexts={},
+        settings={
+            "model": "EfficientNetLite",
+            "layers": ["model._conv_head"],
+            "seed": 0,
+            "versions": {"torch": "2.9.1"},
+        },
+    )
