@@ -153,12 +153,11 @@ def _recurring(regions: _Covered, overlap: float) -> tuple[NDArray[np.bool_], _C
 
 
 def _by_chance(region: _Covered, place: _Covered, overlap: float) -> float:
-    """In what share of all positions in the image a region comes to lie at the place."""
-    rows, columns = (np.flatnonzero(region.any(axis)) for axis in (1, 0))
-    box = region[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    windows = np.lib.stride_tricks.sliding_window_view(place, box.shape)
-    both = np.minimum(windows, box).sum((2, 3))
-    return float((both / (box.sum() + place.sum() - both) >= overlap).mean())
+    """In what share of all positions a region comes to lie at the place, moved as `elsewhere` of
+    `regions` moves it: what leaves the image on one side comes in on the other."""
+    moved = np.lib.stride_tricks.sliding_window_view(np.tile(region, (2, 2))[:-1, :-1], place.shape)
+    both = np.minimum(moved, place).sum((2, 3))
+    return float((both / (region.sum() + place.sum() - both) >= overlap).mean())
 
 
 def _at_least(count: int, of: int, chance: float) -> float:
