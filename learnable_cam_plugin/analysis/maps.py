@@ -1,0 +1,112 @@
+"""The maps of two classes of an image, their contrast, and the classifier's answer: one pass."""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..attention import AttentionMechanism, HeadedAttention, Watch, load_attention, own_attention
+from ..classifier import FrozenClassifier, bare, class_scores, device_of, layer_names
+from ..saliency import min_max
+from .case import Maps
+
+
+class Seen(NamedTuple):
+    """One pass of N images.
+
+    Attributes:
+        probabilities: (N, K).
+        features: layer name -> feature maps.
+        attention: what explains them.
+    """
+
+    probabilities: Tensor
+    features: dict[str, Tensor]
+    attention: HeadedAttention
+
+    def of(self, images: list[int]) -> "Seen":
+        """The same of some of the images."""
+        features = {name: maps[images] for name, maps in self.features.items()}
+        return Seen(self.probabilities[images], features, self.attention)
+
+    @torch.no_grad()
+    def maps(self, predicted: Tensor, other: Tensor) -> list[Maps]:
+        """Of two classes (N,) each: see `Maps`. All are scaled to their highest place, and that by
+        how much the classifier sees of the class there: see `HeadedAttention.strength`."""
+
+        def scaled(raw: Tensor, classes: Tensor, against: Tensor | None = None) -> Tensor:
+            strength = self.attention.strength(self.features, classes, against)
+            return min_max(raw.float()) * strength.float()[:, None, None]
+
+        found = [
+            scaled(self.attention(self.features, predicted)[0], predicted),
+            scaled(self.attention(self.features, other)[0], other),
+            scaled(self.attention.contrast(self.features, predicted, other)[0], predicted, other),
+            scaled(self.attention.contrast(self.features, other, predicted)[0], other, predicted),
+        ]
+        stacked = torch.stack(found, 1).cpu().numpy()
+        return [Maps(*one) for one in stacked]
+
+
+class Eyes:
+    """A classifier and what explains it, as an analysis looks at images.
+
+    Args: as of `LearnableCAM`.
+
+    Raises:
+        TypeError: an attention that does not read the classifier's head, by which maps are brought
+            to one scale.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: Sequence[nn.Module | str] | None = None,
+        attention: AttentionMechanism | str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.model, self.device = model, device_of(model)
+        self._given: HeadedAttention | None = None
+        layers = {} if target_layers is None else layer_names(model, target_layers)
+        if attention is not None:
+            given = None if attention == "head" else load_attention(attention).shared()
+            if not isinstance(given, HeadedAttention):
+                raise TypeError(
+                    "an analysis compares maps of two classes on one scale, which takes an "
+                    "attention that reads the classifier's head: None, the attention of the "
+                    "package, or a ConditionedAttention; got "
+                    f"{attention if isinstance(attention, str) else type(given).__name__}"
+                )
+            given.attach(model, list(layers or given.channels))
+            layers = given.layers_to_read(layers, model)
+            given.to(self.device)
+            self._watch, self._given = Watch(given.origin, model), given
+        else:
+            self._source = own_attention(model, None, list(layers), None)
+        self._classifier = FrozenClassifier(bare(model), layers)
+
+    @torch.no_grad()
+    def look(self, images: Tensor) -> Seen:
+        """One pass of images (N, C, H, W), normalised."""
+        images = images.to(self.device)
+        if self._given is not None:
+            self._watch.check()
+            outputs, features = self._classifier.read(images)
+            attention: AttentionMechanism = self._given
+        else:
+            outputs, features, attention = self._source.read(self._classifier, images)
+        assert isinstance(attention, HeadedAttention), "of images, the default is one"
+        scores = class_scores(outputs)
+        if scores.shape[1] < 2:
+            raise ValueError(
+                "the classifier gives one score; an analysis holds one class against another. Wrap "
+                "a binary classifier so that it returns two, for example torch.cat([-z, z], 1)"
+            )
+        return Seen(scores.float().softmax(1), features, attention)
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """(N, K), of images that are not explained."""
+        outputs, _ = FrozenClassifier(bare(self.model), {}).read(images.to(self.device))
+        return class_scores(outputs).float().softmax(1)

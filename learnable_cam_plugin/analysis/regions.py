@@ -1,0 +1,71 @@
+"""The region that a map points out, one of the same shape elsewhere, and how alike two maps are."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..saliency import resize
+from .case import Agreement, Map, Region
+
+
+def region(found: Map, size: tuple[int, int], level: float = 0.5, area: float = 0.25) -> Region:
+    """The places of a map (h, w), at the image's `size`, that are at least `level` of its highest
+    one, bool (H, W); of more than `area` of the image, the brightest that cover so much. Of a map
+    that is the same everywhere, none.
+
+    >>> region(np.array([[0.0, 1.0], [0.0, 0.0]], dtype=np.float32), (2, 2))
+    array([[False,  True],
+           [False, False]])
+    """
+    full = resize(torch.from_numpy(np.ascontiguousarray(found))[None], size)[0]
+    if bool(full.max() <= full.min()):
+        return np.zeros(size, dtype=np.bool_)
+    within = full >= level * full.max()
+    most = max(1, math.floor(area * full.numel()))
+    if int(within.sum()) > most:
+        places = full.flatten().topk(most).indices
+        within = torch.zeros(full.numel(), dtype=torch.bool)
+        within[places] = True
+        within = within.view(size)
+    return within.numpy()
+
+
+def elsewhere(found: Region, random: np.random.Generator) -> Region:
+    """A region of the same shape and area at a random place: moved, and mirrored or not. What
+    leaves the image on one side comes in on the other."""
+    rows, columns = (int(random.integers(side)) for side in found.shape)
+    turned = found[:: random.choice((1, -1)), :: random.choice((1, -1))]
+    return np.roll(turned, (rows, columns), (0, 1))
+
+
+def agreement(one: Map, other: Map, first: Region, second: Region) -> Agreement:
+    """How alike two maps (h, w), and their regions (H, W), are."""
+    union = float((first | second).sum())
+    return Agreement(
+        overlap=float((first & second).sum()) / union if union else 0.0,
+        correlation=_correlation(_ranks(one), _ranks(other)),
+        distance=_distance(first, second),
+    )
+
+
+def _ranks(values: Map) -> NDArray[np.float64]:
+    """Ranks, of equal values the mean one."""
+    _, index, count = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[index.ravel()]
+
+
+def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    a, b = one - one.mean(), other - other.mean()
+    length = math.sqrt(float((a * a).sum() * (b * b).sum()))
+    return max(-1.0, min(1.0, float((a * b).sum()) / length)) if length else 0.0
+
+
+def _distance(first: Region, second: Region) -> float:
+    """Of the centres, as a share of the diagonal; 0 if one of the regions is empty."""
+    if not first.any() or not second.any():
+        return 0.0
+    centres = [np.argwhere(one).mean(0) for one in (first, second)]
+    height, width = first.shape
+    return float(np.linalg.norm(centres[0] - centres[1]) / math.hypot(height, width))
