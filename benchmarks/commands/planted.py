@@ -27,7 +27,7 @@ from torch import Tensor
 from learnable_cam_plugin.analysis import Photo, analyze, hierarchy
 from learnable_cam_plugin.comparison import markdown_table
 
-from ..planted.kinds import HIERARCHY, KINDS, Planted, plant
+from ..planted.kinds import HIERARCHY, KINDS, Planted, file_name, plant
 from ..planted.network import probabilities, trained_network, training_set
 from ..planted.scenes import CLASSES, NORMALIZATION
 from ..planted.score import (
@@ -63,8 +63,8 @@ def main(out: Path, count: int, correct: int, seed: int, network_seed: int) -> N
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
     for kind in KINDS:
-        of_kind = [one for one in planted if one.cause == kind]
-        contact_sheet(out / f"sheet-{kind.replace(' ', '-')}.png", of_kind)
+        of_kind = [one for one in planted if one.kind.split(":")[0] == kind]
+        contact_sheet(out / f"sheet-{file_name(kind)}.png", of_kind)
     order = np.random.default_rng(seed).permutation(len(planted))
     shuffled = [planted[i] for i in order]
     analysis = analyze(

@@ -22,7 +22,7 @@ def draw_item(
 ) -> Item:
     """A whole, opaque shape at a random place, off the watermark's, and off another item."""
     reaches = 1 + TICK if form in ALIKE else 1.12
-    radius = rng.uniform(14, 18 if form in ALIKE else 19) if radius is None else radius
+    radius = rng.uniform(13, 17 if form in ALIKE else 19) if radius is None else radius
     while True:
         reach = radius * reaches
         center = rng.uniform(reach + 1, SIZE - reach - 1, 2)
@@ -46,7 +46,7 @@ def draw_item(
 def draw_bar(item: Item, rng: np.random.Generator) -> Bar:
     """A bar across an item, a little off its middle."""
     center = np.array(item.center) + rng.uniform(-0.3, 0.3, 2) * item.radius
-    half = rng.uniform(1.2, 1.5) * item.radius, rng.uniform(0.28, 0.5) * item.radius
+    half = rng.uniform(1.2, 1.5) * item.radius, rng.uniform(0.2, 0.5) * item.radius
     colour = _triple(rng.uniform(0.6, 1.0, 3))
     x, y = (float(c) for c in center)
     return Bar((x, y), (float(half[0]), float(half[1])), float(rng.uniform(0, np.pi)), colour)

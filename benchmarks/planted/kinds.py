@@ -8,12 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from learnable_cam_plugin.masking import FILLINGS, background
+
 from .draws import BROADER, FORMS, draw_bar, draw_item
 from .network import images_of, probabilities
-from .scenes import ALIKE, CLASSES, TICK, Region, Scene, regions
+from .scenes import ALIKE, CLASSES, NORMALIZATION, TICK, Region, Scene, regions
 
 HIERARCHY = {form: "polygon" for form in BROADER if form in CLASSES}
 _POLYGON = CLASSES.index("polygon")
@@ -49,7 +52,8 @@ class Planted:
 @dataclass(frozen=True)
 class Candidate:
     """A scene and its label; the class that has to win, or None for any but the label and what is
-    related to it; how probable it has to be; scenes without the plant, with what has to win there.
+    related to it; how probable it has to be; scenes without the plant, with what has to win there;
+    whether, where the bar in front is erased, the label has to win, or must not (None: either).
     """
 
     scene: Scene
@@ -57,6 +61,7 @@ class Candidate:
     predicted: int | None = None
     at_least: float = 0.0
     without: tuple[tuple[Scene, int], ...] = ()
+    misleads: bool | None = None
     kind: str = ""
 
 
@@ -84,11 +89,11 @@ def _plain(rng: np.random.Generator) -> Candidate:
 
 
 def near_identical(rng: np.random.Generator) -> Candidate:
-    """A ring whose own tick is hardly longer than the other class's; whole, it is right."""
+    """A ring with both ticks, its own hardly longer; with its own alone, whole, it is right."""
     form = str(rng.choice(ALIKE))
     whole = _scene(rng, form)
-    own = rng.uniform(0.35, 0.8) * TICK
-    other = rng.uniform(0.6, 0.95) * own
+    own = rng.uniform(0.6, 1.0) * TICK
+    other = rng.uniform(0.7, 0.97) * own
     ticks = (own, other) if form == ALIKE[0] else (other, own)
     weak = replace(whole, items=(replace(whole.items[0], ticks=ticks),))
     label, partner = _label(form), _label(ALIKE[1 - ALIKE.index(form)])
@@ -124,12 +129,19 @@ def context(rng: np.random.Generator) -> Candidate:
     return Candidate(marked, _label(form), _HEART, without=((clear, _label(form)),))
 
 
-def in_front(rng: np.random.Generator) -> Candidate:
-    """A hatched bar across the shape; without it, right."""
+def in_front(rng: np.random.Generator, misleads: bool | None = True) -> Candidate:
+    """A hatched bar across the shape; without it, right. It misleads: where it is erased, with one
+    filling or another, the label wins, although what it hides stays hidden."""
     form = str(rng.choice(FORMS))
     clear = _scene(rng, form)
     behind = replace(clear, bar=draw_bar(clear.items[0], rng))
-    return Candidate(behind, _label(form), without=((clear, _label(form)),))
+    without = ((clear, _label(form)),)
+    return Candidate(behind, _label(form), without=without, misleads=misleads)
+
+
+def hiding(rng: np.random.Generator) -> Candidate:
+    """The same, of a bar that hides what tells the class: with no filling does the label win."""
+    return in_front(rng, misleads=False)
 
 
 def label_doubtful(rng: np.random.Generator) -> Candidate:
@@ -168,6 +180,7 @@ def _marked_heart(rng: np.random.Generator) -> Candidate:
     return Candidate(replace(_scene(rng, "heart"), watermark=True), _HEART)
 
 
+HIDING = "something in front, hiding"
 # kind -> how a candidate is drawn; in the words of the causes
 KINDS: dict[str, Callable[[np.random.Generator], Candidate]] = {
     "several objects": several_objects,
@@ -175,6 +188,7 @@ KINDS: dict[str, Callable[[np.random.Generator], Candidate]] = {
     "broader or narrower label": broader_or_narrower,
     "context": context,
     "something in front": in_front,
+    HIDING: hiding,
     "label doubtful": label_doubtful,
     "undetermined": undetermined,
     "correct": correct,
@@ -204,10 +218,24 @@ def plant(kind: str, count: int, seed: int, model: nn.Module) -> list[Planted]:
             tries += 1
             proved = _proved([KINDS[kind](rng) for _ in range(_BATCH)], model)
             for one, image, without, p in proved[: count - len(found)]:
-                name = f"{kind.replace(' ', '-')}-{len(found):03d}"
+                name = f"{file_name(kind)}-{len(found):03d}"
                 found.append(_planted(one, image, without, p, name, kind))
                 bar.update()
     return found
+
+
+def file_name(kind: str) -> str:
+    """A kind as a part of file names: "something-in-front-hiding"."""
+    return kind.replace(",", "").replace(" ", "-")
+
+
+def wins_without(model: nn.Module, images: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+    """Filling -> the class that wins (N,) where regions (N, 80, 80), bool, are filled with it."""
+    grounds = {filling: background(images, NORMALIZATION, filling) for filling in FILLINGS}
+    return {
+        filling: probabilities(model, torch.where(hidden[:, None], ground, images)).argmax(1)
+        for filling, ground in grounds.items()
+    }
 
 
 def _planted(
@@ -216,7 +244,7 @@ def _planted(
     return Planted(
         name=name,
         kind=f"{kind}: {one.kind.replace('_', ' ')}" if one.kind else kind,
-        cause=kind,
+        cause=kind.split(",")[0],
         image=image,
         label=one.label,
         predicted=int(p.argmax()),
@@ -247,5 +275,10 @@ def _proved(
             if won != [expected for _, expected in one.without]:
                 continue
             without = cleared[0]
+        if one.misleads is not None and "bar" in (known := regions(one.scene)):
+            hidden = torch.from_numpy(known["bar"])[None]
+            won = list(wins_without(model, image[None], hidden).values())
+            if one.misleads != (torch.cat(won) == one.label).any():
+                continue
         found.append((one, image, without, p))
     return found

@@ -16,19 +16,22 @@ from learnable_cam_plugin.masking import background
 from .draws import training_scene
 from .scenes import CLASSES, NORMALIZATION, SIZE, Scene, render
 
-COUNT, EPOCHS = 6500, 12
+COUNT, EPOCHS = 7000, 12
 _BATCH = 32
-_VERSION = 3  # of the drawings and of the training; a file of another one is made anew
+_VERSION = 4  # of the drawings and of the training; a file of another one is made anew
 
 
 def network() -> nn.Sequential:
-    """A convolutional classifier: maps 20x20, then 10x10, global average pooling, a linear head."""
+    """A convolutional classifier: maps 20x20, then 10x10, global average pooling, a linear head.
+
+    A place of the last maps sees 31 of the 80 pixels, so that evidence lies near what it is of.
+    """
 
     def block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
         convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
         return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
-    shapes = (3, 24, 3, 2), (24, 48, 3, 2), (48, 96, 3, 2), (96, 96, 3, 1), (96, 128, 3, 1)
+    shapes = (3, 24, 3, 2), (24, 48, 3, 2), (48, 96, 3, 2), (96, 96, 3, 1), (96, 128, 1, 1)
     features = nn.Sequential(*(block(*shape) for shape in shapes))
     pool, flatten, head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, len(CLASSES))
     return nn.Sequential(OrderedDict(features=features, pool=pool, flatten=flatten, head=head))

@@ -30,13 +30,13 @@ CLASSES = (
 )
 ALIKE = ("inlet", "outlet")  # a ring with a tick inwards, or outwards
 STAMP = (SIZE - 21, SIZE - 13, SIZE - 4, SIZE - 4)  # the watermark's left, top, right and bottom
-TICK = 0.48  # length of a whole tick, in the ring's radii
+TICK = 0.55  # length of a whole tick, in the ring's radii
 
 Pixels = NDArray[np.float32]
 Region = NDArray[np.bool_]
 _FINE = 4  # stencils are drawn so many times larger, for smooth edges
 _BAND = 0.26  # the ring's width, in radii
-_HALF_TICK = 0.17  # half the tick's width
+_HALF_TICK = 0.22  # half the tick's width
 
 
 @dataclass(frozen=True)
