@@ -25,6 +25,7 @@ COMMANDS = (
     "architectures",
     "export",
     "classes",
+    "planted",
 )
 
 
