@@ -45,7 +45,9 @@ def _lengths(maps: Tensor) -> Tensor:
     Taken over their mean first: what a LayerNorm gives has one length everywhere, sqrt(C), but for
     rounding, which must not be carried into the map.
     """
-    lengths = maps.norm(dim=1)
+    # a square of half precision could overflow; `norm` over channels takes five times as long
+    wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    lengths = wide.square().sum(1).sqrt().to(maps)
     return standard(lengths / lengths.mean((1, 2), keepdim=True).clamp(min=1e-12))
 
 
@@ -87,17 +89,18 @@ def evidence(
     each = 1 if classes.is_floating_point() or classes.ndim == 1 else classes.shape[1]
     if logits is None:
         logits = F.linear(last.mean((2, 3)), vectors, offsets)
-    own, theirs, contrast = _against_rivals(last, vectors, offsets, classes, logits, against)
+    logits = logits.to(last)
+    local, rivals = _at_places(last, vectors, offsets, classes, logits, against)
     deviation, mean = torch.std_mean(logits, 1, correction=0)
-    spread = _repeated(4 * deviation.clamp(min=1e-3).view(-1, 1, 1), each)
-    above = (own - _repeated(mean.view(-1, 1, 1), each)) / spread
-    scaled = contrast / spread
-    log_share = -F.softplus(theirs.logsumexp(1) - own) / 5
-    margin = (own - theirs.amax(1)) / spread
-    relative = standard(torch.stack([above, scaled], 1))
-    norm = _repeated(_lengths(last), each)
-    coarse = torch.stack([scaled, log_share, above, margin, norm], 1)
-    at_size = resize(torch.cat([relative.flip(1), coarse], 1), fine.shape[2:])
+    spread = _repeated(4 * deviation.clamp(min=1e-3).view(-1, 1, 1, 1), each)
+    mean = _repeated(mean.view(-1, 1, 1, 1), each).expand_as(rivals)
+    below = torch.cat([rivals, mean, local[:, 1:].amax(1, keepdim=True)], 1)
+    # contrast, logit above the mean of all, margin: (N, 3, h, w)
+    spoken = (local[:, :1] - below) / spread
+    log_share = local.log_softmax(1)[:, :1] / 5
+    norm = _repeated(_lengths(last)[:, None], each)
+    coarse = [standard(spoken[:, :2]), spoken[:, :1], log_share, spoken[:, 1:], norm]
+    at_size = resize(torch.cat(coarse, 1), fine.shape[2:])
     carried = _carried(fine, at_size[:, :4].reshape(-1, 4 * each, *at_size.shape[2:]))
     carried = carried.reshape(-1, 4, *at_size.shape[2:])
     fine_norm = _repeated(_lengths(fine)[:, None], each)
@@ -112,41 +115,41 @@ def _repeated(values: Tensor, each: int) -> Tensor:
     return values[:, None].expand(-1, each, *values.shape[1:]).flatten(0, 1)
 
 
-def _against_rivals(
+def _at_places(
     last: Tensor,
     vectors: Tensor,
     offsets: Tensor,
     classes: Tensor,
     logits: Tensor,
     against: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """At each place: the class's logit (N, h, w), its strongest competitors' (N, M, h, w), and by
-    how much the first is above the mean of the others, each weighted as the image has it.
+) -> tuple[Tensor, Tensor]:
+    """At each place: the class's logit and its strongest competitors' (N, 1 + M, h, w), and what
+    the first is held against, the mean of the others, each weighted as the image has it,
+    (N, 1, h, w).
 
-    That difference is the gradient of log p_y with respect to pooled features, times them, over
+    Their difference is the gradient of log p_y with respect to pooled features, times them, over
     1 - p_y: what speaks for the class against what else the classifier sees, however sure it is.
     """
-    heaviest = classes.argmax(1) if classes.is_floating_point() else classes
-    index, seen = torch.arange(len(vectors), device=last.device), logits
-    seen = seen if heaviest.ndim == 1 else seen[:, None]
-    others = seen.masked_fill(index == heaviest[..., None], -torch.inf)
+    weights = classes.to(vectors) if classes.is_floating_point() else None
+    heaviest = (classes if weights is None else classes.argmax(1))[..., None]
+    seen = logits if heaviest.ndim == 2 else logits[:, None].expand(-1, classes.shape[1], -1)
+    others = seen.scatter(-1, heaviest, -torch.inf)
     among, rivals = others.topk(min(_COMPETITORS, len(vectors) - 1), -1)
     if against is not None:  # one more, which alone the contrast is held against
         rivals = torch.cat([against.to(rivals)[..., None], rivals], -1)
         among = F.pad(torch.full_like(among, -torch.inf), (1, 0))
-    if classes.is_floating_point():
-        weights, weight = classes.to(vectors), classes.to(vectors).sum(1).view(-1, 1, 1)
-        own, plus = weights @ vectors, weights @ offsets
+    if weights is None:
+        shown = torch.cat([heaviest, rivals], -1)
+        rows, plus = vectors[shown], offsets[shown]
     else:
-        own, plus, weight = vectors[classes], offsets[classes], None
-    rows = torch.cat([own[..., None, :], vectors[rivals]], -2)
-    plus = torch.cat([plus[..., None], offsets[rivals]], -1)
+        rows = torch.cat([(weights @ vectors)[:, None], vectors[rivals]], 1)
+        plus = torch.cat([(weights @ offsets)[:, None], offsets[rivals]], 1)
     local = torch.baddbmm(plus.flatten(1)[..., None], rows.flatten(1, -2), last.flatten(2))
     local = local.view(-1, rows.shape[-2], *last.shape[2:])
     shares = among.softmax(-1).view(-1, among.shape[-1], 1, 1)
-    expected = (local[:, 1:] * shares).sum(1)
-    contrast = local[:, 0] - (expected if weight is None else weight * expected)
-    return local[:, 0], local[:, 1:], contrast
+    if weights is not None:
+        shares = shares * weights.sum(1).view(-1, 1, 1, 1)
+    return local, (local[:, 1:] * shares).sum(1, keepdim=True)
 
 
 def _carried(fine: Tensor, maps: Tensor) -> Tensor:
@@ -162,6 +165,6 @@ def _carried(fine: Tensor, maps: Tensor) -> Tensor:
     # lengths from the products: to normalise all channels first would cost more than the rest
     # (the diagonal, as a slice: an exported graph would multiply by an identity matrix)
     squares = products.flatten(1)[:, :: products.shape[1] + 1]
-    length = squares.sqrt().clamp(min=1e-12)[:, None]
-    weights = (products * (_SHARPNESS / length) / length.transpose(1, 2)).softmax(2)
+    scale = squares.clamp(min=1e-24).rsqrt()[:, None]
+    weights = (products * (_SHARPNESS * scale) * scale.transpose(1, 2)).softmax(2)
     return resize((maps.flatten(2) @ weights.transpose(1, 2)).unflatten(2, grid), size)

@@ -106,12 +106,12 @@ class UniversalAttention(HeadedAttention):
         order = standard(self.out(hidden)[:, 0] + found.contrast)
         pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
         shape = self.shape(torch.cat([pooled, found.strongest[:, None]], 1))
-        steepness, brightness = shape[:, :, None, None].unbind(1)
+        steepness, brightness = shape.view(-1, 2, 1, 1).unbind(1)
         # between 0.7 and 3.3: steeper ones are flat inside and cut off at the rim, and hide which
         # part of an object matters; between -5 and 5: the sigmoid keeps its order in float32
         steepness = 1.5 * torch.exp(0.8 * torch.tanh(steepness))
         brightness = 5 * torch.tanh(brightness / 2) - self.darkness
-        return torch.sigmoid(steepness * order + brightness)
+        return torch.sigmoid(torch.addcmul(brightness, steepness, order))
 
     def contrast(
         self,

@@ -156,7 +156,7 @@ def test_eigen_smooth_projects_what_its_last_convolution_sums(images, tiny):
     attention = universal_attention(tiny, ["2", "4"], images)
     _, seen = tiny_features(tiny, images)
     (weighted,) = attention.weighted_features(seen, torch.tensor([0, 1, 2, 3]))
-    hidden, _, _ = attention._hidden(seen, torch.tensor([0, 1, 2, 3]))
+    hidden = attention._hidden(attention._evidence(seen, torch.tensor([0, 1, 2, 3])))
     assert torch.allclose(weighted.sum(1), attention.out(hidden)[:, 0], atol=1e-4)
 
 
