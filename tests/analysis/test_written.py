@@ -28,7 +28,7 @@ def test_masks_are_grey_at_the_images_size_and_on_one_scale(tmp_path):
     for kind in ("predicted", "other", "contrast", "reverse"):
         with Image.open(folder / f"{kind}.png") as mask:
             assert (mask.mode, mask.size) == ("L", (64, 48))
-            highest[kind] = np.asarray(mask).max()
+            highest[kind] = int(np.asarray(mask).max())
         assert np.array_equal(np.load(folder / f"{kind}.npy"), getattr(case.maps, kind))
     assert highest["predicted"] > 2 * highest["other"] > 0  # 0.3 and 0.12, neither scaled by itself
     for kind, region in case.regions.items():
