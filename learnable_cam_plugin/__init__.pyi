@@ -1,3 +1,4 @@
+from . import analysis as analysis
 from . import attention as attention
 from . import cam as cam
 from . import captum_adapter as captum_adapter

@@ -9,10 +9,10 @@ Map = NDArray[np.float32]
 Region = NDArray[np.bool_]
 
 CAUSES = (
-    "several objects",
-    "near-identical classes",
     "broader or narrower label",
     "context",
+    "several objects",
+    "near-identical classes",
     "something in front",
     "label doubtful",
     "undetermined",

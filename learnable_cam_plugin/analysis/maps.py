@@ -86,6 +86,11 @@ class Eyes:
             self._source = own_attention(model, None, list(layers), None)
         self._classifier = FrozenClassifier(bare(model), layers)
 
+    @property
+    def attention(self) -> AttentionMechanism | None:
+        """What explains the classifier; without one given, from the first look on."""
+        return self._source.attention if self._given is None else self._given
+
     @torch.no_grad()
     def look(self, images: Tensor) -> Seen:
         """One pass of images (N, C, H, W), normalised."""
