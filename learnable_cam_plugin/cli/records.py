@@ -35,7 +35,7 @@ def records(
     path = out / RECORDS
     _check_settings(out, json.loads(json.dumps(settings)))
     done: dict[str, str] = {}
-    with _alone(out):
+    with alone(out):
         with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as kept:
             for row in whole_rows(out):
                 done[key(row["photo"])] = row["stem"]
@@ -57,7 +57,13 @@ def _add(handle: FileIO, row: Row) -> None:
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def alone(out: Path) -> Iterator[None]:
+    """The folder, made if it has to be, for this run alone.
+
+    Raises:
+        RuntimeError: another run writes to it.
+        OSError: it cannot be made, or not be written to.
+    """
     with ExitStack() as stack:
         try:
             stack.enter_context(held_folder(out))

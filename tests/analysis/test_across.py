@@ -86,19 +86,23 @@ def test_what_is_no_context(why, cases):
     assert contexts(cases) == {}, why
 
 
-def test_regions_at_random_places_are_hardly_ever_a_context():
-    """20 errors of one class whose regions lie anywhere: at most the level, here 1 %, of data
-    sets."""
+@pytest.mark.parametrize(("wrap", "most"), [(True, 0.01), (False, 0.05)])
+def test_regions_at_random_places_are_hardly_ever_a_context(wrap, most):
+    """Of data sets of 20 errors of one class, at most the level, here 1 %; a little more if regions
+    do not come in on the other side, as they do where chance is computed."""
     random, found = np.random.default_rng(0), 0
     for _ in range(200):
-        places = random.integers(0, SIDE - 16, (20, 2))
+        places = random.integers(0, SIDE if wrap else SIDE - 16, (20, 2)).tolist()
         found += bool(
             contexts(
-                case(f"{i}", i % 4, 9, region=box(*at, 16, 16), held=box(0, 0, 0, 0))
-                for i, at in enumerate(places.tolist())
+                case(
+                    f"{i}", i % 4, 9, region=np.roll(box(0, 0, 16, 16), at, (0, 1)),
+                    held=box(0, 0, 0, 0),
+                )
+                for i, at in enumerate(places)
             )
-        )
-    assert found <= 4
+        )  # fmt: skip
+    assert found <= most * 200
 
 
 def test_a_planted_place_is_found_among_regions_at_random_places():

@@ -1,5 +1,6 @@
 """The sub-commands: a file each, of options and help alone."""
 
+from .analyze import analyze_command
 from .benchmark import benchmark_command
 from .demo import demo_command
 from .doctor import doctor_command
@@ -12,6 +13,7 @@ from .train import train_command
 COMMANDS = [
     quickstart_command,
     explain_command,
+    analyze_command,
     train_command,
     benchmark_command,
     export_command,

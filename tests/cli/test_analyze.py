@@ -1,0 +1,220 @@
+"""`learnable-cam analyze`, from labelled photographs to a report."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from learnable_cam_plugin.analysis.causes import Thresholds
+from learnable_cam_plugin.cli import analyze as command
+from learnable_cam_plugin.cli.common import Chosen
+from learnable_cam_plugin.data import read_photo
+
+from . import networks
+from .photographs import content, photographs, run, spoilt
+
+COUNT = 10
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Ten photographs, two in a folder of each class of `networks.small`."""
+    for i, name in enumerate(networks.NAMES):
+        photographs(tmp_path / "in" / name.upper(), 2, seed=i)
+    return tmp_path
+
+
+def asked(place, *options, **more):
+    return run("analyze", place / "in", "--out", place / "out", *options, **more)
+
+
+def manifest(place):
+    return json.loads((place / "out" / "manifest.json").read_text())
+
+
+def test_folders_of_classes_become_a_report(place):
+    done = asked(place)
+    assert done.exit_code == 0, done.output
+    first, *causes, last = done.stdout.splitlines()
+    assert last == f"see {place / 'out' / 'index.html'}"
+    errors = int(first.split()[0])
+    assert first.startswith(f"{errors} of {COUNT} images are classified wrongly")
+    assert sum(int(line.split()[0]) for line in causes) == errors > 0
+    told = manifest(place)
+    assert (told["images"], told["errors"]) == (COUNT, errors)
+    assert told["unread"] == {}
+    assert not list((place / "out").glob(".*"))
+
+
+def test_labels_of_a_file_and_json(place):
+    lines = [f"{name.upper()}/00{k}.jpg,{(i + 1) % 5}" for i, name in enumerate(networks.NAMES)
+             for k in (0, 1)]  # fmt: skip
+    (place / "labels.csv").write_text("\n".join(["file,label", *lines]))
+    done = asked(place, "--labels", place / "labels.csv", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["images"] == COUNT
+    assert sum(told["causes"].values()) == told["errors"]
+    assert told["left out"] == []
+    assert (place / "out" / "index.html").samefile(told["report"])
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_analysed(place):
+    spoilt(place / "in" / "BEE" / "001.jpg")
+    (place / "in" / "ANT" / "empty.png").touch()
+    done = asked(place)
+    assert done.exit_code == 1
+    assert "could not be read: 2" in done.stderr
+    assert done.stderr.count("left out: ") == 2
+    told = manifest(place)
+    assert told["images"] == COUNT - 1
+    assert {*told["unread"]} == {"BEE/001.jpg", "ANT/empty.png"}
+    assert "001.jpg is not a readable image" in told["unread"]["BEE/001.jpg"]
+    assert str(place / "out" / "index.html") in done.stdout
+
+
+def test_without_a_photograph_that_can_be_read_nothing_is_written(place):
+    for path in (place / "in").rglob("*.jpg"):
+        spoilt(path)
+    done = asked(place)
+    assert done.exit_code == 1
+    assert f"could not be read: {COUNT}" in done.stderr
+    assert done.stdout == ""
+    assert not (place / "out").exists()
+
+
+WRONG = {
+    "a folder that is not there": ("@/gone", "no folder of photographs at"),
+    "a folder that is no class": ("@/odd", "dogs: there is no class 'dogs' (did you mean 'dog'?)"),
+    "labels that are not there": ("@/in --labels @/gone.csv", "gone.csv"),
+    "a label that there is not": ("@/in --labels @/wrong.csv", "row 2: there is no class 'cow'"),
+    "a hierarchy with a circle": ("@/in --hierarchy @/circle.csv", "no class can be broader"),
+    "a hierarchy of other names": ("@/in --hierarchy @/wrong.csv", "there is no class 'file'"),
+    "a threshold that there is not": ("@/in --thresholds @/no.json", "'no' is no threshold; they"),
+    "a threshold of a word": ("@/in --thresholds @/word.json", "word.json: level must be a number"),
+    "a threshold out of range": ("@/in --thresholds @/two.json", "two.json: level must be in [0"),
+    "thresholds that are none": ("@/in --thresholds @/list.json", "must have a name and a number"),
+    "thresholds that are no JSON": ("@/in --thresholds @/circle.csv", "is no JSON or TOML"),
+    "a report among the photographs": ("@/in --out @/in/out", "lies within the photographs"),
+    "labels of no training images": ("@/in --train-labels @/a.csv", "goes with --train", 2),
+    "training images without labels": ("@/in --train @/odd", "there is no class 'dogs'"),
+    "names that are too few": ("@/in --names @/names.txt", "2 class names, the model gives 5"),
+    "an attention of other weights": ("@/in --attention @/gone", "no attention at"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_it_is_a_line_before_anything_is_analysed_and_nothing_is_written(name, place, monkeypatch):
+    (place / "wrong.csv").write_text("file,label\nANT/000.jpg,cow")
+    (place / "circle.csv").write_text("ant,bee\nbee,ant")
+    (place / "names.txt").write_text("a\nb")
+    files = {"no": {"no": 1}, "word": {"level": "x"}, "two": {"level": 2}, "list": [1]}
+    for file, given in files.items():
+        (place / f"{file}.json").write_text(json.dumps(given))
+    shutil.copytree(place / "in" / "DOG", place / "odd" / "dogs")
+    monkeypatch.setattr(command, "analyze", None)
+    arguments, message, code = (*WRONG[name], 1)[:3]
+    given = arguments.replace("@", str(place)).split()
+    given += [] if "--out" in given else ["--out", str(place / "out")]
+    done = run("analyze", *given)
+    assert done.exit_code == code, done.output
+    assert "Traceback" not in done.output
+    assert message in done.stderr.strip().split("\n")[-1]
+    assert done.stdout == ""
+    assert not (place / "out").exists()
+
+
+def test_after_ctrl_c_an_earlier_report_is_as_it_was(place, monkeypatch):
+    assert asked(place).exit_code == 0
+    before = content(place / "out")
+
+    def interrupted(model, batches, *_, **__):
+        next(iter(batches))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "analyze", interrupted)
+    done = asked(place)
+    assert done.exit_code == 1
+    assert done.stderr.strip().endswith("interrupted; nothing was written, run it again")
+    assert content(place / "out") == before
+    shutil.rmtree(place / "out")
+    assert asked(place).exit_code == 1
+    assert not (place / "out").exists()
+
+
+def test_a_second_run_replaces_the_report(place):
+    assert asked(place, "--correct", 0).exit_code == 0
+    before = manifest(place)
+    assert asked(place, "--correct", 5, "--seed", 1).exit_code == 0
+    errors = before["errors"]
+    assert len(before["cases"]) == errors
+    assert len(manifest(place)["cases"]) == COUNT
+    assert {**content(place / "out")}.keys() >= {"index.html", "manifest.json", "cases.csv"}
+
+
+def test_thresholds_hierarchy_and_training_images_are_used(place):
+    (place / "t.json").write_text('{"same": 0.9}')
+    (place / "h.csv").write_text("ant,bee\ncat,bee\ndog,bee\nelk,bee")
+    options = ["--thresholds", place / "t.json", "--hierarchy", place / "h.csv"]
+    done = asked(place, *options, "--train", place / "in", "--figures")
+    assert done.exit_code == 0, done.output
+    told = manifest(place)
+    assert told["cases"]
+    for case in told["cases"]:
+        assert case["neighbours"], case
+        assert (place / "out" / case["folder"] / "figure.png").is_file()
+        classes = {case["prediction"]["class_name"], case["expected"]["class_name"]}
+        if case["cause"] != "correct" and "bee" in classes:
+            assert case["cause"] == "broader or narrower label"
+    assert told["settings"]["thresholds"]["same"] == 0.9
+
+
+def test_a_training_photograph_that_cannot_be_read_is_left_out(place):
+    shutil.copytree(place / "in", place / "train")
+    spoilt(place / "train" / "ANT" / "000.jpg")
+    done = asked(place, "--train", place / "train")
+    assert done.exit_code == 1
+    assert "could not be read: 1" in done.stderr
+    assert manifest(place)["images"] == COUNT
+
+
+def test_classes_without_names_are_numbered(place):
+    for i, name in enumerate(networks.NAMES):
+        (place / "in" / name.upper()).rename(place / "in" / str(i))
+    assert asked(place, model="other").exit_code == 0
+    assert "class 3" in (place / "out" / "index.html").read_text()
+
+
+def test_photographs_are_shown_as_the_classifier_sees_them(place):
+    loaded = networks.small()
+    names = command.class_names(loaded)
+    photos = command.Labelled(loaded, torch.device("cpu"), place / "in", None, names)
+    pixels = photos.as_seen("CAT/000.jpg")
+    expected = loaded.transform(read_photo(place / "in" / "CAT" / "000.jpg", 32))
+    assert pixels.dtype == np.uint8
+    assert np.abs(pixels / 255 - expected.permute(1, 2, 0).numpy()).max() < 0.002
+    (place / "in" / "CAT" / "000.jpg").unlink()
+    with pytest.raises(OSError, match="no photograph at"):
+        photos.as_seen("CAT/000.jpg")
+
+
+def test_thresholds_in_toml(tmp_path):
+    pytest.importorskip("tomllib", reason="Python 3.11")
+    (tmp_path / "t.toml").write_text("apart = 0.1")
+    assert command.read_thresholds(tmp_path / "t.toml") == Thresholds(apart=0.1)
+    (tmp_path / "t.toml").write_text("= 1")
+    with pytest.raises(ValueError, match=r"t\.toml is no JSON or TOML"):
+        command.read_thresholds(tmp_path / "t.toml")
+
+
+def test_the_same_from_python(place):
+    chosen = Chosen(f"{networks.HERE}:small", None, None, None, "cpu")
+    out = place / "out"
+    analysis, unread, page = command.analyze_photos(
+        networks.small(), chosen, None, place / "in", out, command.Wanted()
+    )
+    assert unread == []
+    assert page == out / "index.html"
+    assert analysis.settings["model"] == chosen.model
