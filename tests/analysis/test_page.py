@@ -191,6 +191,7 @@ def test_the_slider_divides_the_two_maps(page):
     predicted = pixels(page)
     choose(page, "split", "0")
     other = pixels(page)
+    assert predicted != other
     choose(page, "split", "50")
     width = page.execute_script("return document.getElementById('canvas').width")
     both = pixels(page)
@@ -251,6 +252,7 @@ def test_an_address_opens_its_case(chromium, report: Path):
     chromium.get("about:blank")
     chromium.get(f"{report.as_uri()}#case-9")  # a correct one, which the filter would hide
     assert shown(chromium) == 9
+    assert 9 in listed(chromium)
     assert "correct" in chromium.find_element("id", "what").text
 
 
