@@ -42,6 +42,8 @@ Run = Callable[[Tensor], list[np.ndarray]]  # images -> logits and maps
 
 
 def deployed(name: str) -> nn.Module:
+    if name == "resnet50":
+        return _calm(copy.deepcopy(network(name)))
     if name not in LARGE:
         return efficientnet_lite0()[0] if name == "efficientnet-lite0" else network(name)
     torch.manual_seed(0)
@@ -49,6 +51,20 @@ def deployed(name: str) -> nn.Module:
     if name == "vit_b_16":
         nn.init.normal_(model.heads.head.weight)  # see `vit`
     return model
+
+
+def _calm(model: nn.Module) -> nn.Module:
+    """With the branches of a ResNet's blocks at a fifth of their scale. At all of it, seeded blocks
+    amplify rounding by a half each: after 16 of them fp32's features are 1e-4 from fp64's, their
+    maps 3e-4, of which the mechanism itself makes 1e-6."""
+    for module in model.train().modules():
+        if isinstance(module, models.resnet.Bottleneck):
+            nn.init.constant_(module.bn3.weight, 0.2)
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+    with torch.no_grad():
+        model(pictures(8, seed=7))
+    return model.eval()
 
 
 def side(name: str) -> int:
