@@ -33,7 +33,7 @@ Batch = tuple[Tensor, list[Photo]]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of the photographs; None stands for what `analyze` takes by itself.
+    """What is asked of the photographs; None is without, or what `analyze` takes by itself.
 
     Attributes:
         labels, train_labels: CSV files; None takes the names of folders.
@@ -49,7 +49,7 @@ class Wanted:
     thresholds: Path | None = None
     train: Path | None = None
     train_labels: Path | None = None
-    correct: int | None = None
+    correct: int = 100
     figures: bool = False
     seed: int = 0
     batch: int = 8
@@ -133,8 +133,6 @@ def analyze_photos(
         settings["hierarchy"] = read_hierarchy(wanted.hierarchy, names)
     if wanted.thresholds is not None:
         settings["thresholds"] = read_thresholds(wanted.thresholds)
-    if wanted.correct is not None:
-        settings["correct"] = wanted.correct
     assert loaded.normalization is not None  # without one it was not opened
     given, device = open_attention(attention), device_named(chosen.device)
     photos, training = Labelled(loaded, device, folder, wanted.labels, names), None
@@ -153,6 +151,7 @@ def analyze_photos(
             loaded.normalization,
             names,
             attention=given,
+            correct=wanted.correct,
             seed=wanted.seed,
             progress=False,
             **settings,

@@ -1,12 +1,15 @@
 """`learnable-cam analyze`, from labelled photographs to a report."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from learnable_cam_plugin.analysis.case import CAUSES
 from learnable_cam_plugin.analysis.causes import Thresholds
 from learnable_cam_plugin.cli import analyze as command
 from learnable_cam_plugin.cli.common import Chosen
@@ -16,6 +19,7 @@ from . import networks
 from .photographs import content, photographs, run, spoilt
 
 COUNT = 10
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -207,6 +211,15 @@ def test_thresholds_in_toml(tmp_path):
     (tmp_path / "t.toml").write_text("= 1")
     with pytest.raises(ValueError, match=r"t\.toml is no JSON or TOML"):
         command.read_thresholds(tmp_path / "t.toml")
+
+
+def test_the_page_names_every_cause_and_every_threshold():
+    page = (ROOT / "docs" / "how-to" / "analyze.md").read_text()
+    for cause in CAUSES:
+        assert page.count(f"\n| {cause} |") == 2, cause
+    rules = page.partition("## What the causes ask")[2].partition("### Thresholds")[0]
+    named = {*re.findall("`([a-z]+)`", rules)} | {"level", "area"}  # of the regions
+    assert named == {*Thresholds.__dataclass_fields__}
 
 
 def test_the_same_from_python(place):

@@ -46,7 +46,12 @@ from ..common import (
 @click.option(
     "--thresholds", type=FILE, help="Of the rules: a JSON or TOML file, a name and number each."
 )
-@click.option("--correct", type=click.IntRange(0), help="How many correct images to look at, too.")
+@click.option(
+    "--correct",
+    type=click.IntRange(0),
+    default=100,
+    help="How many correct images to look at, too.",
+)
 @click.option("--figures", is_flag=True, help="Draw a figure of each case, for print.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of what is drawn.")
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=8, help="Images at once.")
