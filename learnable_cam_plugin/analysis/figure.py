@@ -54,6 +54,7 @@ def _draw(case: Case, class_names: Sequence[str], pixels: Pixels | None) -> Figu
     predicted, other = names[case.predicted], names[case.other]
     fillings = list(dict.fromkeys(trial.filling for trial in case.trials))
     tried = list(dict.fromkeys((trial.action, trial.region) for trial in case.trials))
+    tried.sort(key=lambda row: row[0])  # a region stands above its control
     lines = _verdict(case)
     heights = [1.75, 0.45 + 0.14 * max(6, 2 * len(tried) + 2), 0.25 + 0.12 * len(lines)]
     figure = Figure(figsize=(7.2, sum(heights)))
@@ -132,13 +133,18 @@ def _verdict(case: Case) -> list[str]:
     ]
     for cause, checks in ({} if case.verdict is None else case.verdict.checks).items():
         asked = "; ".join(
-            f"{check.name} {_number(check.value)} {'≥' if check.above else '≤'} "
-            f"{_number(check.bound)} {'holds' if check.holds else 'fails'}"
+            f"{check.name} {_asked(check.value)} {'≥' if check.above else '≤'} "
+            f"{_asked(check.bound)} {'holds' if check.holds else 'fails'}"
             for check in checks
         )
         lines.append(f"{cause}: {asked}")
     printed = [line.encode("utf-8", "backslashreplace").decode() for line in lines]
     return [part for line in printed for part in wrap(line, 140, subsequent_indent="    ")]
+
+
+def _asked(value: float) -> str:
+    whole = float(value).is_integer()  # some are counts
+    return f"{value:.0f}" if whole else _number(value)
 
 
 def _number(value: float) -> str:

@@ -20,6 +20,7 @@ function number(p) {
   const size = Math.abs(p);
   return size >= 0.00995 || size === 0 ? p.toFixed(2) : size < 0.0001 ? "<0.0001" : p.toPrecision(1);
 }
+function asked(value) { return Number.isInteger(value) ? String(value) : number(value); }  // some are counts
 function dataOf(item) { return JSON.parse($(`data-${item.dataset.number}`).textContent); }
 function uri(photo) { return `data:image/jpeg;base64,${photo}`; }
 
@@ -145,7 +146,7 @@ function describeVerdict() {
   $("verdict").replaceChildren(make("p", {class: "named"}, d.cause), ...Object.entries(data.checks).map(([cause, checks]) => {
     const held = checks.filter(check => check[4]).length;
     const rows = checks.map(([what, value, bound, above, holds]) => make("tr", {}, make("td", {}, what),
-      make("td", {class: "n"}, number(value)), make("td", {class: "n soft"}, `${above ? "≥" : "≤"} ${number(bound)}`),
+      make("td", {class: "n"}, asked(value)), make("td", {class: "n soft"}, `${above ? "≥" : "≤"} ${asked(bound)}`),
       make("td", {class: holds ? "n holds" : "n fails"}, holds ? "✓ holds" : "✗ fails")));
     return make("details", {class: cause === d.cause ? "found" : "", open: cause === d.cause ? "" : null},
       make("summary", {}, `${cause}: ${held} of ${checks.length} hold`), make("table", {}, make("tbody", {}, ...rows)));
@@ -155,7 +156,8 @@ function describeTrials() {
   const {data, d} = current;
   const fillings = [...new Set(data.trials.map(trial => trial[2]))];
   const rows = new Map();
-  for (const trial of data.trials) {
+  const actions = [...new Set(data.trials.map(trial => trial[0]))];  // a region stands above its control
+  for (const trial of actions.flatMap(action => data.trials.filter(one => one[0] === action))) {
     const row = `${trial[0]} ${trial[1]}`;
     if (!rows.has(row)) rows.set(row, []);
     rows.get(row).push(trial);

@@ -50,6 +50,12 @@ def write_report(
         TypeError, ValueError: the photograph is no such array, naming the case.
         ModuleNotFoundError: figures are asked for, and matplotlib is missing.
         OSError: the folder cannot be written to, or is full.
+
+    >>> import tempfile
+    >>> nothing = Analysis(cases=(), class_names=("goose", "drake"), images=3, errors=0)
+    >>> page = write_report(nothing, tempfile.mkdtemp(), photograph={}.__getitem__)
+    >>> sorted(path.name for path in page.parent.iterdir())
+    ['cases', 'cases.csv', 'index.html', 'manifest.json']
     """
     folder = Path(folder)
     if figures:

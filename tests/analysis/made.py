@@ -4,7 +4,6 @@ import numpy as np
 
 from learnable_cam_plugin.analysis.analysis import Analysis, Pair
 from learnable_cam_plugin.analysis.case import (
-    CAUSES,
     Agreement,
     Case,
     Check,
@@ -18,6 +17,15 @@ from learnable_cam_plugin.analysis.case import (
 NAMES = ("goose", "drake", "coach", "minibus", "tennis ball", "terrier")
 EVIL = "</script><img src=x onerror=window.evil=1><script>window.evil=1</script>"
 EVIL_FILE = f'{EVIL}" & \u2028 $x$ {{{{ 7 * 7 }}}} <!-- the cases --> \udcff.jpg'
+FOUND = (  # of the cases, one after the other
+    "several objects",
+    "near-identical classes",
+    "broader or narrower label",
+    "context",
+    "something in front",
+    "label doubtful",
+    "undetermined",
+)
 RULES = {
     "several objects": ("overlap of the two regions", "p of predicted, its region alone"),
     "near-identical classes": ("overlap of the two regions", "p of other, its region alone"),
@@ -63,7 +71,7 @@ def made_case(
         for where in ("predicted", "other", "random")
         for filling in ("black", "mean", "blur")
     )
-    cause = CAUSES[number % len(CAUSES)]
+    cause = FOUND[number % len(FOUND)]
     checks = {
         rule: tuple(Check(asked, 0.71, 0.5, True, rule == cause) for asked in conditions)
         for rule, conditions in RULES.items()

@@ -169,8 +169,8 @@ def test_other_pixels_are_refused_by_name(tmp_path, given, error, message):
 
 
 def test_memory_does_not_grow_with_the_cases(tmp_path):
-    """Photographs of 1.2 MB each, twenty of them, and not two at a time."""
-    analysis = made_analysis(20, 0, size=(640, 640), grid=(7, 7))
+    """Photographs of 0.3 MB each, twelve of them, and not two at a time."""
+    analysis = made_analysis(12, 0, size=(320, 320), grid=(7, 7))
     given = photograph_of(analysis)(analysis.cases[0].photo.name)
     peaks = []
     for cases in (analysis.cases[:4], analysis.cases):
@@ -178,7 +178,7 @@ def test_memory_does_not_grow_with_the_cases(tmp_path):
         write_report(replace(analysis, cases=cases), tmp_path, lambda name: given.copy())
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 16 * 0.1 * given.nbytes
+    assert peaks[1] < peaks[0] + 8 * 0.1 * given.nbytes
 
 
 def test_no_case_is_a_report_too(tmp_path):
