@@ -29,7 +29,7 @@ def min_max(maps: Tensor) -> Tensor:
     flat = maps.flatten(1)
     low = flat.amin(1, keepdim=True)
     span = flat.amax(1, keepdim=True) - low
-    return ((flat - low) / torch.where(span > 0, span, 1)).view_as(maps)
+    return ((flat - low) / span.masked_fill(span == 0, 1)).view_as(maps)
 
 
 def combine(maps: Sequence[Tensor]) -> Tensor:

@@ -19,10 +19,11 @@ def modules_of(root: nn.Module) -> list[nn.Module]:
     call."""
     seen, found = {root}, [root]
     for module in found:  # which grows
-        for child in module._modules.values():
-            if child is not None and child not in seen:
-                seen.add(child)
-                found.append(child)
+        if children := module._modules:
+            for child in children.values():
+                if child is not None and child not in seen:
+                    seen.add(child)
+                    found.append(child)
     return found
 
 

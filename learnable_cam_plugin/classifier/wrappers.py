@@ -44,7 +44,7 @@ def bare(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, (nn.DataParallel, DistributedDataParallel)):
             model = model.module
-        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
+        elif isinstance(compiled := model._modules.get("_orig_mod"), nn.Module):
             model = compiled
         else:
             return model
@@ -67,17 +67,23 @@ def core(model: nn.Module) -> nn.Module:
             model = inner
             continue
         steps = list(model.children()) if isinstance(model, nn.Sequential) else []
-        trained = [step for step in steps if next(step.parameters(), None) is not None]
-        if len(steps) < 2 or trained != steps[-1:] or not list(steps[-1].children()):
+        # what is told at once is asked first: this is of every call
+        if len(steps) < 2 or not steps[-1]._modules or any(map(_trained, steps[:-1])):
+            return model
+        if not _trained(steps[-1]):
             return model
         model = steps[-1]
+
+
+def _trained(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
 
 
 def _inside(model: nn.Module) -> nn.Module | None:
     if isinstance(model, ScoresOf):
         return model.model
     # Captum's, by its parts: importing it takes a second
-    children = dict(model.named_children())
+    children = model._modules
     return children["module"] if children.keys() == {"module", "input_maps"} else None
 
 
