@@ -1,0 +1,170 @@
+"""Images and labels in, cases and causes out; with a network that errs as it was built to."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from learnable_cam_plugin import LCAMAttention, LearnableCAM, Normalization, condition
+from learnable_cam_plugin.analysis import CAUSES, Photo, Thresholds, analyze, write_report
+from learnable_cam_plugin.masking import mask_image
+
+from ..conftest import UNIT, tiny_network
+
+
+@pytest.fixture
+def batches(images, tiny):
+    """Eight images in two batches, every second one labelled with another class than wins."""
+    more = torch.cat([images, images.flip(3)])
+    with torch.no_grad():
+        wins = tiny.eval()(more).argmax(1).tolist()
+    photos = [Photo(f"{i}.jpg", (top + i % 2) % 5) for i, top in enumerate(wins)]
+    return [(more[:3], photos[:3]), (more[3:], photos[3:])]
+
+
+def test_every_error_is_a_case_with_its_numbers(tiny, batches):
+    found = analyze(tiny, batches, UNIT, progress=False)
+    assert (found.images, found.errors) == (8, 4)
+    assert [case.photo.name for case in found.cases] == [f"{i}.jpg" for i in range(8)]
+    images = torch.cat([images for images, _ in batches])
+    with torch.no_grad():
+        shares = tiny(images).softmax(1)
+    for image, share, case in zip(images, shares, found.cases, strict=True):
+        assert case.predicted == int(share.argmax())
+        assert case.correct == (case.cause == "correct") == (case.verdict is None)
+        assert case.cause in (*CAUSES, "correct")
+        assert case.other == (int(share.topk(2).indices[1]) if case.correct else case.photo.label)
+        assert case.probabilities[case.predicted] == pytest.approx(float(share.max()), abs=1e-5)
+        assert int((share > share[case.other]).sum()) + 1 == case.rank
+        assert case.size == tuple(image.shape[1:])
+        assert 0 <= case.doubt <= 1
+    assert sum(found.counts().values()) == 4
+    assert sum(pair.errors for pair in found.pairs) == 4
+
+
+def test_the_maps_are_those_of_learnable_cam_on_one_scale(tiny, batches):
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget as Target
+
+    from learnable_cam_plugin import ContrastTarget
+
+    found = analyze(tiny, batches, UNIT, progress=False)
+    images = torch.cat([images for images, _ in batches])
+    one, other = ([getattr(case, name) for case in found.cases] for name in ("predicted", "other"))
+    pairs = list(zip(one, other, strict=True))
+    asked = {
+        "predicted": [Target(c) for c in one],
+        "other": [Target(c) for c in other],
+        "contrast": [ContrastTarget(a, b) for a, b in pairs],
+        "reverse": [ContrastTarget(b, a) for a, b in pairs],
+    }
+    with LearnableCAM(tiny) as cam:
+        for name, targets in asked.items():
+            full = cam.comparable(images, targets)
+            for case, expected in zip(found.cases, full, strict=True):
+                small = torch.from_numpy(getattr(case.maps, name))
+                shown = nn.functional.interpolate(small[None, None], case.size, mode="bilinear")
+                assert (
+                    abs(shown[0, 0] - expected).max() < 0.05
+                )  # scaled before enlarging, not after
+
+
+def test_a_trial_is_the_classifiers_answer_to_the_masked_image(tiny, batches):
+    found = analyze(tiny, batches, UNIT, progress=False)
+    images = torch.cat([images for images, _ in batches])
+    for image, case in zip(images, found.cases, strict=True):
+        kinds = {(t.region, t.action, t.filling) for t in case.trials}
+        assert len(kinds) == len(case.trials) == 18
+        for trial in case.trials:
+            if trial.region == "random":
+                continue
+            region = torch.from_numpy(case.regions[trial.region])
+            mask = (region if trial.action == "keep" else ~region).float()[None]
+            with torch.no_grad():
+                p = tiny(mask_image(image[None], mask, UNIT, trial.filling)).softmax(1)[0]
+            assert trial.predicted == pytest.approx(float(p[case.predicted]), abs=1e-5)
+            assert trial.other == pytest.approx(float(p[case.other]), abs=1e-5)
+            assert trial.top == int(p.argmax())
+
+
+def test_a_seed_repeats_it_and_batches_do_not_matter(tiny, batches):
+    images = torch.cat([images for images, _ in batches])
+    photos = [photo for _, photos in batches for photo in photos]
+    first = analyze(tiny, batches, UNIT, progress=False)
+    again = analyze(tiny, batches, UNIT, progress=False)
+    one_batch = analyze(tiny, [(images, photos)], UNIT, progress=False)
+    for a, b, c in zip(first.cases, again.cases, one_batch.cases, strict=True):
+        assert a.trials == b.trials
+        assert a.cause == b.cause == c.cause
+        assert np.allclose(a.maps.contrast, c.maps.contrast, atol=1e-5)
+
+
+def test_that_many_correct_images_are_looked_at(tiny, batches):
+    for count in (0, 2, 3):
+        found = analyze(tiny, batches, UNIT, correct=count, progress=False)
+        assert sum(case.correct for case in found.cases) == count
+        assert (found.images, found.errors) == (8, 4)
+
+
+def test_training_images_stand_beside_each_case(tiny, batches):
+    images, photos = batches[1]
+    training = [(images, [Photo(f"train-{photo.name}", photo.label) for photo in photos])]
+    found = analyze(tiny, batches, UNIT, training=training, progress=False)
+    for case in found.cases[3:]:  # the images themselves are there
+        nearest = case.neighbours[0]
+        assert nearest.likeness > 0.99
+        assert len(case.neighbours) == 5
+
+
+def test_its_report_is_written(tiny, batches, tmp_path):
+    found = analyze(tiny, batches, UNIT, progress=False)
+    picture = np.zeros((20, 24, 3), np.uint8)
+    page = write_report(found, tmp_path / "report", lambda name: picture)
+    assert page.exists()
+    assert "undetermined" in page.read_text()
+
+
+def test_a_trained_attention_that_reads_the_head_serves_and_classic_cam_does_not(tiny, batches):
+    images = batches[0][0]
+    trained = condition(tiny, ["2", "4"], images)
+    found = analyze(tiny, batches, UNIT, attention=trained, progress=False)
+    assert found.settings["attention"] == type(trained).__name__
+    for other in ("head", LCAMAttention({"4": 8}, 5)):
+        with pytest.raises(TypeError, match="reads the classifier's head"):
+            analyze(tiny, batches, UNIT, attention=other, target_layers=["4"], progress=False)
+
+
+def test_what_does_not_fit_is_refused_before_it_costs(tiny, batches, images):
+    photos = [Photo(f"{i}.jpg", 0) for i in range(4)]
+    with pytest.raises(ValueError, match="no image to analyze"):
+        analyze(tiny, [], UNIT, progress=False)
+    with pytest.raises(ValueError, match="4 images and 3 photos"):
+        analyze(tiny, [(images, photos[:3])], UNIT, progress=False)
+    with pytest.raises(ValueError, match=r"label of 0\.jpg is 5"):
+        analyze(tiny, [(images[:1], [Photo("0.jpg", 5)])], UNIT, progress=False)
+    with pytest.raises(ValueError, match="5 classes, and there are 2 names"):
+        analyze(tiny, batches, UNIT, ["a", "b"], progress=False)
+    for fillings in ((), ("grey",), "black"):
+        with pytest.raises(ValueError, match="fillings must be some of"):
+            analyze(tiny, batches, UNIT, fillings=fillings, progress=False)
+    with pytest.raises(ValueError, match="correct must be"):
+        analyze(tiny, batches, UNIT, correct=-1, progress=False)
+    with pytest.raises(ValueError, match="one score"):
+        analyze(tiny_network(1), batches, UNIT, progress=False)
+
+
+def test_the_model_is_left_as_it_was(tiny, batches):
+    tiny.train()
+    before = {name: tensor.clone() for name, tensor in tiny.state_dict().items()}
+    analyze(tiny, batches, UNIT, progress=False)
+    assert all(module.training for module in tiny.modules())
+    for name, tensor in tiny.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    assert not any(module._forward_hooks for module in tiny.modules())
+
+
+def test_thresholds_reach_the_rule_and_the_record(tiny, batches):
+    found = analyze(tiny, batches, UNIT, thresholds=Thresholds(both=0.0, rival=0.0, same=0.0),
+                    progress=False)  # fmt: skip
+    assert found.settings["thresholds"]["both"] == 0.0
+    assert found.counts()["near-identical classes"] > 0
+    assert isinstance(UNIT, Normalization)
