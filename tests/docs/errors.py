@@ -210,6 +210,14 @@ def explained_otherwise(given: Any) -> None:
             pass
 
 
+def no_class(given: Any) -> None:
+    from learnable_cam_plugin.analysis.labels import photographs
+
+    Path("photos/cats").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save("photos/cats/a.png")
+    photographs("photos", None, ["cat", "dog"])
+
+
 def no_normalisation(given: Any) -> None:
     from learnable_cam_plugin.cli.classifiers import open_classifier
     from learnable_cam_plugin.cli.common import Chosen
@@ -305,6 +313,7 @@ ERRORS = {
     "Maps that are not in [0, 1]": lambda g: keep_top(torch.full((1, 4, 4), 2.0), 0.5),
     "The folder holds other explanations": explained_otherwise,
     "The normalisation of a function's model": no_normalisation,
+    "A label is no class": no_class,
     "A confidence of 0": lambda g: drops(torch.tensor([0.0]), torch.tensor([0.0])),
 }
 
