@@ -38,8 +38,8 @@ class Maps:
     are the mechanism's raw maps, none scaled by itself, so that two of them can be compared.
 
     Attributes:
-        predicted: what speaks for the predicted class, against what else the classifier sees.
-        other: the same of the other class; see `Case`.
+        predicted: what speaks for the predicted class, against all others but the other one.
+        other: what speaks for the other class, see `Case`, against all but the predicted one.
         contrast: what speaks for the predicted class rather than the other one.
         reverse: what speaks for the other class rather than the predicted one.
     """
@@ -70,8 +70,9 @@ class Trial:
     """One change to the image, and what the classifier says of it.
 
     Attributes:
-        region: whose region is changed: "predicted", "other", or "random", the control: of the same
-            shape as the predicted class's, elsewhere.
+        region: whose region is changed: "predicted", "other", "contrast" (of what speaks for the
+            predicted class rather than the other one), or "random", the control: of the same shape
+            as the predicted class's, off it.
         action: "erase" the region, or "keep" it alone.
         filling: what shows where nothing is kept: "black", "mean" or "blur".
         predicted, other: the probabilities of the two classes now.
@@ -146,7 +147,7 @@ class Case:
         rank: of `other` among all classes, from 1.
         size: of the image as the classifier sees it, (H, W).
         maps, agreement, trials: see `Maps`, `Agreement` and `Trial`.
-        regions: the two classes' regions, bool (H, W): "predicted" and "other".
+        regions: bool (H, W): of the two classes, "predicted" and "other", and "contrast".
         verdict: of an error; None where the image is classified correctly.
         neighbours: the nearest training images, the nearest first, if a training folder was given.
         doubt: how little its explanation is to be trusted, from 0 to 1: see `across.doubt`.

@@ -7,7 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..attention import AttentionMechanism, HeadedAttention, Watch, load_attention, own_attention
+from ..attention import (
+    AttentionMechanism,
+    HeadedAttention,
+    Watch,
+    load_attention,
+    own_attention,
+)
 from ..classifier import FrozenClassifier, bare, class_scores, device_of, layer_names
 from ..saliency import min_max
 from .case import Maps
@@ -36,15 +42,17 @@ class Seen(NamedTuple):
         """Of two classes (N,) each: see `Maps`. All are scaled to their highest place, and that by
         how much the classifier sees of the class there: see `HeadedAttention.strength`."""
 
+        explain, features = self.attention, self.features
+
         def scaled(raw: Tensor, classes: Tensor, against: Tensor | None = None) -> Tensor:
-            strength = self.attention.strength(self.features, classes, against)
+            strength = explain.strength(features, classes, against)
             return min_max(raw.float()) * strength.float()[:, None, None]
 
         found = [
-            scaled(self.attention(self.features, predicted)[0], predicted),
-            scaled(self.attention(self.features, other)[0], other),
-            scaled(self.attention.contrast(self.features, predicted, other)[0], predicted, other),
-            scaled(self.attention.contrast(self.features, other, predicted)[0], other, predicted),
+            scaled(explain.among(features, predicted, other)[0], predicted),
+            scaled(explain.among(features, other, predicted)[0], other),
+            scaled(explain.contrast(features, predicted, other)[0], predicted, other),
+            scaled(explain.contrast(features, other, predicted)[0], other, predicted),
         ]
         stacked = torch.stack(found, 1).cpu().numpy()
         return [Maps(*one) for one in stacked]

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from ..attention import AttentionMechanism
 from ..classifier import check_images
 from ..masking import FILLINGS, Normalization
+from ..saliency import min_max
 from .across import contexts, doubt, pairs
 from .analysis import Analysis
 from .case import Case, Photo
@@ -46,8 +47,8 @@ def analyze(
 ) -> Analysis:
     """Why a classifier errs: for each error the maps of both classes, tests of them, and a cause.
 
-    One pass an image finds the errors and explains them; eighteen more an error, of masked copies,
-    test what the maps show. See `verdict` for the rule that names the causes.
+    One pass an image finds the errors and explains them; twenty-four more an error, of masked
+    copies, test what the maps show. See `verdict` for the rule that names the causes.
 
     Args:
         model: the classifier, giving class scores (N, K).
@@ -150,14 +151,17 @@ def _cases(
     for one in maps:
         of_map = {
             name: region(getattr(one, name), size, thresholds.level, thresholds.area)
-            for name in ("predicted", "other")
+            for name in ("predicted", "other", "contrast")
         }
         regions.append(of_map | {"random": elsewhere(of_map["predicted"], random)})
     classes = list(zip(predicted.tolist(), other.tolist(), strict=True))
     tried = trials(eyes, images.to(eyes.device), regions, classes, normalization, fillings)
     last = list(seen.features.values())[-1]
-    weights = torch.from_numpy(np.stack([one.predicted for one in maps])).to(last)
-    vectors = selected(last, weights) if gallery is not None else None
+    vectors = None
+    if gallery is not None:
+        with torch.no_grad():
+            weights = min_max(seen.attention(seen.features, predicted)[0])
+        vectors = selected(last, weights)
     found = []
     for i, (photo, (top, against)) in enumerate(zip(photos, classes, strict=True)):
         kept = dict.fromkeys([*order[i, :5].tolist(), against])
@@ -169,7 +173,7 @@ def _cases(
             rank=int((order[i] == against).nonzero()) + 1,
             size=size,
             maps=maps[i],
-            regions={name: regions[i][name] for name in ("predicted", "other")},
+            regions={name: regions[i][name] for name in ("predicted", "other", "contrast")},
             agreement=agreement(
                 maps[i].predicted, maps[i].other, regions[i]["predicted"], regions[i]["other"]
             ),
@@ -189,8 +193,8 @@ def _gallery(eyes: Eyes, training: Batches | None, progress: bool) -> Gallery | 
         _check_photos(images, photos)
         seen = eyes.look(check_images(images))
         with torch.no_grad():
-            maps = seen.attention(seen.features, seen.probabilities.argmax(1))[0]
-        gallery.add(selected(list(seen.features.values())[-1], maps.clamp(min=0)), photos)
+            maps = min_max(seen.attention(seen.features, seen.probabilities.argmax(1))[0])
+        gallery.add(selected(list(seen.features.values())[-1], maps), photos)
     return gallery
 
 

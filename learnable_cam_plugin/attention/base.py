@@ -95,6 +95,18 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         one, other = (F.one_hot(which.long(), self.num_classes) for which in (classes, against))
         return self(features, (one - other).float())
 
+    def among(
+        self, features: Mapping[str, Tensor], classes: Tensor, without: Tensor
+    ) -> list[Tensor]:
+        """The raw maps of a class as if another one were not there to compete with it: those of two
+        look-alikes then cover the same place. Where no class competes, the map of the class.
+
+        Args:
+            features: as of `forward`.
+            classes, without: (N,), integers in [0, K): the class, and the other one.
+        """
+        return self(features, classes)
+
     def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
         """What the raw maps sum over channels, (N, C, ...) each: `eigen_smooth` projects it."""
         raise NotImplementedError

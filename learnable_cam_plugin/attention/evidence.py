@@ -59,6 +59,7 @@ def evidence(
     classes: Tensor,
     logits: Tensor | None = None,
     against: Tensor | None = None,
+    without: Tensor | None = None,
 ) -> Evidence:
     """What a classifier's features and head say of a class, at each place.
 
@@ -79,6 +80,8 @@ def evidence(
             the work of a network of 1,000 classes.
         against: of the shape of `classes`, integers: the class a that each one's contrast is held
             against, (v_y - v_a) . A, alone. None: against the strongest competitors in the image.
+        without: of that shape, too: a class that is not among the competitors of each, unless it is
+            the only other one.
     """
     last, fine = features[-1], max(features, key=lambda maps: maps.shape[2] * maps.shape[3])
     vectors, offsets, classes = vectors.to(last), offsets.to(last), classes.to(last.device)
@@ -90,7 +93,7 @@ def evidence(
     if logits is None:
         logits = F.linear(last.mean((2, 3)), vectors, offsets)
     logits = logits.to(last)
-    local, rivals = _at_places(last, vectors, offsets, classes, logits, against)
+    local, rivals = _at_places(last, vectors, offsets, classes, logits, against, without)
     deviation, mean = torch.std_mean(logits, 1, correction=0)
     spread = _repeated(4 * deviation.clamp(min=1e-3).view(-1, 1, 1, 1), each)
     mean = _repeated(mean.view(-1, 1, 1, 1), each).expand_as(rivals)
@@ -122,6 +125,7 @@ def _at_places(
     classes: Tensor,
     logits: Tensor,
     against: Tensor | None,
+    without: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """At each place: the class's logit and its strongest competitors' (N, 1 + M, h, w), and what
     the first is held against, the mean of the others, each weighted as the image has it,
@@ -134,7 +138,11 @@ def _at_places(
     heaviest = (classes if weights is None else classes.argmax(1))[..., None]
     seen = logits if heaviest.ndim == 2 else logits[:, None].expand(-1, classes.shape[1], -1)
     others = seen.scatter(-1, heaviest, -torch.inf)
-    among, rivals = others.topk(min(_COMPETITORS, len(vectors) - 1), -1)
+    count = len(vectors) - 1
+    if without is not None and count > 1:
+        others = others.scatter(-1, without.to(heaviest)[..., None], -torch.inf)
+        count -= 1
+    among, rivals = others.topk(min(_COMPETITORS, count), -1)
     if against is not None:  # one more, which alone the contrast is held against
         rivals = torch.cat([against.to(rivals)[..., None], rivals], -1)
         among = F.pad(torch.full_like(among, -torch.inf), (1, 0))

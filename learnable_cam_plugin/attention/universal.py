@@ -87,9 +87,10 @@ class UniversalAttention(HeadedAttention):
         classes: Tensor,
         logits: Tensor | None = None,
         against: Tensor | None = None,
+        without: Tensor | None = None,
     ) -> Evidence:
         maps = self.maps(features)
-        return evidence(maps, self.vectors, self.offsets, classes, logits, against)
+        return evidence(maps, self.vectors, self.offsets, classes, logits, against, without)
 
     def forward(
         self, features: Mapping[str, Tensor], classes: Tensor, logits: Tensor | None = None
@@ -123,12 +124,23 @@ class UniversalAttention(HeadedAttention):
         """See `AttentionMechanism.contrast`: bright where the class is seen, and seen rather than
         the other one. Classes and against may be (N, M), with maps (N, M, H, W).
 
-        The product of the class's map and of one whose evidence is (v_A - v_B) . A: where a place
-        shows neither, that difference alone says nothing, and is not small.
+        The product of the class's map `among` the rest, and of one whose evidence is that of
+        v_A - v_B: where a place shows neither, the difference says nothing, and is not small.
         """
         held = self._map(self._evidence(features, classes, logits, against))
-        plain = self(features, classes, logits)[0]
+        plain = self.among(features, classes, against, logits)[0]
         return [plain * held.view_as(plain)]
+
+    def among(
+        self,
+        features: Mapping[str, Tensor],
+        classes: Tensor,
+        without: Tensor,
+        logits: Tensor | None = None,
+    ) -> list[Tensor]:
+        """See `AttentionMechanism.among`; classes and without may be (N, M)."""
+        found = self._map(self._evidence(features, classes, logits, None, without))
+        return [found.view(*classes.shape, *found.shape[1:])]
 
     def along(self, direction: Tensor, offset: float = 0.0) -> "UniversalAttention":
         """The same weights for a direction of the head's space, such as a concept vector: an
