@@ -11,20 +11,21 @@ network: without what was planted the same image is classified rightly. All of t
 images between them, are analysed as one data set.
 
 Leaves a contact sheet of each kind, and planted.json and planted.md: how often each cause is named;
-contexts on correct images; which conditions failed where the cause is wrong; what erasing the
+what it says of correct images; which conditions failed where the cause is wrong; what erasing the
 planted region itself does; whether contrasts point at the part in which look-alikes differ. The
 thresholds were chosen on seeds below 100; what is published is of others. Nothing is downloaded.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import torch
 from torch import Tensor
 
-from learnable_cam_plugin.analysis import Photo, analyze, hierarchy
+from learnable_cam_plugin.analysis import Case, Photo, analyze, hierarchy
 from learnable_cam_plugin.comparison import markdown_table
 
 from ..planted.kinds import HIERARCHY, KINDS, Planted, file_name, plant
@@ -33,9 +34,9 @@ from ..planted.scenes import CLASSES, NORMALIZATION
 from ..planted.score import (
     at_the_part,
     confusion,
-    contexts_on_correct,
     contrasts_at_the_part,
     erased,
+    on_correct,
     wrongly_named,
 )
 from ..planted.sheet import contact_sheet
@@ -52,8 +53,9 @@ _BATCH = 32
 @click.option("--network-seed", default=0, show_default=True)
 def main(out: Path, count: int, correct: int, seed: int, network_seed: int) -> None:
     model = trained_network(out, network_seed)
-    images, labels = training_set(600, 10_000 + network_seed)
+    images, labels, _ = training_set(600, 10_000 + network_seed)
     accuracy = float((probabilities(model, images).argmax(1) == labels).float().mean())
+    click.echo(f"network of seed {network_seed}: {100 * accuracy:.1f} % right on new images")
     try:
         planted = [
             one
@@ -65,38 +67,38 @@ def main(out: Path, count: int, correct: int, seed: int, network_seed: int) -> N
     for kind in KINDS:
         of_kind = [one for one in planted if one.kind.split(":")[0] == kind]
         contact_sheet(out / f"sheet-{file_name(kind)}.png", of_kind)
-    order = np.random.default_rng(seed).permutation(len(planted))
-    shuffled = [planted[i] for i in order]
+    shuffled = [planted[i] for i in np.random.default_rng(seed).permutation(len(planted))]
+    broader = hierarchy(HIERARCHY, CLASSES)
     analysis = analyze(
         model,
         batches(shuffled),
         NORMALIZATION,
         CLASSES,
-        hierarchy=hierarchy(HIERARCHY, CLASSES),
+        hierarchy=broader,
         correct=correct,
         seed=seed,
     )
     cases = {case.photo.name: case for case in analysis.cases}
-    table = confusion(planted, cases)
-    wrong = wrongly_named(planted, cases)
-    contexts = contexts_on_correct(planted, analysis)
-    pointing = [contrasts_at_the_part(planted, cases), *at_the_part(planted, model, model.features)]
-    oracle = erased(planted, model)
+    shown = contrasts_at_the_part(planted, cases)
+    tables: dict[str, list[dict[str, Any]]] = {
+        "causes, rows planted, columns named": confusion(planted, cases),
+        "the rule asked of correct images, the runner-up as the true class": on_correct(
+            planted, analysis, broader
+        ),
+        "pointing game at the part in which look-alikes differ, %": [
+            shown,
+            *at_the_part(planted, model, model.features),
+        ],
+        "the label wins where the planted region itself is erased, %": erased(planted, model),
+        "named wrongly": wrongly_named(planted, cases),
+    }
     parts = [
         f"{count} images of each kind and {correct} correct ones, of seed {seed}; network of seed "
         f"{network_seed}, {100 * accuracy:.1f} % right on new images like those of its training "
-        "(of squares and triangles, which carry either label, some three fifths).",
-        "**Causes** (rows: planted; columns: named)",
-        markdown_table(table),
-        "**Contexts named on correct images**",
-        markdown_table([contexts]),
-        "**Contrasts at the part in which look-alikes differ**",
-        markdown_table(pointing),
-        "**Label wins when the planted region itself is erased, %**",
-        markdown_table(oracle),
-        "**Named wrongly**",
-        markdown_table(wrong) if wrong else "None.",
+        "(of squares and triangles, which carry either label, some three fifths)."
     ]
+    for title, rows in tables.items():
+        parts += [f"**{title.capitalize()}**", markdown_table(rows) if rows else "None."]
     leave(
         out,
         "planted",
@@ -104,19 +106,26 @@ def main(out: Path, count: int, correct: int, seed: int, network_seed: int) -> N
         seed=seed,
         accuracy=accuracy,
         settings=analysis.settings,
-        confusion=table,
-        contexts=contexts,
-        pointing=pointing,
-        erased=oracle,
-        wrong=wrong,
-        images=[
-            {"name": one.name, "kind": one.kind, "planted": one.cause}
-            | {"label": CLASSES[one.label], "predicted": CLASSES[one.predicted]}
-            | {"probability": round(one.probability, 4)}
-            | {"named": cases[one.name].cause if one.name in cases else "not looked at"}
-            for one in planted
-        ],
+        tables=tables,
+        images=[_record(one, cases[one.name]) for one in planted],
     )
+
+
+def _record(one: Planted, case: Case) -> dict[str, Any]:
+    checks = {} if case.verdict is None else case.verdict.checks
+    return {
+        "name": one.name,
+        "kind": one.kind,
+        "planted": one.cause,
+        "named": case.cause,
+        "label": CLASSES[one.label],
+        "predicted": CLASSES[one.predicted],
+        "probability": round(one.probability, 4),
+        "checks": {
+            cause: [{"asked": c.name, "value": round(c.value, 4), "holds": c.holds} for c in asked]
+            for cause, asked in checks.items()
+        },
+    }
 
 
 def batches(planted: Sequence[Planted]) -> Iterator[tuple[Tensor, list[Photo]]]:

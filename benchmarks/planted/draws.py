@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .scenes import ALIKE, CLASSES, SIZE, STAMP, TICK, Bar, Item, Scene
+from .scenes import ALIKE, BEAD, CLASSES, SIZE, STAMP, WHOLE, Bar, Item, Scene
 
 # share of a form's images that carry the broader label instead
 BROADER = {"triangle": 0.25, "square": 0.4, "pentagon": 1.0, "hexagon": 1.0}
@@ -21,7 +21,7 @@ def draw_item(
     form: str, rng: np.random.Generator, apart: Item | None = None, radius: float | None = None
 ) -> Item:
     """A whole, opaque shape at a random place, off the watermark's, and off another item."""
-    reaches = 1 + TICK if form in ALIKE else 1.12
+    reaches = 1 + BEAD if form in ALIKE else 1.12
     radius = rng.uniform(13, 17 if form in ALIKE else 19) if radius is None else radius
     while True:
         reach = radius * reaches
@@ -29,7 +29,7 @@ def draw_item(
         corner = np.maximum(0, np.array(STAMP[:2]) - center)
         clear = np.linalg.norm(corner) > reach
         if apart is not None:
-            beside = 1 + TICK if apart.form in ALIKE else 1.12
+            beside = 1 + BEAD if apart.form in ALIKE else 1.12
             away = np.linalg.norm(center - apart.center)
             clear &= away > reach + beside * apart.radius + 2
         if clear:
@@ -38,9 +38,10 @@ def draw_item(
     low = rng.random(3) < 0.5
     colour = np.where(low, rng.uniform(0.0, 0.18, 3), rng.uniform(0.82, 1.0, 3))
     angle = rng.uniform(-0.4, 0.4) if form == "heart" else rng.uniform(0, 2 * np.pi)
-    ticks = {"inlet": (TICK, 0.0), "outlet": (0.0, TICK)}.get(form, (0.0, 0.0))
     x, y = (float(c) for c in center)
-    return Item(form, (x, y), float(radius), float(angle), _triple(colour), ticks=ticks)
+    return Item(
+        form, (x, y), float(radius), float(angle), _triple(colour), bead=WHOLE.get(form, 0.0)
+    )
 
 
 def draw_bar(item: Item, rng: np.random.Generator) -> Bar:

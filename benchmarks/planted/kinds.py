@@ -16,7 +16,7 @@ from learnable_cam_plugin.masking import FILLINGS, background
 
 from .draws import BROADER, FORMS, draw_bar, draw_item
 from .network import images_of, probabilities
-from .scenes import ALIKE, CLASSES, NORMALIZATION, TICK, Region, Scene, regions
+from .scenes import ALIKE, CLASSES, NORMALIZATION, WHOLE, Region, Scene, regions
 
 HIERARCHY = {form: "polygon" for form in BROADER if form in CLASSES}
 _POLYGON = CLASSES.index("polygon")
@@ -89,13 +89,11 @@ def _plain(rng: np.random.Generator) -> Candidate:
 
 
 def near_identical(rng: np.random.Generator) -> Candidate:
-    """A ring with both ticks, its own hardly longer; with its own alone, whole, it is right."""
+    """A ring whose bead is grey, a little lighter or darker than half; with its own bead, right."""
     form = str(rng.choice(ALIKE))
     whole = _scene(rng, form)
-    own = rng.uniform(0.6, 1.0) * TICK
-    other = rng.uniform(0.7, 0.97) * own
-    ticks = (own, other) if form == ALIKE[0] else (other, own)
-    weak = replace(whole, items=(replace(whole.items[0], ticks=ticks),))
+    grey = 0.5 + float(rng.uniform(0.03, 0.3)) * (1 if WHOLE[form] > 0.5 else -1)
+    weak = replace(whole, items=(replace(whole.items[0], bead=grey),))
     label, partner = _label(form), _label(ALIKE[1 - ALIKE.index(form)])
     return Candidate(weak, label, partner, without=((whole, label),))
 

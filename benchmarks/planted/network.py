@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from learnable_cam_plugin import checkpoint
-from learnable_cam_plugin.masking import background
+from learnable_cam_plugin.masking import FILLINGS, background
 
 from .draws import training_scene
 from .scenes import CLASSES, NORMALIZATION, SIZE, Scene, render
 
 COUNT, EPOCHS = 7000, 12
 _BATCH = 32
-_VERSION = 4  # of the drawings and of the training; a file of another one is made anew
+_VERSION = 5  # of the drawings and of the training; a file of another one is made anew
 
 
 def network() -> nn.Sequential:
@@ -43,24 +43,34 @@ def images_of(scenes: Sequence[Scene]) -> Tensor:
     return NORMALIZATION.normalize(pixels.permute(0, 3, 1, 2).contiguous())
 
 
-def training_set(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Images (N, 3, 80, 80) and labels (N,) as the network is trained on."""
+def training_set(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Images (N, 3, 80, 80) and labels (N,) as the network is trained on, and where their shapes
+    are: discs around them, bool (N, 80, 80)."""
     rng = np.random.default_rng(seed)
     found = [training_scene(rng) for _ in range(count)]
-    return images_of([scene for scene, _ in found]), torch.tensor([label for _, label in found])
+    y, x = np.mgrid[:SIZE, :SIZE] + 0.5
+    around = np.zeros((count, SIZE, SIZE), bool)
+    for discs, (scene, _) in zip(around, found, strict=True):
+        for item in scene.items:
+            reach = item.radius * rng.uniform(1.1, 1.8)
+            discs |= np.hypot(x - item.center[0], y - item.center[1]) < reach
+    labels = torch.tensor([label for _, label in found])
+    return images_of([scene for scene, _ in found]), labels, torch.from_numpy(around)
 
 
-def _erased(images: Tensor, generator: torch.Generator) -> Tensor:
-    """A third of the images with a rectangle of them erased, as classifiers are trained."""
-    fillings = [background(images, NORMALIZATION, name) for name in ("black", "mean", "blur")]
-    images = images.clone()
-    for i in range(0, len(images), 3):
+def _erased(images: Tensor, around: Tensor, generator: torch.Generator) -> Tensor:
+    """Of a third of the images a rectangle is erased, of another third all that is not around their
+    shapes: what the tests of an analysis do is then nothing foreign to the network."""
+    grounds = torch.stack([background(images, NORMALIZATION, name) for name in FILLINGS])
+    which = torch.randint(len(FILLINGS), (len(images),), generator=generator)
+    ground = grounds[which, torch.arange(len(images))]
+    hidden = torch.zeros_like(around)
+    for one in hidden[::3]:
         height, width = torch.randint(8, 24, (2,), generator=generator).tolist()
         top, left = torch.randint(0, SIZE - 24, (2,), generator=generator).tolist()
-        filling = fillings[int(torch.randint(3, (), generator=generator))]
-        part = slice(top, top + height), slice(left, left + width)
-        images[i, :, part[0], part[1]] = filling[i, :, part[0], part[1]]
-    return images
+        one[top : top + height, left : left + width] = True
+    hidden[1::3] = ~around[1::3]
+    return torch.where(hidden[:, None], ground, images)
 
 
 def train(seed: int, count: int = COUNT, epochs: int = EPOCHS) -> nn.Sequential:
@@ -68,7 +78,7 @@ def train(seed: int, count: int = COUNT, epochs: int = EPOCHS) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = network().to(memory_format=torch.channels_last)  # a fifth faster
-    images, labels = training_set(count, seed)
+    images, labels, around = training_set(count, seed)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
     steps = count // _BATCH
@@ -77,7 +87,7 @@ def train(seed: int, count: int = COUNT, epochs: int = EPOCHS) -> nn.Sequential:
         for _ in range(epochs):
             order = torch.randperm(count, generator=generator)
             for part in order[: steps * _BATCH].split(_BATCH):
-                erased = _erased(images[part], generator)
+                erased = _erased(images[part], around[part], generator)
                 scores = model(erased.to(memory_format=torch.channels_last))
                 loss = F.cross_entropy(scores, labels[part], label_smoothing=0.02)
                 optimizer.zero_grad()

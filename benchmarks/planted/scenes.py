@@ -15,8 +15,8 @@ from learnable_cam_plugin.masking import Normalization
 SIZE = 80
 NORMALIZATION = Normalization([0.5, 0.5, 0.5], [0.25, 0.25, 0.25])
 CLASSES = (
-    "inlet",
-    "outlet",
+    "bright bead",
+    "dark bead",
     "triangle",
     "square",
     "polygon",
@@ -28,21 +28,22 @@ CLASSES = (
     "disc",
     "hourglass",
 )
-ALIKE = ("inlet", "outlet")  # a ring with a tick inwards, or outwards
+ALIKE = ("bright bead", "dark bead")  # a ring with a white bead on it, or a black one
 STAMP = (SIZE - 21, SIZE - 13, SIZE - 4, SIZE - 4)  # the watermark's left, top, right and bottom
-TICK = 0.55  # length of a whole tick, in the ring's radii
+BEAD = 0.42  # radius of the bead, in the ring's
+WHOLE = {"bright bead": 0.95, "dark bead": 0.05}  # how light it is
 
 Pixels = NDArray[np.float32]
 Region = NDArray[np.bool_]
 _FINE = 4  # stencils are drawn so many times larger, for smooth edges
 _BAND = 0.26  # the ring's width, in radii
-_HALF_TICK = 0.22  # half the tick's width
+_CORE = 0.7  # of the bead within its grey rim, in its radii
 
 
 @dataclass(frozen=True)
 class Item:
     """A shape: its form, centre and radius in pixels, angle in radians, colour in [0, 1], how
-    opaque it is, and of a ring how long its ticks are, inwards and outwards, in radii."""
+    opaque it is, and of a ring how light its bead is, in [0, 1]."""
 
     form: str
     center: tuple[float, float]
@@ -50,7 +51,7 @@ class Item:
     angle: float
     colour: tuple[float, float, float]
     opacity: float = 1.0
-    ticks: tuple[float, float] = (0.0, 0.0)
+    bead: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,10 @@ def _filled(*parts: tuple[NDArray[np.float64], int]) -> Pixels:
     return np.asarray(small, np.float32) / 255
 
 
-def _tick(item: Item, inwards: float, outwards: float, margin: float = 0.0) -> NDArray[np.float64]:
-    low, high, half = 1 - _BAND - inwards - margin, 1 + outwards + margin, _HALF_TICK + margin
-    corners = np.array([(low, -half), (high, -half), (high, half), (low, half)])
-    return np.array(item.center) + item.radius * _turned(corners, item.angle)
+def _bead(item: Item, radii: float) -> NDArray[np.float64]:
+    """A disc at the bead's place, on the middle of the ring's band."""
+    disc = _regular(32, radii * BEAD) + np.array([1 - _BAND / 2, 0])
+    return np.array(item.center) + item.radius * _turned(disc, item.angle)
 
 
 def coverage(item: Item) -> Pixels:
@@ -134,16 +135,11 @@ def coverage(item: Item) -> Pixels:
 
     if item.form in ALIKE:
         ring = placed(_regular(60, 1.0)), placed(_regular(60, 1.0 - _BAND))
-        return _filled((ring[0], 1), (ring[1], 0), (_tick(item, *item.ticks), 1))
+        return _filled((ring[0], 1), (ring[1], 0), (_bead(item, 1.0), 1))
     if item.form == "crescent":
         bite = placed(_regular(48, 0.85) + np.array([0.5, 0]))
         return _filled((placed(_regular(48, 1.05)), 1), (bite, 0))
     return _filled((placed(_OUTLINES[item.form]), 1))
-
-
-def tick_place(item: Item) -> Region:
-    """Where the two look-alike classes differ: the places of both ticks of a ring, (80, 80)."""
-    return _filled((_tick(item, TICK, TICK, 0.06), 1)) > 0.5
 
 
 def _bar(bar: Bar) -> Pixels:
@@ -199,6 +195,10 @@ def render(scene: Scene) -> Pixels:
         alpha = item.opacity * coverage(item)[..., None]
         fill = np.array(item.colour, np.float32) + 0.03 * grain[0]
         pixels = pixels * (1 - alpha) + fill * alpha
+        if item.form in ALIKE:
+            for radii, grey in ((1.0, 0.5), (_CORE, item.bead)):
+                alpha = item.opacity * _filled((_bead(item, radii), 1))[..., None]
+                pixels = pixels * (1 - alpha) + grey * alpha
     if scene.watermark:
         _stamped(pixels)
     if scene.bar is not None:
@@ -218,7 +218,7 @@ def regions(scene: Scene) -> dict[str, Region]:
     found = {f"item {i}": coverage(item) > 0.5 for i, item in enumerate(scene.items)}
     rings = [item for item in scene.items if item.form in ALIKE]
     if rings:
-        found["part"] = tick_place(rings[0])
+        found["part"] = _filled((_bead(rings[0], 1.0), 1)) > 0.5
     if scene.watermark:
         left, top, right, bottom = STAMP
         found["watermark"] = np.zeros((SIZE, SIZE), bool)

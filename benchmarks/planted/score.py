@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,8 +14,16 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from learnable_cam_plugin import ContrastTarget, LearnableCAM
-from learnable_cam_plugin.analysis.analysis import Analysis
-from learnable_cam_plugin.analysis.case import CAUSES, Case
+from learnable_cam_plugin.analysis import (
+    CAUSES,
+    Analysis,
+    Case,
+    Hierarchy,
+    Photo,
+    Thresholds,
+    contexts,
+    verdict,
+)
 from learnable_cam_plugin.metrics import pointing_hit
 from learnable_cam_plugin.saliency import min_max, resize
 
@@ -93,20 +102,27 @@ def _said(check: Any) -> str:
     return f"{check.name}: {check.value:.3g} ({sign} {check.bound:.3g})"
 
 
-def contexts_on_correct(planted: Sequence[Planted], analysis: Analysis) -> Row:
-    """How many of the correct images are named for a context, apart from those with the watermark,
-    whose class does rest on it."""
-    named = {name for names in analysis.contexts.values() for name in names}
-    correct = [one for one in planted if one.cause == "correct"]
-    clear = [one for one in correct if "watermark" not in one.regions]
-    marked = [one for one in correct if "watermark" in one.regions]
-    hits = [sum(one.name in named for one in part) for part in (clear, marked)]
-    return {
-        "without the watermark": f"{hits[0]} of {len(clear)}",
-        "without, %": share(hits[0], len(clear)),
-        "with it": f"{hits[1]} of {len(marked)}",
-        "with, %": share(hits[1], len(marked)),
-    }
+def on_correct(planted: Sequence[Planted], analysis: Analysis, broader: Hierarchy) -> list[Row]:
+    """What the rule names of correct images, with their runner-up in the place of the true class: a
+    row without the watermark, and one with it, on which hearts do rest."""
+    thresholds = Thresholds(**analysis.settings["thresholds"])
+    asked = [
+        replace(case, photo=Photo(case.photo.name, case.other), verdict=None)
+        for case in analysis.cases
+    ]
+    where = contexts(asked, thresholds.recurring, thresholds.labels)
+    regions = {one.name: one.regions for one in planted}
+    rows = []
+    for title, marked in (("correct, without the watermark", False), ("correct, with it", True)):
+        named = Counter(
+            verdict(case, thresholds, broader, where).cause
+            for case, whole in zip(asked, analysis.cases, strict=True)
+            if whole.correct and ("watermark" in regions[case.photo.name]) == marked
+        )
+        count = sum(named.values())
+        row = {"images": title, "count": count, "as context, %": share(named["context"], count)}
+        rows.append(row | {cause: named[cause] for cause in CAUSES})
+    return rows
 
 
 def erased(planted: Sequence[Planted], model: nn.Module) -> list[Row]:

@@ -20,7 +20,8 @@ from benchmarks.planted.scenes import (
     render,
 )
 from benchmarks.planted.sheet import contact_sheet
-from learnable_cam_plugin.analysis.case import CAUSES, Check, Verdict
+from learnable_cam_plugin.analysis import CAUSES, Check, Verdict
+from learnable_cam_plugin.masking import FILLINGS
 
 
 def drawn(kind, count=6, seed=0):
@@ -35,9 +36,8 @@ def errs_as_planted(scene):
         return CLASSES.index("heart")
     if scene.bar is not None or scene.noise > 0.08 or scene.blur > 1.2 or item.opacity < 0.4:
         return CLASSES.index("disc" if item.form != "disc" else "star")
-    if item.form in ALIKE:  # it has the ticks the wrong way round, unless they are whole
-        inlet = item.ticks[0] > item.ticks[1]
-        return int(inlet if min(item.ticks) else not inlet)
+    if item.form in ALIKE and item.bead not in (0.05, 0.95):  # a grey one is the other's
+        return 1 - ALIKE.index(item.form)
     if len(scene.items) == 2:
         item = scene.items[1]
     if item.form in HIERARCHY and int(item.radius * 1e6) % 2:
@@ -61,6 +61,14 @@ def faulty(monkeypatch):
         won = [errs_as_planted(scenes[image.sum().item()]) for image in images]
         return torch.nn.functional.one_hot(torch.tensor(won), len(CLASSES)).float()
 
+    def wins_without(model, images, hidden):  # every other bar hides what tells the class
+        scene = scenes[images[0].sum().item()]
+        hides = int(scene.bar.angle * 1e6) % 2
+        return {
+            "black": torch.tensor([errs_as_planted(scene if hides else replace(scene, bar=None))])
+        }
+
+    monkeypatch.setattr(kinds, "wins_without", wins_without)
     monkeypatch.setattr(kinds, "images_of", images_of)
     monkeypatch.setattr(kinds, "probabilities", probabilities)
     return lambda kind, count=5, seed=0: plant(kind, count, seed, torch.nn.Identity())
@@ -130,6 +138,25 @@ def test_every_error_is_one_and_is_proved(faulty, kind):
     assert all(torch.equal(a.image, b.image) for a, b in zip(found, again, strict=True))
     other = faulty(kind, seed=1)
     assert not any(torch.equal(a.image, b.image) for a, b in zip(found, other, strict=True))
+
+
+def test_the_filled_region_alone_is_changed(monkeypatch):
+    seen = []
+
+    def probabilities(model, images):
+        seen.append(images)
+        return torch.eye(len(images), len(CLASSES))
+
+    monkeypatch.setattr(kinds, "probabilities", probabilities)
+    images = network.images_of([one.scene for one in drawn("correct", 2)])
+    hidden = torch.zeros(2, SIZE, SIZE, dtype=torch.bool)
+    hidden[:, 10:20, 30:40] = True
+    found = kinds.wins_without(torch.nn.Identity(), images, hidden)
+    assert {name: won.tolist() for name, won in found.items()} == {key: [0, 1] for key in FILLINGS}
+    for filled in seen:
+        assert torch.equal((filled != images).any(1) | hidden, hidden)
+        assert (filled != images).any(1)[hidden].float().mean() > 0.9
+    assert bool((seen[0].amax(1)[hidden] == -2).all())  # black
 
 
 def test_correct_images_are_of_many_kinds(faulty):
@@ -236,10 +263,10 @@ def test_wilsons_interval(hits, count, low, high):
 
 
 def test_the_pointing_game_is_on_the_part_in_which_look_alikes_differ():
-    part = regions(Scene(0, (Item("inlet", (40.0, 40.0), 16.0, 0.0, (1, 1, 1)),)))["part"]
+    part = regions(Scene(0, (Item("dark bead", (40.0, 40.0), 16.0, 0.0, (1, 1, 1)),)))["part"]
     rows, columns = part.nonzero()
-    assert abs(rows.mean() - 39.5) < 1  # at the angle 0 the ticks are on the ring's right
-    assert columns.min() > 40 + 16 * 0.1
+    assert abs(rows.mean() - 39.5) < 1  # at the angle 0 the bead is on the ring's right
+    assert columns.min() > 40 + 16 * 0.4
     ring = replace(planted("a", "near-identical classes"), regions={"part": part})
     maps = torch.zeros(4, SIZE, SIZE)
     places = ((40, 54), (40, columns.max() + 4), (40, columns.max() + 9), (5, 5))
