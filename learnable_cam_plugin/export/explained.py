@@ -51,6 +51,8 @@ class ExplainedClassifier(nn.Module):
         top: None explains the most probable class, a number k the k most probable ones.
         size: of the maps: "image", as the images' (H, W), or "grid", the mechanism's own (h, w).
         uint8: maps of 0 to 255, a quarter of the bytes, instead of [0, 1].
+        contrast: explains one class rather than another one, as `ContrastTarget` does: the most
+            probable class rather than the second, unless `forward` is given pairs of classes.
 
     Attributes:
         model, attention: the copies.
@@ -58,7 +60,9 @@ class ExplainedClassifier(nn.Module):
 
     Raises:
         CheckpointError: the attention was made for another model or other layers.
-        ValueError: the model cannot be copied; or `top` or `size` is no such thing.
+        ValueError: the model cannot be copied; `top` or `size` is no such thing; or `contrast` with
+            `top`, or of a classifier of one score.
+        TypeError: `contrast` of an attention that cannot.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     ...                     nn.Linear(8, 5))
@@ -82,6 +86,7 @@ class ExplainedClassifier(nn.Module):
         top: int | None = None,
         size: str = "image",
         uint8: bool = False,
+        contrast: bool = False,
     ) -> None:
         super().__init__()
         if size not in SIZES:
@@ -96,6 +101,11 @@ class ExplainedClassifier(nn.Module):
             self.num_classes = class_scores(outputs).shape[1]
             if top is not None and not 1 <= top <= self.num_classes:
                 raise ValueError(f"top must be 1 to {self.num_classes}, the classes, got {top}")
+            if contrast and (top is not None or self.num_classes < 2):
+                raise ValueError(
+                    "contrast=True explains one class rather than another one: it takes no top, "
+                    f"and 2 classes or more, got top={top} and {self.num_classes} classes"
+                )
             self.layers = tuple(features)
             if attention is not None and isinstance(found, HeadedAttention):
                 found.scores_are_logits = gives_logits(found, features, class_scores(outputs))
@@ -105,7 +115,10 @@ class ExplainedClassifier(nn.Module):
             )
         evaluated(self)
         self.attention.to(device_of(model))
-        self.top, self.size, self.uint8 = top, size, uint8
+        if contrast:  # one that cannot says so here, and not in the first call
+            first = torch.zeros_like(class_scores(outputs)[:, 0], dtype=torch.long)
+            self.attention.contrast(features, first, first + 1)
+        self.top, self.size, self.uint8, self.contrast = top, size, uint8, contrast
         self._reshape, self._as_grid = reshape_transform, classifier.as_grid
         self._notes, self._watched = Notes(), _watch_names(self.model, self._spreads)
         for name, layer in layers.items():
@@ -125,13 +138,15 @@ class ExplainedClassifier(nn.Module):
             images: (N, C, H, W), as the classifier expects them.
             classes: to explain, integers: (N,), one an image; (N, M), several. Below 0 they count
                 from the last class. None: the most probable one, or the `top` most probable ones,
-                the first first.
+                the first first. With `contrast` pairs (N, 2): what speaks for the first rather than
+                the second; None: for the most probable class rather than the second.
 
         Returns:
-            the scores, and maps (N, H, W), or (N, M, H, W) of several classes.
+            the scores, and maps (N, H, W), or (N, M, H, W) of several classes; one map a pair.
 
         Raises:
             IndexError: a class is out of range; not checked in what was compiled or exported.
+            ValueError: classes of another shape; or a class against itself, not checked there.
         """
         logits = class_scores(self.model(images))
         features = self._features(self._notes.taken(), images.shape[2:])
@@ -172,12 +187,19 @@ class ExplainedClassifier(nn.Module):
             sign = logits[:, 0].sign()
             return [(m.float() * sign.view(-1, *[1] * (m.ndim - 1))) for m in raw]
         if classes is None:
-            classes = logits.argmax(1) if self.top is None else logits.topk(self.top, 1).indices
+            top = 2 if self.contrast else self.top
+            classes = logits.argmax(1) if top is None else logits.topk(top, 1).indices
         elif torch.compiler.is_compiling():  # values are not known yet
             torch._check(classes.shape[0] == logits.shape[0])  # one length, of one name in a file
             classes = torch.where(classes < 0, classes + self.num_classes, classes)
         else:
-            classes = class_indices(_checked(classes, logits), self.num_classes)
+            given = _checked(classes, logits, self.contrast)
+            classes = class_indices(given, self.num_classes)
+            if self.contrast and bool((classes[:, 0] == classes[:, 1]).any()):
+                raise ValueError(f"a class cannot be held against itself: {given.tolist()}")
+        if self.contrast:
+            known, pair = known_of(self.attention, logits), classes.unbind(1)
+            return [maps.float() for maps in self.attention.contrast(features, *pair, **known)]
         if classes.ndim == 1 or self.attention.several:
             known = known_of(self.attention, logits)
             return [maps.float() for maps in self.attention(features, classes, **known)]
@@ -189,11 +211,13 @@ class ExplainedClassifier(nn.Module):
         return [maps.float().unflatten(0, classes.shape) for maps in raw]
 
 
-def _checked(classes: Tensor, logits: Tensor) -> Tensor:
-    if classes.ndim not in (1, 2) or len(classes) != len(logits) or classes.is_floating_point():
+def _checked(classes: Tensor, logits: Tensor, contrast: bool) -> Tensor:
+    count, shape = len(logits), tuple(classes.shape)
+    fits = shape == (count, 2) if contrast else len(shape) in (1, 2) and shape[0] == count
+    if not fits or classes.is_floating_point():
+        expected = f"({count}, 2), pairs" if contrast else f"({count},) or ({count}, M)"
         raise ValueError(
-            f"classes must be integers of shape ({len(logits)},) or ({len(logits)}, M), got "
-            f"{classes.dtype} of {tuple(classes.shape)}"
+            f"classes must be integers of shape {expected}, got {classes.dtype} of {shape}"
         )
     return classes.to(logits.device)
 

@@ -59,7 +59,8 @@ def export_onnx(
         pixels: the input is RGB photographs of 8 bits, (N, H, W, 3), of any H and W: resized,
             cropped to the side of `images` and normalised in the graph; see `FromPixels`.
         classes: a second input, "classes" (N, M), says what is explained; the maps are
-            (N, M, H, W). Without it, that is the top class, or the `top` ones.
+            (N, M, H, W). Without it, that is the top class, or the `top` ones. With `contrast`
+            it is (N, 2), a class and what it is held against, and the maps are (N, H, W).
         dynamic_size: images of any height and width. Convolutional classifiers allow it; one whose
             layers give tokens, or whose head has a size, is refused. Up to 1,024 places of the
             finest layer (512 x 512 pixels of a ResNet) the maps are those of `LearnableCAM`;
@@ -100,10 +101,12 @@ def export_onnx(
         example = torch.zeros(2, 300, 400, 3, dtype=torch.uint8, device=images.device)
     record = _record(explained, images, normalization, class_names, pixels, classes, dynamic_size)
     with atomic_path(path) as temporary:
-        axes = _axes(classes, pixels, dynamic_size)
-        traced = _traced(graph, example, axes)
+        axes = _axes(classes, explained.contrast, pixels, dynamic_size)
+        pairs = [[0, 1], [1, 0]] if explained.contrast else [[0, 1, 0], [1, 0, 1]]
+        given = (example, torch.tensor(pairs, device=example.device))[: len(axes)]
+        traced = _traced(graph, given, axes)
         if dynamic_size:
-            _check_sizes(explained, traced, example, classes)
+            _check_sizes(explained, traced, given)
         program = _converted(traced, axes, opset)
         program.model.metadata_props[KEY] = json.dumps(record)
         _save(program, temporary)
@@ -120,20 +123,22 @@ def needed(*packages: str) -> list[Any]:
         ) from error
 
 
-def _axes(classes: bool, pixels: bool, dynamic_size: bool) -> tuple[dict[int, Any], ...]:
+def _axes(
+    classes: bool, contrast: bool, pixels: bool, dynamic_size: bool
+) -> tuple[dict[int, Any], ...]:
     """Of each input, the axes of any length, with their names in the file."""
     images: dict[int, Any] = {0: "batch"}
     if pixels or dynamic_size:
         height = 1 if pixels else 2
         images |= {height: "height", height + 1: "width"}
     # the batch is named once: torch warns of the second time
-    return (images, {0: torch.export.Dim.DYNAMIC, 1: "classes"}) if classes else (images,)
+    chosen: dict[int, Any] = {0: torch.export.Dim.DYNAMIC} | ({} if contrast else {1: "classes"})
+    return (images, chosen) if classes else (images,)
 
 
-def _traced(graph: nn.Module, example: Tensor, axes: tuple[dict[int, Any], ...]) -> Any:
+def _traced(graph: nn.Module, given: tuple[Tensor, ...], axes: tuple[dict[int, Any], ...]) -> Any:
     """The graph as torch's ExportedProgram."""
     shapes = tuple(dict.fromkeys(one, torch.export.Dim.DYNAMIC) for one in axes)
-    given = _arguments(example, len(axes) > 1)
     try:
         return torch.export.export(graph, given, dynamic_shapes=shapes, strict=False)
     except Exception as error:
@@ -148,23 +153,16 @@ def _traced(graph: nn.Module, example: Tensor, axes: tuple[dict[int, Any], ...])
         ) from error
 
 
-def _arguments(example: Tensor, classes: bool) -> tuple[Tensor, ...]:
-    chosen = torch.tensor([[0, 1, 0], [1, 0, 1]], device=example.device)
-    return (example, chosen) if classes else (example,)
-
-
-def _check_sizes(
-    explained: ExplainedClassifier, traced: Any, example: Tensor, classes: bool
-) -> None:
+def _check_sizes(explained: ExplainedClassifier, traced: Any, given: tuple[Tensor, ...]) -> None:
     """Refuse a graph that took a decision on the size of the example: an ONNX file would follow it
     in silence at every other size."""
+    example, *others = given
     height, width = example.shape[2:]
     # not larger: of more places than it looks at, the mechanism takes fewer, see `export_onnx`
     for size in ((height * 3 // 4, width * 9 // 8), (height * 9 // 8, width * 3 // 4)):
-        _, *others = _arguments(example, classes)
-        given = (F.interpolate(example, size), *others)
+        resized = (F.interpolate(example, size), *others)
         try:
-            found, wanted = traced.module()(*given), explained(*given)
+            found, wanted = traced.module()(*resized), explained(*resized)
             torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
         except Exception as error:
             raise ValueError(
@@ -221,13 +219,18 @@ def _record(
 ) -> dict[str, Any]:
     """What the file says of itself."""
     norm = normalization and {"mean": list(normalization.mean), "std": list(normalization.std)}
+    if explained.contrast:
+        pair = ("given class", "another") if classes else ("most probable class", "the second")
+        explains = " rather than ".join(pair)  # which the runtime looks for
+    else:
+        explains = "given classes" if classes else f"top {explained.top or 1}"
     return {
         "format": FORMAT,
         "class_names": None if class_names is None else list(class_names),
         "num_classes": explained.num_classes,
         "layers": list(explained.layers),
         "attention": _of_attention(explained.attention),
-        "explains": "given classes" if classes else f"top {explained.top or 1}",
+        "explains": explains,
         "size": explained.size,
         "input_size": list(images.shape[1:]),
         "dynamic_size": dynamic_size,

@@ -39,7 +39,9 @@ def quantize_onnx(
     """
     onnx, quantization = needed("onnx", "onnxruntime.quantization")
     model = onnx.load(path)
-    inputs = [given.name for given in model.graph.input]
+    shapes = {given.name: given.type.tensor_type.shape.dim for given in model.graph.input}
+    # as many classes as the file takes: two of a contrast, or any number
+    columns = shapes["classes"][1].dim_value or 1 if "classes" in shapes else 0
     explaining = [
         node.name
         for node in model.graph.node
@@ -50,7 +52,7 @@ def quantize_onnx(
             quantization.quantize_static(
                 os.fspath(path),
                 Path(folder) / "quantized.onnx",
-                _Reader(inputs, batches),
+                _Reader(columns, batches),
                 op_types_to_quantize=list(_KINDS),
                 per_channel=True,
                 nodes_to_exclude=[] if mechanism else explaining,
@@ -66,15 +68,15 @@ def quantize_onnx(
 class _Reader:
     """What onnxruntime calls a CalibrationDataReader, of batches of images."""
 
-    def __init__(self, inputs: list[str], batches: Iterable[Tensor]) -> None:
-        self._given = self._read(inputs, batches)
+    def __init__(self, columns: int, batches: Iterable[Tensor]) -> None:
+        self._given = self._read(columns, batches)
 
     @staticmethod
-    def _read(inputs: list[str], batches: Iterable[Tensor]) -> Iterator[dict[str, np.ndarray]]:
+    def _read(columns: int, batches: Iterable[Tensor]) -> Iterator[dict[str, np.ndarray]]:
         for images in batches:
             given = {"images": images.numpy()}
-            if "classes" in inputs:
-                given["classes"] = np.zeros((len(images), 1), np.int64)
+            if columns:
+                given["classes"] = np.tile(np.arange(columns, dtype=np.int64), (len(images), 1))
             yield given
 
     def get_next(self) -> dict[str, np.ndarray] | None:

@@ -25,12 +25,14 @@ class Explanation:
         index, name: of the class; the name is None where the file has none.
         probability: softmax of the scores; of a single score its sigmoid.
         heat: the map, (H, W) or the mechanism's grid, of 0 to 1; or uint8, if the file gives it.
+        against: index of the class that it is held against, if the file is of `contrast=True`.
     """
 
     index: int
     name: str | None
     probability: float
     heat: np.ndarray
+    against: int | None = None
 
 
 class Explainer:
@@ -89,7 +91,9 @@ class Explainer:
         half = "float16" in self._session.get_inputs()[0].type
         self._type = np.uint8 if self._pixels else np.float16 if half else np.float32
         explains = self.record["explains"]
-        self._top = None if self._takes_classes else int(explains.removeprefix("top "))
+        self._contrast = " rather than " in explains
+        counts = not self._takes_classes and not self._contrast
+        self._top = int(explains.removeprefix("top ")) if counts else None
 
     def explain(
         self, photo: Photo, classes: Sequence[int | str] | None = None, top: int | None = None
@@ -98,15 +102,18 @@ class Explainer:
 
         Args:
             photo: a path, an image of Pillow, or RGB of 8 bits (H, W, 3).
-            classes: indices or names, of a file that was exported with `classes=True`.
+            classes: indices or names, of a file that was exported with `classes=True`; of one with
+                `contrast=True` two, the second of which the first is held against.
             top: or the so many most probable classes; all that the file explains unless given.
 
         Returns:
-            an explanation a class: in the order of `classes`, or the most probable first.
+            an explanation a class: in the order of `classes`, or the most probable first. Of a file
+            with `contrast=True` one: of the first class, or the most probable, against the second.
 
         Raises:
             FileNotFoundError, ValueError: no such photograph, or none that can be read.
             IndexError, KeyError: there is no such class.
+            ValueError: the file does not explain that, as the `top` of a contrast.
         """
         return self._explained([self._read(photo)], classes, top)[0]
 
@@ -193,33 +200,53 @@ class Explainer:
         if not images:
             return []
         given, wanted = {"images": np.stack(images)}, None
+        if top is not None and self._contrast:
+            raise ValueError(f"this file explains the {self.record['explains']}: leave top out")
+        default = 2 if self._contrast else self._top or 1
+        most = default if top is None else top
         if classes is not None:
-            if not self._takes_classes:
-                raise ValueError(
-                    f"this file explains the {self.record['explains']}: to choose classes, export "
-                    "it with classes=True"
-                )
-            wanted = np.tile([self._index(one) for one in classes], (len(images), 1))
+            wanted = np.tile(self._chosen(classes), (len(images), 1))
         elif self._takes_classes:  # which are the most probable is not known before
-            given["classes"] = np.zeros((len(images), 1), np.int64)
+            given["classes"] = np.tile(np.arange(default, dtype=np.int64), (len(images), 1))
             logits, _ = self._session.run(None, given)
-            wanted = _most(logits, 1 if top is None else top)
-        elif top is not None and not 1 <= top <= (self._top or 1):
+            wanted = _most(logits, most)
+        elif not 1 <= most <= default:
             raise ValueError(f"this file explains the {self.record['explains']}, got top={top}")
         if wanted is not None:
             given["classes"] = wanted.astype(np.int64)
         logits, heat = self._session.run(None, given)
         if wanted is None:
-            wanted = _most(logits, top or self._top or 1)
+            wanted = _most(logits, most)
         heat = heat[:, None] if heat.ndim == 3 else heat
         names, probabilities = self.class_names, _probabilities(logits)
         return [
             [
-                Explanation(int(k), None if names is None else names[k], float(p[k]), one)
-                for k, one in zip(row, maps, strict=False)
+                Explanation(
+                    int(k),
+                    None if names is None else names[k],
+                    float(p[k]),
+                    one,
+                    int(row[1]) if self._contrast else None,
+                )
+                for k, one in zip(row, maps, strict=False)  # of a pair, one map: of the first
             ]
             for row, p, maps in zip(wanted, probabilities, heat, strict=True)
         ]
+
+    def _chosen(self, classes: Sequence[int | str]) -> list[int]:
+        """Their indices."""
+        explains = self.record["explains"]
+        if not self._takes_classes:
+            raise ValueError(
+                f"this file explains the {explains}: to choose classes, export it with classes=True"
+            )
+        chosen = [self._index(one) for one in classes]
+        if self._contrast and (len(chosen) != 2 or chosen[0] == chosen[1]):
+            raise ValueError(
+                f"this file explains the {explains}: classes must be two different ones, got "
+                f"{list(classes)}"
+            )
+        return chosen
 
     def _index(self, one: int | str) -> int:
         if isinstance(one, str):

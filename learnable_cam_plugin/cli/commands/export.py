@@ -28,6 +28,9 @@ from ..common import (
 @attention_option
 @click.option("--top", type=click.IntRange(1), help="Maps of so many classes; the top one without.")
 @click.option("--classes", is_flag=True, help="A second input says which classes are explained.")
+@click.option(
+    "--contrast", is_flag=True, help="Of the top class rather than the second; see below."
+)
 @click.option("--pixels", is_flag=True, help="Photographs of 8 bits in: resized and normalised.")
 @click.option("--dynamic-size", is_flag=True, help="Images of any height and width.")
 @click.option("--grid", is_flag=True, help="Maps of the mechanism's own grid, not the image's.")
@@ -40,6 +43,7 @@ def export_command(
     attention: str | None,
     top: int | None,
     classes: bool,
+    contrast: bool,
     pixels: bool,
     dynamic_size: bool,
     grid: bool,
@@ -51,13 +55,15 @@ def export_command(
 
     onnxruntime and OpenVINO run it, without torch. PHOTOS show how the classifier is read: without
     any, those that scikit-learn and scikit-image carry; where a head is linearised (VGG's), give 8
-    to 32 varied ones of your own.
+    to 32 varied ones of your own. With --classes and --contrast the second input is a class and the
+    one that it is held against.
     """
     with one_line("export"):
         from ..classifiers import open_classifier
         from ..export import export
 
-        settings = {"top": top, "size": "grid" if grid else "image", "uint8": uint8}
+        size = "grid" if grid else "image"
+        settings = {"top": top, "size": size, "uint8": uint8, "contrast": contrast}
         inputs = {"classes": classes, "pixels": pixels, "dynamic_size": dynamic_size}
         told = export(open_classifier(chosen), attention, photos, out, settings, inputs)
         if as_json:
