@@ -1,10 +1,13 @@
 """From raw maps to saliency: min-max to [0, 1], resize bilinearly to the image."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+_COARSE = 32  # places a side
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -13,10 +16,32 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     size, single = tuple(size), maps.ndim == len(size) + 1
     if tuple(maps.shape[-len(size) :]) == size:
         return maps
+    if len(size) == 2 and _as_product(maps):
+        # of single maps on a CPU in a third of the time of `interpolate`
+        rows, columns = (_bilinear(*sides) for sides in zip(maps.shape[-2:], size, strict=True))
+        return rows @ (maps @ columns.T)
     mode = "bilinear" if len(size) == 2 else "trilinear"
     given = maps[:, None] if single else maps
     resized = F.interpolate(given, size=size, mode=mode, align_corners=False)
     return resized[:, 0] if single else resized
+
+
+def _as_product(maps: Tensor) -> bool:
+    """Whether to resize by two small matrices: not in what is compiled, traced or exported, nor
+    where autocast would round them."""
+    plain = type(maps) is Tensor and maps.dtype == torch.float32 and maps.is_cpu
+    if not plain or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    return max(maps.shape[-2:]) <= _COARSE and not torch.is_autocast_enabled("cpu")
+
+
+@lru_cache(64)
+def _bilinear(side: int, wanted: int) -> Tensor:
+    """The (wanted, side) matrix that resizes columns of `side` values."""
+    with torch.inference_mode(False):
+        unit = torch.eye(side, device="cpu", dtype=torch.float32)[None, None]
+        size = (wanted, side)
+        return F.interpolate(unit, size=size, mode="bilinear", align_corners=False)[0, 0]
 
 
 def min_max(maps: Tensor) -> Tensor:

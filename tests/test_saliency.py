@@ -52,6 +52,28 @@ def test_a_constant_map_is_zero_and_not_amplified_rounding(value, small, large):
     assert not saliency([torch.full((1, small, small), value)], (large, large)).any()
 
 
+@settings(deadline=None)
+@given(maps, st.integers(1, 40), st.integers(1, 40), st.booleans())
+def test_small_maps_are_resized_by_products_to_what_interpolate_gives(raw, height, width, several):
+    given_, size = (raw[:, None].repeat(1, 2, 1, 1) if several else raw), (height, width)
+    expected = F.interpolate(raw[:, None], size, mode="bilinear").expand(-1, 2, -1, -1)
+    expected = expected if several else expected[:, 0]
+    near = 1e-6 * float(raw.abs().max())
+    assert torch.allclose(resize(given_, size), expected, rtol=1e-5, atol=near)
+
+
+def test_no_mode_of_a_first_call_shows_in_later_ones():
+    """The products' matrices are kept: made in inference mode, they serve a graph too."""
+    with torch.inference_mode():
+        resize(torch.rand(1, 11, 3), (13, 17))
+    maps = torch.rand(1, 11, 3, requires_grad=True)
+    resize(maps, (13, 17)).square().sum().backward()
+    assert maps.grad is not None
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = resize(maps, (13, 17))
+    assert torch.allclose(rounded, resize(maps, (13, 17)), atol=1e-6)
+
+
 def test_volumes_are_resized_trilinearly():
     assert resize(torch.rand(2, 3, 4, 5), (6, 8, 10)).shape == (2, 6, 8, 10)
 
