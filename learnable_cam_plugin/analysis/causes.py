@@ -17,26 +17,30 @@ class Thresholds:
     Attributes:
         level, area: a class's region are the places from that share of its map's highest on, and at
             most that share of the image.
-        same: overlap of the two classes' regions from which on they are one.
-        apart: overlap up to which they are two.
-        fillings: share of the fillings in which a trial has to come out one way.
-        both: probability of the two classes together from which on the classifier is in doubt
-            between these.
-        rival: probability of the true class from which on it is a rival at all.
-        sure: probability of the predicted class from which on the classifier is sure of it.
-        unseen: strength of the true class up to which the classifier sees it nowhere.
+        same, alike: overlap of the two classes' regions, and correlation of their maps, from which
+            on they are one.
+        apart, distant: overlap up to which they are two, and distance of their centres from which
+            on, as a share of the diagonal.
+        some, most: shares of the fillings in which a trial comes out one way.
+        both, rival: probability of the two classes together from which on the classifier is in
+            doubt between these, and of the true one from which on it is a rival.
+        sure, unlikely: probability of the predicted class from which on the classifier is sure of
+            it, and of the true one up to which it does not count with it.
         recurring, labels: images, and true classes of them, in which a region has to recur.
     """
 
     level: float = 0.5
     area: float = 0.25
     same: float = 0.5
+    alike: float = 0.5
     apart: float = 0.2
-    fillings: float = 0.6
+    distant: float = 0.2
+    some: float = 0.3
+    most: float = 0.6
     both: float = 0.6
-    rival: float = 0.05
-    sure: float = 0.7
-    unseen: float = 0.1
+    rival: float = 0.01
+    sure: float = 0.75
+    unlikely: float = 0.03
     recurring: int = 3
     labels: int = 2
 
@@ -61,14 +65,16 @@ def verdict(
 
     - broader or narrower label: the hierarchy holds one of the two classes broader than the other.
     - context: the predicted class's region recurs at one place in wrong images of several true
-      classes, away from the true class's (`contexts`), and the true class's region alone is
-      classified rightly.
-    - several objects: the regions are two, and each alone gives its own class.
-    - near-identical classes: the region is one, and the probability is shared between the two.
-    - something in front: without the predicted class's region, however filled, the true class wins;
-      without a random one it does not; and that region alone does not give the predicted class.
-    - label doubtful: the classifier is sure, sees the true class nowhere, and does not find it with
-      the predicted class's region gone.
+      classes, away from the true class's (`contexts`); without it the true class wins.
+    - several objects: the regions are two, and apart. Without the true class's the predicted class
+      wins still; without what speaks for the predicted one rather than it, the true class is ahead,
+      and wins, as it does not without a random region; and each shows its own class alone.
+    - near-identical classes: the regions and the maps are one, the true class comes second, and the
+      probability is theirs.
+    - something in front: without the predicted class's region the true class wins, which it does
+      not without a random one; and that region alone does not give the predicted class.
+    - label doubtful: the classifier is sure, and finds the true class neither in its own region nor
+      once the predicted class's is gone.
     - undetermined: none of these.
 
     Args:
@@ -76,7 +82,7 @@ def verdict(
         thresholds, hierarchy: what is held against; which class is broader than which.
         contexts: see `across.contexts`.
     """
-    t, overlap = thresholds, case.agreement.overlap
+    t, alike = thresholds, case.agreement
     named = contexts.get(case.predicted, ())
     related = hierarchy.relation(case.predicted, case.other) is not None
     p, q = case.probabilities[case.predicted], case.probabilities[case.other]
@@ -86,16 +92,22 @@ def verdict(
         of_region = [x for x in case.trials if (x.region, x.action) == (region, action)]
         return sum(map(comes, of_region)) / len(of_region) if of_region else 0.0
 
-    def other_wins(trial: Trial) -> bool:
+    def true_wins(trial: Trial) -> bool:
         return trial.top == case.other
 
     def predicted_wins(trial: Trial) -> bool:
         return trial.top == case.predicted
 
-    erased = share("predicted", "erase", other_wins)
-    control = share("random", "erase", other_wins)
+    def true_ahead(trial: Trial) -> bool:
+        return trial.other > trial.predicted
+
+    def predicted_ahead(trial: Trial) -> bool:
+        return trial.predicted > trial.other
+
+    erased, against = (share(region, "erase", true_wins) for region in ("predicted", "contrast"))
+    freed = max(erased, against) - share("random", "erase", true_wins)
     alone = share("predicted", "keep", predicted_wins)
-    other_alone = share("other", "keep", other_wins)
+    true_alone = share("other", "keep", true_wins)
     asked = {
         "broader or narrower label": (
             _least("the hierarchy holds one of the classes broader", float(related), 1),
@@ -106,27 +118,59 @@ def verdict(
                 len(named) if case.photo.name in named else 0,
                 t.recurring,
             ),
-            _least("the true class's region alone gives the true class", other_alone, t.fillings),
+            _least("without the predicted class's region the true class wins", erased, t.some),
         ),
         "several objects": (
-            _most("overlap of the two regions", overlap, t.apart),
-            _least("the predicted class's region alone gives it", alone, t.fillings),
-            _least("the true class's region alone gives it", other_alone, t.fillings),
+            _most("overlap of the two regions", alike.overlap, t.apart),
+            _least("distance of the two regions", alike.distance, t.distant),
+            _least(
+                "without the true class's region the predicted class wins",
+                share("other", "erase", predicted_wins),
+                t.most,
+            ),
+            _least(
+                "without what speaks against it the true class is ahead",
+                share("contrast", "erase", true_ahead),
+                t.most,
+            ),
+            _least("so it wins, more often than without a random region", freed, t.some),
+            _least(
+                "in the predicted class's region alone that class is ahead",
+                share("predicted", "keep", predicted_ahead),
+                t.most,
+            ),
+            _least(
+                "in the true class's alone, or without what speaks against it, that one is",
+                max(share("other", "keep", true_ahead), against),
+                t.most,
+            ),
         ),
         "near-identical classes": (
-            _least("overlap of the two regions", overlap, t.same),
+            _least("overlap of the two regions", alike.overlap, t.same),
+            _least("correlation of the two maps", alike.correlation, t.alike),
+            _most("rank of the true class", case.rank, 2),
             _least("probability of the two classes", p + q, t.both),
             _least("probability of the true class", q, t.rival),
         ),
         "something in front": (
-            _least("without the predicted class's region the true class wins", erased, t.fillings),
-            _most("so it does without a random region", control, 1 - t.fillings),
-            _most("the predicted class's region alone gives it", alone, 1 - t.fillings),
+            _least(
+                "without the predicted class's region, or what speaks for it, the true class wins",
+                max(erased, against),
+                t.some,
+            ),
+            _least("it does more often than without a random region", freed, t.some),
+            _most("the predicted class's region alone gives it", alone, 1 - t.most),
         ),
         "label doubtful": (
             _least("probability of the predicted class", p, t.sure),
-            _most("strength of the true class, anywhere", float(case.maps.other.max()), t.unseen),
-            _most("without the predicted class's region the true wins", erased, 1 - t.fillings),
+            _most("probability of the true class", q, t.unlikely),
+            _least("the predicted class's region alone gives it", alone, t.most),
+            _most("the true class's region alone gives the true class", true_alone, 1 - t.most),
+            _most(
+                "without the predicted class's region, or what speaks for it, the true class wins",
+                max(erased, against),
+                t.some,
+            ),
         ),
     }
     holds = (cause for cause, checks in asked.items() if all(check.holds for check in checks))

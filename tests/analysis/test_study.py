@@ -180,8 +180,8 @@ def test_the_model_is_left_as_it_was(tiny, batches):
 
 
 def test_thresholds_reach_the_rule_and_the_record(tiny, batches):
-    found = analyze(tiny, batches, UNIT, thresholds=Thresholds(both=0.0, rival=0.0, same=0.0),
-                    progress=False)  # fmt: skip
-    assert found.settings["thresholds"]["both"] == 0.0
-    assert found.counts()["near-identical classes"] > 0
-    assert isinstance(UNIT, Normalization)
+    found = analyze(tiny, batches, UNIT, thresholds=Thresholds(same=0.125), progress=False)
+    assert found.settings["thresholds"]["same"] == 0.125
+    for case in found.cases:
+        if case.verdict is not None:
+            assert case.verdict.checks["near-identical classes"][0].bound == 0.125
