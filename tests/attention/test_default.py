@@ -25,6 +25,7 @@ from learnable_cam_plugin import (
     LearnableCAM,
 )
 from learnable_cam_plugin.attention import default, shipped_attention, universal_attention
+from learnable_cam_plugin.classifier import guards
 from learnable_cam_plugin.saliency import min_max
 
 from ..conftest import tiny_network
@@ -209,6 +210,117 @@ def test_it_is_the_shipped_attention_beside_the_model():
     assert same(cam(images), LearnableCAM(model, attention=by_hand)(images), atol=0)
     shared = zip(cam.attention.parameters(), shipped_attention().parameters(), strict=True)
     assert all(one is other for one, other in shared)
+
+
+# What a call does not do twice
+
+
+def weights_applied(monkeypatch, num_classes):
+    """The weights of so many classes that `linear` is called with from now on."""
+    applied, linear = [], nn.functional.linear
+
+    def counted(given, weight, *bias):
+        if len(weight) == num_classes:
+            applied.append(weight)
+        return linear(given, weight, *bias)
+
+    monkeypatch.setattr(nn.functional, "linear", counted)
+    return applied
+
+
+class Divided(nn.Module):
+    """Behind a temperature, which is not fitted yet: its scores are the logits, as numbers."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.temperature = model, nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.model(x) / self.temperature
+
+
+class Scaled(Divided):
+    """The same, in place."""
+
+    def forward(self, x):
+        return self.model(x).mul_(self.temperature)
+
+
+@pytest.mark.parametrize("explain", ["cam", "captum"])
+def test_the_head_is_computed_once_a_call(explain, monkeypatch):
+    """By the classifier: its scores are the logits, and the attention takes them."""
+    model, images = copy.deepcopy(network("resnet18")), pictures()
+    cam, layer = LearnableCAM(model), LayerLearnableCam(model, model.layer4)
+    cam(images), layer.attribute(images, target=1)
+    assert cam.attention.scores_are_logits
+    applied = weights_applied(monkeypatch, CLASSES)
+    cam(images) if explain == "cam" else layer.attribute(images, target=1)
+    assert len(applied) == 1
+    assert applied[0] is model.fc.weight
+
+
+def test_so_it_is_of_a_head_that_is_read_from_the_class_token(monkeypatch):
+    model, images = TimmViT().eval(), pictures(2, 32)
+    cam = LearnableCAM(model)
+    cam(images)
+    applied = weights_applied(monkeypatch, cam.attention.num_classes)
+    cam(images)
+    assert len(applied) == 1
+
+
+@pytest.mark.parametrize("wrap", [Divided, Scaled, lambda m: nn.Sequential(m, nn.Softmax(1))])
+def test_scores_that_are_not_what_the_head_gave_are_not_taken_for_its_logits(wrap):
+    """Not even where they are the same numbers for now."""
+    model, images = copy.deepcopy(network("resnet18")), pictures()
+    expected = LearnableCAM(model)(images, of_class(1, 2))
+    wrapped = wrap(model)
+    cam = LearnableCAM(wrapped)
+    cam(images)
+    assert not cam.attention.scores_are_logits
+    if hasattr(wrapped, "temperature"):
+        nn.init.constant_(wrapped.temperature, 3.0)
+    assert same(cam(images, of_class(1, 2)), expected, atol=1e-5)
+
+
+def test_an_attention_that_goes_to_another_model_forgets_what_its_scores_were():
+    model, images = copy.deepcopy(network("resnet18")), pictures()
+    cam = LearnableCAM(model)
+    expected = cam(images, of_class(1, 2))
+    softer = copy.deepcopy(model)
+    softer.register_forward_hook(lambda module, given, scores: scores / 3)
+    other = LearnableCAM(softer, attention=cam.attention)
+    assert cam.attention.scores_are_logits
+    assert not other.attention.scores_are_logits
+    assert same(other(images, of_class(1, 2)), expected, atol=1e-5)
+
+
+def test_a_pass_of_another_precision_has_other_logits():
+    model, images = copy.deepcopy(network("resnet18")), pictures()
+    cam = LearnableCAM(model)
+    cam(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = cam(images, of_class(1, 2))
+    assert abs(rounded - cam(images, of_class(1, 2))).mean() < 0.05
+
+
+def test_the_modules_are_walked_over_once_a_call(monkeypatch):
+    model, images, walks = copy.deepcopy(network("resnet18")), pictures(), []
+    cam, later = LearnableCAM(model), LearnableCAM(model)
+    cam(images)
+    walk = default.modules_of
+    monkeypatch.setattr(default, "modules_of", lambda root: walks.append(root) or walk(root))
+    monkeypatch.setattr(guards, "modules_of", lambda root: walks.append(root) or walk(root))
+    monkeypatch.setattr(model, "named_modules", None)  # torch's own, which is slower
+    cam(images)
+    later(images)
+    assert walks == [model, model]
+
+
+def test_a_module_that_holds_the_one_around_it_is_walked_over_once():
+    model = tiny_network().eval()
+    model[0].around = model
+    assert len(guards.modules_of(model)) == len(list(model.modules())) == len(model) + 1
+    model[0]._modules.clear()
 
 
 # What changes in the model
