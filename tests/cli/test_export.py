@@ -38,6 +38,19 @@ def test_the_file_explains_as_the_classifier_does(photos, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["small.onnx"]
 
 
+def test_one_class_rather_than_another(photos, tmp_path):
+    from learnable_cam_plugin.runtime import Explainer
+
+    out = tmp_path / "pairs.onnx"
+    done = run("export", photos, "--contrast", "--classes", "--out", out)
+    assert done.exit_code == 0, done.output
+    (found,) = Explainer(out).explain(photos / "000.jpg", [networks.NAMES[1], 0])
+    assert (found.index, found.against) == (1, 0)
+    told = run("info", out, model=None).stdout
+    assert "explains: given class rather than another\n" in told
+    assert "classes: int64 (batch, 2)\n" in told
+
+
 def test_what_goes_wrong_is_a_line_and_keeps_the_old_file(photos, tmp_path):
     out = tmp_path / "a.onnx"
     out.write_text("mine")
@@ -46,6 +59,7 @@ def test_what_goes_wrong_is_a_line_and_keeps_the_old_file(photos, tmp_path):
         ([photos, "--out", tmp_path / "a.bin"], "must be named with .onnx at its end"),
         ([bad, "--out", out], "is not a readable image"),
         ([photos, "--top", 9, "--out", out], "top must be 1 to 5"),
+        ([photos, "--top", 2, "--contrast", "--out", out], "it takes no top"),
         ([photos, "--attention", tmp_path / "gone", "--out", out], "no attention at"),
         ([photos, "--pixels", "--dynamic-size", "--out", out], "dynamic_size takes images"),
         ([photos, "--out", out / "b.onnx"], "cannot write"),

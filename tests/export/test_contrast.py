@@ -15,7 +15,7 @@ from learnable_cam_plugin import (
     export_onnx,
 )
 from learnable_cam_plugin.attention import AttentionMechanism
-from learnable_cam_plugin.export import quantize_onnx
+from learnable_cam_plugin.export import FromPixels, quantize_onnx
 
 from ..conftest import tiny_network
 from ..networks import network, pictures
@@ -125,20 +125,33 @@ class TestTheFile:
         numbers = sum(tensor.nbytes for tensor in deployed(name).state_dict().values())
         assert path.stat().st_size < numbers + 1_200_000
 
-    def test_with_photographs_any_size_and_eight_bits(self, tiny, tmp_path):
+    def test_of_photographs_as_they_are(self, tiny, tmp_path):
         images = torch.rand(4, 3, 64, 64)
         explained = ExplainedClassifier(tiny.eval(), images, contrast=True)
-        given = {"classes": True, "normalization": NORMALIZATION}
-        pixels = export_onnx(explained, tmp_path / "a.onnx", images, pixels=True, **given)
+        given = {"classes": True, "normalization": NORMALIZATION, "pixels": True}
+        path = export_onnx(explained, tmp_path / "a.onnx", images, **given)
         photos = torch.randint(255, (2, 90, 70, 3), dtype=torch.uint8)
-        assert run(pixels, images=photos, classes=PAIRS[:2])[1].shape == (2, 64, 64)
-        sized = export_onnx(explained, tmp_path / "b.onnx", images, dynamic_size=True, **given)
-        for size in ((64, 64), (48, 72)):
+        wanted = FromPixels(explained, NORMALIZATION, 64)(photos, PAIRS[:2])
+        found = run(path, images=photos, classes=PAIRS[:2])
+        assert np.abs(found[1] - wanted[1].numpy()).max() < 1e-4
+
+    def test_of_any_height_and_width_and_in_eight_bits(self, tmp_path):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            *(nn.Conv2d(3, 64, 3, 2, 1), nn.ReLU(), nn.Conv2d(64, 64, 3, 2, 1), nn.ReLU()),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 5)),
+        ).eval()
+        images = torch.rand(4, 3, 24, 32)
+        explained = ExplainedClassifier(model, images, contrast=True)
+        given = {"classes": True, "dynamic_size": True}
+        path = export_onnx(explained, tmp_path / "a.onnx", images, **given)
+        for size in ((24, 32), (48, 33)):
             some = torch.rand(4, 3, *size)
-            found = run(sized, images=some, classes=PAIRS)[1]
+            found = run(path, images=some, classes=PAIRS)[1]
             assert np.abs(found - explained(some, PAIRS)[1].numpy()).max() < 1e-4
-        quantized = quantize_onnx(sized, tmp_path / "c.onnx", images.split(2))
-        assert run(quantized, images=images, classes=PAIRS)[1].shape == (4, 64, 64)
+        small = quantize_onnx(path, tmp_path / "b.onnx", images.split(2))
+        found, wanted = (run(one, images=images, classes=PAIRS)[0] for one in (small, path))
+        assert np.abs(found - wanted).max() < 0.05
 
 
 class TestRefused:

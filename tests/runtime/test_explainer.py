@@ -33,6 +33,8 @@ def folder(tmp_path_factory):
         "top": {"top": 2},
         "classes": {"classes": True},
         "pixels": {"pixels": True, "uint8": True, "size": "grid"},
+        "second": {"contrast": True},
+        "pairs": {"contrast": True, "classes": True},
     }.items():
         model = tiny_network().eval()
         export_onnx(model, folder / f"{name}.onnx", images, **given, **settings)
@@ -84,6 +86,30 @@ def test_classes_by_index_and_by_name(folder):
     assert [one.probability for one in top] == sorted((o.probability for o in top), reverse=True)
     again = explainer.explain(photo(), [top[2].index])[0]
     assert np.allclose(again.heat, top[2].heat, atol=1e-5)
+
+
+def test_one_class_rather_than_another(folder):
+    images = photo_transform(NORMALIZATION, SIDE)(photo())[None]
+    model = tiny_network().eval()
+    explained = ExplainedClassifier(model, torch.rand(4, 3, SIDE, SIDE), contrast=True)
+    logits, (winner,) = explained(images)
+    first, second = logits.topk(2, 1).indices[0].tolist()
+    pairs = Explainer(folder / "pairs.onnx")
+    for explainer in (Explainer(folder / "second.onnx"), pairs):
+        (found,) = explainer.explain(photo())
+        assert (found.index, found.against) == (first, second)
+        assert np.abs(found.heat - winner.numpy()).mean() < 0.02  # another resize
+    _, (wanted,) = explained(images, torch.tensor([[1, 4]]))
+    (found,), (turned,) = pairs.explain(photo(), ["bee", 4]), pairs.explain(photo(), [4, 1])
+    assert (found.index, found.name, found.against) == (1, "bee", 4)
+    assert found.probability == pytest.approx(float(logits.softmax(1)[0, 1]), abs=1e-3)
+    assert np.abs(found.heat - wanted.numpy()).mean() < 0.02
+    assert (turned.name, turned.against) == ("eel", 1)
+    assert not np.allclose(turned.heat, found.heat, atol=0.05)
+    together = [one for _, (one,) in pairs.explain_all([photo(), photo(1)], ["bee", "eel"])]
+    assert [one.index for one in together] == [1, 1]
+    assert np.allclose(together[0].heat, found.heat, atol=1e-4)
+    assert Explainer(folder / "top.onnx").explain(photo())[0].against is None
 
 
 def test_photographs_as_they_are(folder):
@@ -221,6 +247,15 @@ class TestRefused:
             explainer.explain(photo(), [1])
         with pytest.raises(ValueError, match=r"explains the top 2, got top=3"):
             explainer.explain(photo(), top=3)
+        second, pairs = (Explainer(folder / f"{name}.onnx") for name in ("second", "pairs"))
+        with pytest.raises(ValueError, match="class rather than the second: to choose classes"):
+            second.explain(photo(), [0, 1])
+        for one, of in ((second, "the second"), (pairs, "another")):
+            with pytest.raises(ValueError, match=f"class rather than {of}: leave top out"):
+                one.explain(photo(), top=1)
+        for classes in ([0], [0, 1, 2], [1, "bee"]):
+            with pytest.raises(ValueError, match=r"must be two different ones, got \["):
+                pairs.explain(photo(), classes)
         chosen = Explainer(folder / "classes.onnx")
         with pytest.raises(IndexError, match="class index 5 is out of range"):
             chosen.explain(photo(), [5])
