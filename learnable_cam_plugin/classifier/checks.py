@@ -40,7 +40,7 @@ def check_images(images: Any) -> Tensor:
             f"images have shape {tuple(images.shape)}; (N, C, H, W) or (N, C, D, H, W) with no "
             "empty dimension is needed. Use image[None] for a single image."
         )
-    if not math.isfinite(images.sum(dtype=torch.float32)):
+    if not math.isfinite(images.sum(dtype=torch.float32).item()):
         bad = not_finite_images(images)
         if not bad:
             highest = images.abs().max().item()
@@ -70,7 +70,7 @@ def check_finite(
     spans = [each.amax(1) - each.amin(1) for each in flat]
     sums = [span.sum(dtype=torch.float32) for span in spans]
     sums += [scores.sum(dtype=torch.float32)] if isinstance(scores, Tensor) else []
-    if math.isfinite(reduce(torch.add, sums)):
+    if math.isfinite(reduce(torch.add, sums).item()):
         return
     pass_ = "comes from the classifier's own pass: check its weights and its precision"
     for name, maps in features.items():

@@ -170,11 +170,23 @@ def test_a_copy_of_it_is_one_more(tiny, images):
     assert not torch.equal(again(images)[1], explained(images)[1])
 
 
+class Temperature(nn.Module):
+    """Of one, before it is fitted."""
+
+    def __init__(self):
+        super().__init__()
+        self.degree = nn.Parameter(torch.ones(()))
+
+    def forward(self, scores):
+        return scores / self.degree
+
+
 def test_scores_that_are_no_logits_of_the_head_are_not_taken_for_them(images):
     """The shipped mechanism takes the model's scores where they are what it would compute."""
     tiny = tiny_network().eval()
     probable = nn.Sequential(*tiny.children(), nn.Softmax(1)).eval()
-    for model, known in ((tiny, True), (probable, False)):
+    not_yet = nn.Sequential(*tiny.children(), Temperature()).eval()
+    for model, known in ((tiny, True), (probable, False), (not_yet, False)):
         explained = ExplainedClassifier(model, images)
         assert explained.attention.scores_are_logits is known
         assert torch.allclose(explained(images)[1], expected(model, images), atol=1e-5)
