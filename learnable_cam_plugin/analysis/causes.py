@@ -22,8 +22,9 @@ class Thresholds:
         apart, distant: overlap up to which they are two, and distance of their centres from which
             on, as a share of the diagonal.
         some, most: shares of the fillings in which a trial comes out one way.
-        both, rival: probability of the two classes together from which on the classifier is in
-            doubt between these, and of the true one from which on it is a rival.
+        both, rival, rank: probability of the two classes together from which on the classifier is
+            in doubt between these, and of the true one from which on it is a rival; the lowest
+            rank of it.
         sure, unlikely: probability of the predicted class from which on the classifier is sure of
             it, and of the true one up to which it does not count with it.
         recurring, labels: images, and true classes of them, in which a region has to recur.
@@ -32,13 +33,14 @@ class Thresholds:
     level: float = 0.5
     area: float = 0.25
     same: float = 0.5
-    alike: float = 0.5
+    alike: float = 0.6
     apart: float = 0.2
     distant: float = 0.2
     some: float = 0.3
     most: float = 0.6
-    both: float = 0.6
+    both: float = 0.3
     rival: float = 0.01
+    rank: int = 3
     sure: float = 0.75
     unlikely: float = 0.03
     recurring: int = 3
@@ -46,7 +48,7 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            whole = name in ("recurring", "labels")
+            whole = name in ("rank", "recurring", "labels")
             kinds = (int,) if whole else (int, float)
             if isinstance(value, bool) or not isinstance(value, kinds):
                 raise TypeError(f"{name} must be a number, got {value!r}")
@@ -69,8 +71,8 @@ def verdict(
     - several objects: the regions are two, and apart. Without the true class's the predicted class
       wins still; without what speaks for the predicted one rather than it, the true class is ahead,
       and wins, as it does not without a random region; and each shows its own class alone.
-    - near-identical classes: the regions and the maps are one, the true class comes second, and the
-      probability is theirs.
+    - near-identical classes: the regions and the maps are one, the true class is among the first,
+      and the probability is theirs.
     - something in front: without the predicted class's region the true class wins, which it does
       not without a random one; and that region alone does not give the predicted class.
     - label doubtful: the classifier is sure, and finds the true class neither in its own region nor
@@ -148,7 +150,7 @@ def verdict(
         "near-identical classes": (
             _least("overlap of the two regions", alike.overlap, t.same),
             _least("correlation of the two maps", alike.correlation, t.alike),
-            _most("rank of the true class", case.rank, 2),
+            _most("rank of the true class", case.rank, t.rank),
             _least("probability of the two classes", p + q, t.both),
             _least("probability of the true class", q, t.rival),
         ),
@@ -156,9 +158,9 @@ def verdict(
             _least(
                 "without the predicted class's region, or what speaks for it, the true class wins",
                 max(erased, against),
-                t.some,
+                t.most,
             ),
-            _least("it does more often than without a random region", freed, t.some),
+            _least("it does more often than without a random region", freed, t.most),
             _most("the predicted class's region alone gives it", alone, 1 - t.most),
         ),
         "label doubtful": (
@@ -169,7 +171,7 @@ def verdict(
             _most(
                 "without the predicted class's region, or what speaks for it, the true class wins",
                 max(erased, against),
-                t.some,
+                1 - t.most,
             ),
         ),
     }
