@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnable_cam_plugin.analysis import Case, Photo, analyze, hierarchy
+from learnable_cam_plugin.analysis import Case, Photo, analyze, hierarchy_of
 from learnable_cam_plugin.comparison import markdown_table
 
 from ..planted.kinds import HIERARCHY, KINDS, Planted, file_name, plant
@@ -68,7 +68,7 @@ def main(out: Path, count: int, correct: int, seed: int, network_seed: int) -> N
         of_kind = [one for one in planted if one.kind.split(":")[0] == kind]
         contact_sheet(out / f"sheet-{file_name(kind)}.png", of_kind)
     shuffled = [planted[i] for i in np.random.default_rng(seed).permutation(len(planted))]
-    broader = hierarchy(HIERARCHY, CLASSES)
+    broader = hierarchy_of(HIERARCHY, CLASSES)
     analysis = analyze(
         model,
         batches(shuffled),

@@ -4,7 +4,7 @@ from .across import contexts, doubt, pairs
 from .analysis import Analysis, Pair
 from .case import CAUSES, Agreement, Case, Check, Maps, Neighbour, Photo, Trial, Verdict
 from .causes import Thresholds, verdict
-from .hierarchy import Hierarchy, hierarchy, read_hierarchy
+from .hierarchy import Hierarchy, hierarchy_of, read_hierarchy
 from .study import analyze
 from .written import write_report
 
@@ -25,7 +25,7 @@ __all__ = [
     "analyze",
     "contexts",
     "doubt",
-    "hierarchy",
+    "hierarchy_of",
     "pairs",
     "read_hierarchy",
     "verdict",

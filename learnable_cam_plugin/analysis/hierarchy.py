@@ -30,7 +30,7 @@ class Hierarchy:
         return "narrower" if b in self.above.get(a, ()) else None
 
 
-def hierarchy(
+def hierarchy_of(
     broader: Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]],
     class_names: Sequence[str],
 ) -> Hierarchy:
@@ -46,7 +46,7 @@ def hierarchy(
             are not known.
         ModuleNotFoundError: WordNet ids of ImageNet's classes take timm.
 
-    >>> found = hierarchy({"beagle": "dog", "dog": "animal"}, ["animal", "beagle", "dog"])
+    >>> found = hierarchy_of({"beagle": "dog", "dog": "animal"}, ["animal", "beagle", "dog"])
     >>> found.relation(0, 1), found.relation(1, 2), found.relation(2, 2)
     ('broader', 'narrower', None)
     """
@@ -127,6 +127,6 @@ def read_hierarchy(path: str | os.PathLike[str], class_names: Sequence[str]) -> 
     if not pairs:
         raise ValueError(f"{path} names no classes: write narrower,broader a line")
     try:
-        return hierarchy(pairs, class_names)
+        return hierarchy_of(pairs, class_names)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

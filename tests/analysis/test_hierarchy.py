@@ -5,13 +5,13 @@ from itertools import pairwise
 import pytest
 from torchvision.models import EfficientNet_B0_Weights
 
-from learnable_cam_plugin.analysis.hierarchy import Hierarchy, hierarchy, read_hierarchy
+from learnable_cam_plugin.analysis.hierarchy import Hierarchy, hierarchy_of, read_hierarchy
 
 NAMES = ("ball", "rugby ball", "sphere, orb", "match")
 
 
 def test_what_is_broader_than_the_broader_is_broader_too():
-    found = hierarchy({"rugby ball": ["ball", "match"], "ball": "orb"}, NAMES)
+    found = hierarchy_of({"rugby ball": ["ball", "match"], "ball": "orb"}, NAMES)
     assert found.relation(0, 1) == found.relation(2, 1) == found.relation(3, 1) == "broader"
     assert found.relation(1, 2) == found.relation(0, 2) == "narrower"
     assert found.relation(0, 3) is found.relation(1, 1) is None
@@ -52,7 +52,7 @@ def test_what_is_wrong_with_a_file_is_said(content, message, tmp_path):
 def test_the_circle_is_named_from_narrow_to_broad():
     pairs = [("match", "ball"), ("ball", "rugby ball"), ("rugby ball", "orb"), ("orb", "ball")]
     with pytest.raises(ValueError, match="than itself: ") as raised:
-        hierarchy(pairs, NAMES)
+        hierarchy_of(pairs, NAMES)
     circle = str(raised.value).partition(": ")[2].split(" < ")
     assert circle[0] == circle[-1]
     assert len(circle) == 4
@@ -71,10 +71,10 @@ def test_wordnet_ids_between_classes_are_steps(tmp_path):
 def test_wordnet_ids_of_imagenet_by_timm():
     pytest.importorskip("timm", reason="the extra `timm`")
     names = EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]
-    found = hierarchy([("n01440764", "n02512053"), ("n02512053", "n01443537")], names)
+    found = hierarchy_of([("n01440764", "n02512053"), ("n02512053", "n01443537")], names)
     assert found.relation(1, 0) == "broader"
     with pytest.raises(ValueError, match="itself: tench < n02512053 < tench"):
-        hierarchy([("n01440764", "n02512053"), ("n02512053", "n01440764")], names)
+        hierarchy_of([("n01440764", "n02512053"), ("n02512053", "n01440764")], names)
 
 
 def test_a_file_as_large_as_wordnet(tmp_path):
