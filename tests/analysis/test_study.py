@@ -11,7 +11,6 @@ from learnable_cam_plugin import (
     ContrastTarget,
     LCAMAttention,
     LearnableCAM,
-    Normalization,
     condition,
 )
 from learnable_cam_plugin.analysis import CAUSES, Photo, Thresholds, analyze, write_report
