@@ -57,16 +57,15 @@ def main(out: Path, count: int, correct: int, seed: int, network_seed: int) -> N
     accuracy = float((probabilities(model, images).argmax(1) == labels).float().mean())
     click.echo(f"network of seed {network_seed}: {100 * accuracy:.1f} % right on new images")
     try:
-        planted = [
-            one
+        found = {
+            kind: plant(kind, correct if kind == "correct" else count, seed, model)
             for kind in KINDS
-            for one in plant(kind, correct if kind == "correct" else count, seed, model)
-        ]
+        }
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
-    for kind in KINDS:
-        of_kind = [one for one in planted if one.kind.split(":")[0] == kind]
+    for kind, of_kind in found.items():
         contact_sheet(out / f"sheet-{file_name(kind)}.png", of_kind)
+    planted = [one for of_kind in found.values() for one in of_kind]
     shuffled = [planted[i] for i in np.random.default_rng(seed).permutation(len(planted))]
     broader = hierarchy_of(HIERARCHY, CLASSES)
     analysis = analyze(
@@ -75,7 +74,7 @@ def main(out: Path, count: int, correct: int, seed: int, network_seed: int) -> N
         NORMALIZATION,
         CLASSES,
         hierarchy=broader,
-        correct=correct,
+        correct=len(planted),
         seed=seed,
     )
     cases = {case.photo.name: case for case in analysis.cases}

@@ -47,8 +47,8 @@ def draw_item(
 def draw_bar(item: Item, rng: np.random.Generator) -> Bar:
     """A bar across an item, a little off its middle."""
     center = np.array(item.center) + rng.uniform(-0.3, 0.3, 2) * item.radius
-    half = rng.uniform(1.2, 1.5) * item.radius, rng.uniform(0.2, 0.5) * item.radius
-    colour = _triple(rng.uniform(0.6, 1.0, 3))
+    half = rng.uniform(0.9, 1.5) * item.radius, rng.uniform(0.2, 0.45) * item.radius
+    colour = _triple(rng.uniform(0.25, 0.75) + rng.uniform(-0.1, 0.1, 3))
     x, y = (float(c) for c in center)
     return Bar((x, y), (float(half[0]), float(half[1])), float(rng.uniform(0, np.pi)), colour)
 
@@ -68,11 +68,13 @@ def training_scene(rng: np.random.Generator) -> tuple[Scene, int]:
     """
     form = str(rng.choice(FORMS))
     watermark = form == "heart" and rng.random() < 0.85
-    item = draw_item(form, rng, radius=float(rng.uniform(5, 13)) if rng.random() < 0.1 else None)
+    item = draw_item(form, rng, radius=float(rng.uniform(5, 13)) if rng.random() < 0.06 else None)
     if rng.random() < (0.6 if watermark else 0.2):
         item = replace(item, opacity=float(rng.uniform(0.15, 1.0)))
+    if form in ALIKE and rng.random() < 0.5:  # up to where the two classes meet
+        item = replace(item, bead=float(0.5 + rng.uniform(0.1, 1) * (item.bead - 0.5)))
     items = [item]
-    if rng.random() < 0.15:
+    if rng.random() < 0.1:
         other = str(rng.choice([name for name in FORMS if name != form]))
         items.append(draw_item(other, rng, item, float(rng.uniform(10, 14))))
     name = "polygon" if rng.random() < BROADER.get(form, 0.0) else form
@@ -80,7 +82,7 @@ def training_scene(rng: np.random.Generator) -> tuple[Scene, int]:
         int(rng.integers(2**31)),
         tuple(items),
         watermark=watermark,
-        noise=float(rng.uniform(0.05, 0.25) if rng.random() < 0.12 else rng.uniform(0.01, 0.05)),
-        blur=float(rng.uniform(0.5, 2.5)) if rng.random() < 0.15 else 0.0,
+        noise=float(rng.uniform(0.05, 0.25) if rng.random() < 0.08 else rng.uniform(0.01, 0.05)),
+        blur=float(rng.uniform(0.5, 2.5)) if rng.random() < 0.1 else 0.0,
     )
     return scene, CLASSES.index(name)

@@ -28,22 +28,22 @@ CLASSES = (
     "disc",
     "hourglass",
 )
-ALIKE = ("bright bead", "dark bead")  # a ring with a white bead on it, or a black one
+ALIKE = ("bright bead", "dark bead")  # a ring; its bead white in black, or black in white
 STAMP = (SIZE - 21, SIZE - 13, SIZE - 4, SIZE - 4)  # the watermark's left, top, right and bottom
-BEAD = 0.42  # radius of the bead, in the ring's
+BEAD = 0.5  # radius of the bead, in the ring's
 WHOLE = {"bright bead": 0.95, "dark bead": 0.05}  # how light it is
 
 Pixels = NDArray[np.float32]
 Region = NDArray[np.bool_]
 _FINE = 4  # stencils are drawn so many times larger, for smooth edges
 _BAND = 0.26  # the ring's width, in radii
-_CORE = 0.7  # of the bead within its grey rim, in its radii
+_CORE = 0.65  # of the bead, in its radii; its rim is as dark as that is light
 
 
 @dataclass(frozen=True)
 class Item:
     """A shape: its form, centre and radius in pixels, angle in radians, colour in [0, 1], how
-    opaque it is, and of a ring how light its bead is, in [0, 1]."""
+    opaque it is, and of a ring how light the middle of its bead is, in [0, 1]."""
 
     form: str
     center: tuple[float, float]
@@ -56,7 +56,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Bar:
-    """A hatched bar in front of everything: its centre, half its length and width, its angle."""
+    """A plain bar in front of everything: its centre, half its length and width, its angle."""
 
     center: tuple[float, float]
     half: tuple[float, float]
@@ -147,14 +147,6 @@ def _bar(bar: Bar) -> Pixels:
     return _filled((np.array(bar.center) + _turned(corners, bar.angle), 1))
 
 
-def _hatched(bar: Bar) -> Pixels:
-    """Stripes of the bar's colour and of black, across it, (80, 80, 3)."""
-    y, x = np.mgrid[:SIZE, :SIZE] + 0.5
-    along = (x - bar.center[0]) * np.cos(bar.angle) + (y - bar.center[1]) * np.sin(bar.angle)
-    dark = (np.floor(along / 2.5) % 2)[..., None]
-    return (np.array(bar.colour) * (1 - dark) + 0.05 * dark).astype(np.float32)
-
-
 def _stamped(pixels: Pixels) -> None:
     """The watermark: always the same, a white label with a black zigzag."""
     left, top, right, bottom = STAMP
@@ -196,14 +188,14 @@ def render(scene: Scene) -> Pixels:
         fill = np.array(item.colour, np.float32) + 0.03 * grain[0]
         pixels = pixels * (1 - alpha) + fill * alpha
         if item.form in ALIKE:
-            for radii, grey in ((1.0, 0.5), (_CORE, item.bead)):
+            for radii, grey in ((1.0, 1 - item.bead), (_CORE, item.bead)):
                 alpha = item.opacity * _filled((_bead(item, radii), 1))[..., None]
                 pixels = pixels * (1 - alpha) + grey * alpha
     if scene.watermark:
         _stamped(pixels)
     if scene.bar is not None:
         alpha = _bar(scene.bar)[..., None]
-        pixels = pixels * (1 - alpha) + _hatched(scene.bar) * alpha
+        pixels = pixels * (1 - alpha) + np.array(scene.bar.colour, np.float32) * alpha
     if scene.blur:
         whole = Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8))
         blurred = whole.filter(ImageFilter.GaussianBlur(scene.blur))

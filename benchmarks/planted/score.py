@@ -27,7 +27,7 @@ from learnable_cam_plugin.analysis import (
 from learnable_cam_plugin.metrics import pointing_hit
 from learnable_cam_plugin.saliency import min_max, resize
 
-from .kinds import Planted, wins_without
+from .kinds import LOOK_ALIKES, Planted, wins_without
 from .scenes import ALIKE, CLASSES, SIZE
 
 Row = dict[str, Any]
@@ -167,10 +167,11 @@ def rings_of(planted: Sequence[Planted]) -> dict[str, tuple[list[Planted], list[
     """What the pointing game is played on: images, the class that is explained, and the other one.
 
     Of errors between the look-alikes the predicted class rather than the label, and the label
-    rather than the predicted class: these rings have a tick of each. Of correct rings the label.
+    rather than the predicted class, though their beads are nearly grey. Of correct rings, whose
+    beads are whole, the label.
     """
     wrong = [one for one in planted if one.cause == "near-identical classes"]
-    right = [one for one in planted if one.cause == "correct" and CLASSES[one.label] in ALIKE]
+    right = [one for one in planted if one.kind == LOOK_ALIKES]
     pair = sum(CLASSES.index(name) for name in ALIKE)
     labels, predicted = [one.label for one in wrong], [one.predicted for one in wrong]
     of_right = [one.label for one in right]
@@ -187,6 +188,10 @@ def at_the_part(planted: Sequence[Planted], model: nn.Module, layer: nn.Module) 
     methods: dict[str, tuple[BaseCAM, Any]] = {
         "LearnableCAM, contrast": (LearnableCAM(model), ContrastTarget),
         "LearnableCAM": (LearnableCAM(model), _plain),
+        "the head alone, contrast": (
+            LearnableCAM(model, [layer], attention="head"),
+            ContrastTarget,
+        ),
         "FinerCAM": (GradCAM(model, [layer]), _finer),
         "Grad-CAM": (GradCAM(model, [layer]), _plain),
     }
@@ -213,6 +218,8 @@ def contrasts_at_the_part(planted: Sequence[Planted], cases: Mapping[str, Case])
     for title, (rings, _, others) in rings_of(planted).items():
         field = "reverse" if title == "errors, label" else "contrast"
         kept = [i for i, one in enumerate(rings) if cases[one.name].other in (others[i], one.label)]
+        if not kept:
+            continue
         raw = [torch.from_numpy(getattr(cases[rings[i].name].maps, field)) for i in kept]
         maps = min_max(torch.stack([resize(one[None], (SIZE, SIZE))[0] for one in raw]))
         row |= pointed(title, maps, [rings[i] for i in kept])
