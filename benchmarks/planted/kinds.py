@@ -288,5 +288,5 @@ def _proved(
             right = int((torch.cat(won) == one.label).sum())
             if 2 * right <= len(won) if one.misleads else right:
                 continue
-        found.append((one, image, without, p))
+        found.append((one, image.clone(), without, p))  # not a view of all that was drawn
     return found
