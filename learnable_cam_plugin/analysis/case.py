@@ -13,7 +13,6 @@ CAUSES = (
     "context",
     "several objects",
     "near-identical classes",
-    "something in front",
     "label doubtful",
     "undetermined",
 )

@@ -22,6 +22,7 @@ class Thresholds:
         apart, distant: overlap up to which they are two, and distance of their centres from which
             on, as a share of the diagonal.
         some, most: shares of the fillings in which a trial comes out one way.
+        present: probability of the true class from which on it may be there as well.
         both, rival, rank: probability of the two classes together from which on the classifier is
             in doubt between these, and of the true one from which on it is a rival; the lowest
             rank of it.
@@ -38,6 +39,7 @@ class Thresholds:
     distant: float = 0.2
     some: float = 0.3
     most: float = 0.6
+    present: float = 0.002
     both: float = 0.3
     rival: float = 0.01
     rank: int = 3
@@ -70,11 +72,10 @@ def verdict(
       classes, away from the true class's (`contexts`); without it the true class wins.
     - several objects: the regions are two, and apart. Without the true class's the predicted class
       wins still; without what speaks for the predicted one rather than it, the true class is ahead,
-      and wins, as it does not without a random region; and each shows its own class alone.
+      and wins, as it does not without a random region; each shows its own class alone; and the
+      true one has a probability at all.
     - near-identical classes: the regions and the maps are one, the true class is among the first,
       and the probability is theirs.
-    - something in front: without the predicted class's region the true class wins, which it does
-      not without a random one; and that region alone does not give the predicted class.
     - label doubtful: the classifier is sure, and finds the true class neither in its own region nor
       once the predicted class's is gone.
     - undetermined: none of these.
@@ -128,7 +129,7 @@ def verdict(
             _least(
                 "without the true class's region the predicted class wins",
                 share("other", "erase", predicted_wins),
-                t.most,
+                t.some,
             ),
             _least(
                 "without what speaks against it the true class is ahead",
@@ -144,8 +145,9 @@ def verdict(
             _least(
                 "in the true class's alone, or without what speaks against it, that one is",
                 max(share("other", "keep", true_ahead), against),
-                t.most,
+                t.some,
             ),
+            _least("probability of the true class", q, t.present),
         ),
         "near-identical classes": (
             _least("overlap of the two regions", alike.overlap, t.same),
@@ -153,15 +155,6 @@ def verdict(
             _most("rank of the true class", case.rank, t.rank),
             _least("probability of the two classes", p + q, t.both),
             _least("probability of the true class", q, t.rival),
-        ),
-        "something in front": (
-            _least(
-                "without the predicted class's region, or what speaks for it, the true class wins",
-                max(erased, against),
-                t.most,
-            ),
-            _least("it does more often than without a random region", freed, t.most),
-            _most("the predicted class's region alone gives it", alone, 1 - t.most),
         ),
         "label doubtful": (
             _least("probability of the predicted class", p, t.sure),

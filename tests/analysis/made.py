@@ -22,7 +22,6 @@ FOUND = (  # of the cases, one after the other
     "near-identical classes",
     "broader or narrower label",
     "context",
-    "something in front",
     "label doubtful",
     "undetermined",
 )
