@@ -32,8 +32,7 @@ class Planted:
     Attributes:
         name, kind: of the image; of what was planted, a key of `KINDS`.
         cause: the one of `learnable_cam_plugin.analysis.CAUSES` that names it; "correct"; or
-            "something
-            in front", which no rule names.
+            "something in front", which no rule names.
         image: (3, 80, 80), normalised.
         label, predicted, probability: its class, the one that wins, and how probable that one is.
         regions: see `scenes.regions`; "item 0" is the label's.
