@@ -126,9 +126,9 @@ def main(data: Path, network: str, out: Path, limit: int | None, count: int) -> 
     ranks = order.gather(1, classes)
     known = methods(bed)
 
-    parts = []
+    parts, left = [], {}
     for name in ("LearnableCAM (no training)", "Grad-CAM"):
-        rows = by_rank(known[name][0], grids, classes, ranks)
+        left[f"ranks, {name}"] = rows = by_rank(known[name][0], grids, classes, ranks)
         parts += [f"**{name}, by the rank of the class in the mosaic**", markdown_table(rows)]
 
     best = ranks.argsort(1)[:, :2]  # the cells of the two classes that are ranked best
@@ -140,6 +140,7 @@ def main(data: Path, network: str, out: Path, limit: int | None, count: int) -> 
             share, hit = placed(maps, best[:, one])
             found |= {f"{title}: in its cell": cell(share), "pointing" + " " * one: cell(hit)}
         rows.append({"method": name, **found})
+    left["contrasts"] = rows
     parts += ["**Contrasts of two classes that are there**", markdown_table(rows)]
 
     # the classes of another mosaic that are not in this one too
@@ -162,7 +163,8 @@ def main(data: Path, network: str, out: Path, limit: int | None, count: int) -> 
     rows.append({"maps": "(probability of the whole mosaic)", "highest place": f"{whole:.3f}"})
     parts += ["**One scale: in the mosaic, or not? Area under the ROC curve**"]
     parts += [markdown_table(rows)]
-    leave(out, "classes", parts, mosaics=count, network=network)
+    left["scale"] = rows
+    leave(out, "classes", parts, mosaics=count, network=network, tables=left)
 
 
 def of_class(read: Callable[..., Tensor], images: Tensor, classes: Tensor) -> Tensor:
