@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import Tensor, nn
 
@@ -28,13 +27,12 @@ from .classifier import (
     ScoresOf,
     bare,
     check_finite,
-    class_indices,
     class_scores,
     device_of,
     layer_names,
 )
 from .saliency import combine, min_max, resize
-from .targets import class_weights, one_each, other_classes, target_category
+from .targets import class_weights, classes_and_signs, one_each, other_classes
 
 Read = Callable[[Tensor], tuple[Any, dict[str, Tensor], AttentionMechanism]]
 
@@ -212,12 +210,11 @@ class LearnableCAM(BaseCAM):
                 recorder.release()
                 raise TypeError(
                     f"a {type(attention).__name__} does not read the classifier's head, by which "
-                    "maps are brought to one scale: pass attention=None, the attention of the "
-                    "package; or compare raw maps, which LayerLearnableCam gives"
+                    "maps get one scale: pass attention=None; or compare LayerLearnableCam's"
                 )
             maps = combine(self.compute_cam_per_layer(input_tensor, targets, False))
             given = None if targets is None else one_each(targets, len(scores))
-            classes, _ = self._classes(given, scores)
+            classes, _ = classes_and_signs(given, scores)
             against = other_classes(given, classes, scores.shape[1])
             return maps * attention.strength(features, classes, against)[:, None, None]
 
@@ -251,7 +248,7 @@ class LearnableCAM(BaseCAM):
                 f"{attention.num_classes} classes: it was made for another model"
             )
         targets = None if targets is None else one_each(targets, len(scores))
-        classes, signs = self._classes(targets, scores)
+        classes, signs = classes_and_signs(targets, scores)
         classes = class_weights(targets, classes, scores)
         if classes.is_floating_point() and not attention.contrasts:
             raise TypeError(
@@ -292,22 +289,6 @@ class LearnableCAM(BaseCAM):
     def aggregate_multi_layers(self, cam_per_target_layer: list[Tensor]) -> np.ndarray:
         """The mean of the layers' maps, scaled to [0, 1]: float32 numpy (N, H, W)."""
         return combine(cam_per_target_layer).cpu().numpy()
-
-    def _classes(
-        self, targets: Sequence[Any] | None, scores: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """The class index and the sign of the map, (N,) each; None where none turns it."""
-        count, num_classes = scores.shape
-        if targets is None:
-            if num_classes == 1:  # a single logit: its sign is the predicted class
-                return torch.zeros_like(scores[:, 0], dtype=torch.long), scores[:, 0].sign()
-            return scores.argmax(1), None
-        categories = [target_category(target) for target in targets]
-        if num_classes == 1 and all(isinstance(t, BinaryClassifierOutputTarget) for t in targets):
-            signs = torch.tensor([1.0 if c == 1 else -1.0 for c in categories]).to(self.device)
-            return torch.zeros(count, dtype=torch.long, device=self.device), signs
-        classes = class_indices(torch.tensor(categories), num_classes)
-        return classes.to(self.device), None
 
     def __exit__(self, exc_type: Any, exc_value: Any, exc_tb: Any) -> None:
         # BaseCAM swallows an IndexError here; a class out of range must reach the caller.

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -67,6 +68,23 @@ def one_each(targets: Any, count: int) -> list[Any]:
     if len(targets) not in (1, count):
         raise ValueError(f"{count} images need {count} targets, or one, got {len(targets)}")
     return list(targets) * (count if len(targets) == 1 else 1)
+
+
+def classes_and_signs(
+    targets: Sequence[Any] | None, scores: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """The class (N,) that each target names, of scores (N, K), and the sign of its map (N,); None
+    where none turns it. Without targets the top class; a single score's sign is its class."""
+    count, num_classes = scores.shape
+    if targets is None:
+        if num_classes == 1:
+            return torch.zeros_like(scores[:, 0], dtype=torch.long), scores[:, 0].sign()
+        return scores.argmax(1), None
+    categories = [target_category(target) for target in targets]
+    if num_classes == 1 and all(isinstance(t, BinaryClassifierOutputTarget) for t in targets):
+        signs = torch.tensor([1.0 if c == 1 else -1.0 for c in categories]).to(scores.device)
+        return torch.zeros(count, dtype=torch.long, device=scores.device), signs
+    return class_indices(torch.tensor(categories), num_classes).to(scores.device), None
 
 
 def other_classes(targets: Sequence[Any] | None, classes: Tensor, count: int) -> Tensor | None:

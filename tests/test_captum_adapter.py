@@ -125,7 +125,9 @@ def test_every_target_and_option_of_layer_grad_cam(model, images, target, option
         assert torch.equal(classes, _select_targets(expected, target))
 
 
-@pytest.mark.parametrize("target", [None, [1, 2], torch.tensor([1, 2]), "cat", [0.5] * 4, (1, 2)])
+@pytest.mark.parametrize(
+    "target", [None, [1, 2], torch.tensor([1, 2]), "cat", [0.5] * 4, (1, 2, 3)]
+)
 def test_malformed_targets_get_captums_own_error(model, cam, images, target):
     with pytest.raises(AssertionError) as theirs:
         LayerGradCam(model, model[4]).attribute(images, target)

@@ -6,6 +6,8 @@ from typing import Any
 
 from .case import CAUSES, Case
 
+ERASED = ("predicted", "contrast", "random")  # see `Trial`
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -57,3 +59,14 @@ class Analysis:
         """Cause -> number of errors, in the order of `CAUSES`."""
         found = Counter(case.cause for case in self.cases if not case.correct)
         return {cause: found[cause] for cause in CAUSES}
+
+    def turned(self) -> dict[str, int]:
+        """Region -> errors in which, once it is erased, the true class is ahead of the predicted
+        one with most fillings; "random" is the control: what any erasure does."""
+        errors = [case for case in self.cases if not case.correct]
+        return {name: sum(_turned(case, name) for case in errors) for name in ERASED}
+
+
+def _turned(case: Case, region: str) -> bool:
+    erased = [t for t in case.trials if (t.region, t.action) == (region, "erase")]
+    return 2 * sum(t.other > t.predicted for t in erased) > len(erased)

@@ -46,6 +46,7 @@ def run_record(analysis: Analysis) -> Record:
             "errors": analysis.errors,
             "unread": analysis.unread,
             "causes": causes(analysis),
+            "turned": analysis.turned(),
             "pairs": [_pair(analysis, pair) for pair in analysis.pairs],
             "contexts": [
                 {**_reference(analysis, index), "images": images}

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -221,10 +222,13 @@ def _checked_names(
 def _about(model: nn.Module, eyes: Eyes) -> dict[str, Any]:
     """What an analysis was made with."""
     attention = eyes.attention
+    source = None if attention is None else attention.source
+    if source is not None and not source.startswith("hf://"):
+        source = Path(source).name  # where it lies on this machine is nobody's business
     return {
         "model": type(model).__name__,
         "attention": type(attention).__name__,
-        "source": None if attention is None else attention.source,
+        "source": source,
         "layers": [] if attention is None else list(attention.channels),
         "versions": {name: version(name) for name in ("learnable-cam-plugin", "torch")},
     }

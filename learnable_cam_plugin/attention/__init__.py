@@ -1,12 +1,13 @@
 """Attention mechanisms: feature maps -> raw class activation maps; and where they start."""
 
-from .base import AttentionMechanism, load_attention, mechanisms
+from .base import AttentionMechanism, mechanisms
 from .calibration import calibrate, head_start
 from .conditioned import ConditionedAttention, MapSettings
 from .default import own_attention, shipped_attention, shipped_beside
 from .headed import HeadedAttention, gives_logits, known_of
 from .lcam import LCAMAttention
 from .origin import Origin, Watch
+from .source import load_attention
 from .starts import condition, random_attention, universal_attention, universal_beside
 from .universal import UniversalAttention
 

@@ -77,16 +77,8 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
     def contrast(
         self, features: Mapping[str, Tensor], classes: Tensor, against: Tensor
     ) -> list[Tensor]:
-        """The raw maps of what speaks for one class rather than another one: the map of v_A - v_B,
-        v the vectors that the classes are known by.
-
-        Args:
-            features: as of `forward`.
-            classes, against: (N,), integers in [0, K): A and B of each image.
-
-        Raises:
-            TypeError: the mechanism cannot: see `contrasts`.
-        """
+        """The raw maps of what speaks for classes A (N,) `against` others B (N,): of v_A - v_B, v
+        the vectors that the classes are known by. TypeError if it cannot: see `contrasts`."""
         if not self.contrasts:
             raise TypeError(
                 f"a {type(self).__name__} cannot contrast a class with another one: pass "
@@ -98,13 +90,8 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
     def among(
         self, features: Mapping[str, Tensor], classes: Tensor, without: Tensor
     ) -> list[Tensor]:
-        """The raw maps of a class as if another one were not there to compete with it: those of two
-        look-alikes then cover the same place. Where no class competes, the map of the class.
-
-        Args:
-            features: as of `forward`.
-            classes, without: (N,), integers in [0, K): the class, and the other one.
-        """
+        """The raw maps of classes (N,) as if others, `without` (N,), did not compete with them:
+        those of two look-alikes then cover one place. Where none competes, the class's own."""
         return self(features, classes)
 
     def weighted_features(self, features: Mapping[str, Tensor], classes: Tensor) -> list[Tensor]:
@@ -309,26 +296,3 @@ def mechanisms(base: type[Kind]) -> dict[str, type[Kind]]:
     for kind in base.__subclasses__():
         found |= mechanisms(kind)
     return found
-
-
-def load_attention(source: AttentionMechanism | str | os.PathLike[str]) -> AttentionMechanism:
-    """An attention from a module (returned as it is), a file, a folder, or the Hugging Face hub.
-
-    Only 'hf://owner/name' and 'hf://owner/name@revision' go to the hub (a revision is a branch, a
-    tag or, to get the same file for good, a commit hash). Anything else is a path.
-
-    Raises:
-        FileNotFoundError: there is no such file or folder; or no such repository, or no way to it.
-        CheckpointError: a damaged, altered or foreign file.
-        TypeError: `source` is something else.
-    """
-    if isinstance(source, AttentionMechanism):
-        return source
-    if not isinstance(source, (str, os.PathLike)):
-        raise TypeError(
-            f"attention must be an attention module, a path or '{HUB}owner/name', got "
-            f"{type(source).__name__}"
-        )
-    if isinstance(source, str) and source.startswith(HUB):
-        return AttentionMechanism.from_pretrained(source)
-    return AttentionMechanism.load(local_file(source))

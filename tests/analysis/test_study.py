@@ -47,6 +47,17 @@ def test_every_error_is_a_case_with_its_numbers(tiny, batches):
         assert case.size == tuple(image.shape[1:])
         assert 0 <= case.doubt <= 1
     assert sum(found.counts().values()) == 4
+    for region, count in found.turned().items():
+        ahead = [
+            [
+                t.other > t.predicted
+                for t in case.trials
+                if (t.region, t.action) == (region, "erase")
+            ]
+            for case in found.cases
+            if not case.correct
+        ]
+        assert count == sum(sum(one) >= 2 for one in ahead)
     assert sum(pair.errors for pair in found.pairs) == 4
 
 

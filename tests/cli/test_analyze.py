@@ -41,7 +41,8 @@ def manifest(place):
 def test_folders_of_classes_become_a_report(place):
     done = asked(place)
     assert done.exit_code == 0, done.output
-    first, *causes, last = done.stdout.splitlines()
+    first, *causes, turned, last = done.stdout.splitlines()
+    assert "once the predicted class's region is erased" in turned
     assert last == f"see {place / 'out' / 'index.html'}"
     errors = int(first.split()[0])
     assert first.startswith(f"{errors} of {COUNT} images are classified wrongly")

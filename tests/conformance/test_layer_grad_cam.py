@@ -79,7 +79,9 @@ def test_targets(method, net, images, target):
         assert torch.allclose(found[i : i + 1], alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("target", [None, [1, 2], torch.tensor([1, 2]), "cat", [0.5] * 4, (1, 2)])
+@pytest.mark.parametrize(
+    "target", [None, [1, 2], torch.tensor([1, 2]), "cat", [0.5] * 4, (1, 2, 3)]
+)
 def test_malformed_targets(method, net, images, target):
     with pytest.raises(AssertionError):
         method(net, net[3]).attribute(images, target)

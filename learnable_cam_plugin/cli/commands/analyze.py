@@ -92,6 +92,7 @@ def analyze_command(
                 "images": analysis.images,
                 "errors": analysis.errors,
                 "causes": analysis.counts(),
+                "turned": analysis.turned(),
                 "left out": unread,
                 "report": str(page),
             }
@@ -107,4 +108,9 @@ def _say(told: dict[str, Any]) -> None:
     click.echo(f"{told['errors']} of {told['images']} images are classified wrongly ({share:.1%})")
     for cause, count in told["causes"].items():
         click.echo(f"{count:6} {cause}")
+    turned = told["turned"]
+    click.echo(
+        f"the true class is ahead in {turned['predicted']} once the predicted class's region is "
+        f"erased, in {turned['random']} once a random one is"
+    )
     click.echo(f"see {told['report']}")
