@@ -86,7 +86,7 @@ def main(out: Path, count: int, correct: int, seed: int, network_seed: int) -> N
         ),
         "pointing game at the part in which look-alikes differ, %": [
             shown,
-            *at_the_part(planted, model, model.features),
+            *at_the_part(planted, model, model.get_submodule("features")),
         ],
         "the label wins where the planted region itself is erased, %": erased(planted, model),
         "named wrongly": wrongly_named(planted, cases),

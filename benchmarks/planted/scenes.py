@@ -118,7 +118,7 @@ def _filled(*parts: tuple[NDArray[np.float64], int]) -> Pixels:
     for points, value in parts:
         draw.polygon([tuple(point) for point in points * _FINE], fill=255 * value)
     small = stencil.resize((SIZE, SIZE), Image.Resampling.BOX)
-    return np.asarray(small, np.float32) / 255
+    return np.asarray(small, np.float32) / np.float32(255)
 
 
 def _bead(item: Item, radii: float) -> NDArray[np.float64]:
@@ -175,7 +175,7 @@ def _ground(rng: np.random.Generator) -> Pixels:
         else:
             r = rng.uniform(0.8, 2.2)
             draw.ellipse([x - r, y - r, x + r, y + r], fill=colour)
-    return np.asarray(ground, np.float32) / 255
+    return np.asarray(ground, np.float32) / np.float32(255)
 
 
 def render(scene: Scene) -> Pixels:
