@@ -9,9 +9,9 @@ from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from pytorch_grad_cam.base_cam import BaseCAM
 from torch import Tensor, nn
 
-from learnable_cam_plugin.targets import target_category
 from learnable_cam_plugin.classifier import class_scores
 from learnable_cam_plugin.masking import Normalization, mask_image
+from learnable_cam_plugin.targets import target_category
 
 
 class MaskingCAM(BaseCAM):
