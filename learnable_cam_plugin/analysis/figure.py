@@ -64,8 +64,13 @@ def _draw(case: Case, class_names: Sequence[str], pixels: Pixels | None) -> Figu
     widths = [1.0] + [0.9] * len(fillings)
     axes = middle.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
     _draw_probabilities(axes[0], case, names)
-    regions = {"predicted": f"region of {predicted}", "other": f"region of {other}"}
-    rows = [f"{action} {regions.get(region, 'a random region')}" for action, region in tried]
+    regions = {
+        "predicted": f"region of {predicted}",
+        "other": f"region of {other}",
+        "contrast": "region of their contrast",
+        "random": "a random region",
+    }
+    rows = [f"{action} {regions[region]}" for action, region in tried]
     for place, filling in enumerate(fillings):
         shown = [trial for trial in case.trials if trial.filling == filling]
         _draw_trials(axes[1 + place], case, shown, tried)

@@ -67,7 +67,7 @@ def made_case(
             *((p * 0.2, 0.6, other, 0.6) if where == "predicted" else (p, q, predicted, p)),
         )
         for action in ("erase", "keep")
-        for where in ("predicted", "other", "random")
+        for where in ("predicted", "other", "contrast", "random")
         for filling in ("black", "mean", "blur")
     )
     cause = FOUND[number % len(FOUND)]
@@ -83,7 +83,11 @@ def made_case(
         rank=2,
         size=size,
         maps=maps,
-        regions={"predicted": region(one, size), "other": region(two, size)},
+        regions={
+            "predicted": region(one, size),
+            "other": region(two, size),
+            "contrast": region(maps.contrast, size),
+        },
         agreement=Agreement(0.4, -0.2, 0.3),
         trials=trials,
         verdict=None if correct else Verdict(cause, checks),

@@ -222,6 +222,7 @@ def test_the_case_shows_every_number(page):
         "✗ fails",
         "30 % of the diagonal",
         "erase a random region",
+        "erase what speaks for minibus rather than coach",
         "filled with blur",
         "train/1.jpg, likeness 0.83",
     ):
