@@ -39,7 +39,7 @@ class Thresholds:
     distant: float = 0.2
     some: float = 0.3
     most: float = 0.6
-    present: float = 0.002
+    present: float = 0.001
     both: float = 0.3
     rival: float = 0.01
     rank: int = 3
@@ -69,7 +69,8 @@ def verdict(
 
     - broader or narrower label: the hierarchy holds one of the two classes broader than the other.
     - context: the predicted class's region recurs at one place in wrong images of several true
-      classes, away from the true class's (`contexts`); without it the true class wins.
+      classes, away from the true class's (`contexts`); without it the true class wins, which it
+      does not without a random one.
     - several objects: the regions are two, and apart. Without the true class's the predicted class
       wins still; without what speaks for the predicted one rather than it, the true class is ahead,
       and wins, as it does not without a random region; each shows its own class alone; and the
@@ -122,6 +123,7 @@ def verdict(
                 t.recurring,
             ),
             _least("without the predicted class's region the true class wins", erased, t.some),
+            _least("it does more often than without a random region", freed, t.some),
         ),
         "several objects": (
             _most("overlap of the two regions", alike.overlap, t.apart),

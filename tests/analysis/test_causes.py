@@ -91,7 +91,7 @@ def test_the_numbers_that_tell_a_cause_name_it(expected):
         ("several objects", TWO, {"against": C, "erased": C}),
         ("several objects", TWO, {"control": B}),
         ("several objects", TWO, {"alone": B}),
-        ("several objects", TWO, {"q": 0.001}),
+        ("several objects", TWO, {"q": 0.0005}),
         ("near-identical classes", ALIKE, {"overlap": 0.4}),
         ("near-identical classes", ALIKE, {"correlation": 0.5}),
         ("near-identical classes", ALIKE, {"rank": 4}),
@@ -115,6 +115,7 @@ def test_a_context_is_of_the_images_in_which_it_recurs():
     assert cause(case(**shown, name="9.jpg"), None, RECURS) == "undetermined"
     assert cause(case(**shown), None, {C: RECURS[A]}) == "undetermined"
     assert cause(case(alone=A), None, RECURS) == "undetermined"
+    assert cause(case(**shown, control=B), None, RECURS) == "undetermined"
 
 
 def test_every_condition_is_shown_with_its_numbers_also_of_causes_that_do_not_hold():
