@@ -1,6 +1,8 @@
 """Photographs for the commands, drawn; and how a command is asked."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ from PIL import Image
 from learnable_cam_plugin.cli import main
 
 from .networks import HERE
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def photographs(folder: Path, count: int, seed: int = 0) -> Path:
@@ -32,6 +36,22 @@ def run(command: str, *arguments: object, model: str | None = "small") -> Result
     """What a command does, with one of the classifiers of `networks`."""
     named = () if model is None else ("--model", f"{HERE}:{model}" if ":" not in model else model)
     return CliRunner().invoke(main, [command, *map(str, arguments), *named])
+
+
+def run_limited(limit: int, command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The same in a process that can write no file of more than `limit` bytes: a full disk. (In
+    this one pytest's own files, and whatever libraries map into memory, would be cut off, too.)"""
+
+    def full() -> None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    asked = [command, *map(str, arguments), "--model", f"{HERE}:small"]
+    whole = [sys.executable, "-B", "-m", "learnable_cam_plugin", *asked]
+    return subprocess.run(
+        whole, cwd=ROOT, preexec_fn=full, capture_output=True, text=True, check=False
+    )
 
 
 def rows(out: Path) -> list[dict]:

@@ -13,7 +13,7 @@ from PIL import Image
 from learnable_cam_plugin import load_attention
 from learnable_cam_plugin.data import photos as reading
 
-from .photographs import content, photographs, rows, run, spoilt
+from .photographs import content, photographs, rows, run, run_limited, spoilt
 
 FAST = ("--epochs", 2, "--batch-size", 4)
 
@@ -112,16 +112,9 @@ def test_damaged_photographs_are_named_before_it_starts_or_left_out(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size to set")
 def test_a_full_disk_is_a_line_and_nothing_half_written(photos, tmp_path):
-    import resource
-
     out = tmp_path / "out"
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
-        full = run("train", photos, *FAST, "--out", out)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert full.exit_code == 1
+    full = run_limited(20_000, "train", photos, *FAST, "--out", out)
+    assert full.returncode == 1, full.stderr
     last = full.stderr.splitlines()[-1]
     assert last.startswith("Error: ")
     assert "cannot write" in last
