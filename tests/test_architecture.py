@@ -14,7 +14,7 @@ FOLDERS = ("learnable_cam_plugin", "benchmarks")
 MODULES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 # classes that only their own files may ask for with isinstance
 OWN = {
-    "AttentionMechanism": "attention/base.py",
+    "AttentionMechanism": "attention/source.py",
     "LCAMAttention": "attention/lcam.py",
     "ConditionedAttention": "attention/conditioned.py",
     "TAMEAttention": "methods/tame.py",

@@ -268,8 +268,8 @@ INPUTS: dict[str, Input] = {
         lambda f: captum(target=CLASSES > 1), "class indices are integers"
     ),
     "Captum: a target too few": Input(lambda f: captum(target=[1, 2]), "Target list length"),
-    "Captum: a target of two columns": Input(
-        lambda f: captum(target=(1, 2)), "Cannot choose target column"
+    "Captum: a target of three columns": Input(
+        lambda f: captum(target=(1, 2, 3)), "Cannot choose target column"
     ),
     "Captum: a class out of range": Input(
         lambda f: captum(target=9), "class index 9 is out of range"
