@@ -1,6 +1,5 @@
 """Whether what is said of planted errors is what was planted."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +23,7 @@ from learnable_cam_plugin.analysis import (
     contexts,
     verdict,
 )
-from learnable_cam_plugin.metrics import pointing_hit
+from learnable_cam_plugin.metrics import pointing_hit, wilson
 from learnable_cam_plugin.saliency import min_max, resize
 
 from .kinds import LOOK_ALIKES, Planted, wins_without
@@ -34,26 +33,12 @@ Row = dict[str, Any]
 _NEAR = round(15 / 224 * SIZE)
 
 
-def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927), in [0, 1].
-
-    >>> [round(end, 2) for end in wilson(9, 10)]
-    [0.6, 0.98]
-    """
-    if not count:
-        return 0.0, 1.0
-    share, much = hits / count, z * z / count
-    middle = (share + much / 2) / (1 + much)
-    half = z * math.sqrt(share * (1 - share) / count + much / (4 * count)) / (1 + much)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def share(hits: int, count: int) -> str:
     """In percent, with its interval, as "95 [84, 99]"."""
     if not count:
         return ""
-    low, high = (100 * end for end in wilson(hits, count))
-    return f"{100 * hits / count:.0f} [{low:.0f}, {high:.0f}]"
+    mean, low, high = (100 * value for value in wilson(hits, count))
+    return f"{mean:.0f} [{low:.0f}, {high:.0f}]"
 
 
 def confusion(planted: Sequence[Planted], cases: Mapping[str, Case]) -> list[Row]:

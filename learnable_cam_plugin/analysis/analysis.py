@@ -68,5 +68,5 @@ class Analysis:
 
 
 def _turned(case: Case, region: str) -> bool:
-    erased = [t for t in case.trials if (t.region, t.action) == (region, "erase")]
+    erased = case.tried(region, "erase")
     return 2 * sum(t.other > t.predicted for t in erased) > len(erased)

@@ -33,8 +33,8 @@ class Photo:
 
 @dataclass(frozen=True)
 class Maps:
-    """Of one image, at the attention's own grid, float32 (h, w) in [0, 1], all on one scale: they
-    are the mechanism's raw maps, none scaled by itself, so that two of them can be compared.
+    """Of one image, at the attention's own grid, float32 (h, w) in [0, 1], all on one scale, so
+    that two of them can be compared: see `LearnableCAM.comparable`.
 
     Attributes:
         predicted: what speaks for the predicted class, against all others but the other one.
@@ -170,6 +170,10 @@ class Case:
     def correct(self) -> bool:
         """Whether the true class wins."""
         return self.predicted == self.photo.label
+
+    def tried(self, region: str, action: str) -> list[Trial]:
+        """The trials of a region and an action, one a filling."""
+        return [t for t in self.trials if (t.region, t.action) == (region, action)]
 
     @property
     def cause(self) -> str:

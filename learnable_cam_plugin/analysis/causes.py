@@ -93,7 +93,7 @@ def verdict(
 
     def share(region: str, action: str, comes: Callable[[Trial], bool]) -> float:
         """Of the fillings, in how many the trial comes out so."""
-        of_region = [x for x in case.trials if (x.region, x.action) == (region, action)]
+        of_region = case.tried(region, action)
         return sum(map(comes, of_region)) / len(of_region) if of_region else 0.0
 
     def true_wins(trial: Trial) -> bool:

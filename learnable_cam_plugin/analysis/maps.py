@@ -17,6 +17,7 @@ from ..attention import (
 from ..classifier import FrozenClassifier, bare, class_scores, device_of, layer_names
 from ..saliency import min_max
 from .case import Maps
+from .neighbours import selected
 
 
 class Seen(NamedTuple):
@@ -43,19 +44,24 @@ class Seen(NamedTuple):
         how much the classifier sees of the class there: see `HeadedAttention.strength`."""
 
         explain, features = self.attention, self.features
-
-        def scaled(raw: Tensor, classes: Tensor, against: Tensor | None = None) -> Tensor:
-            strength = explain.strength(features, classes, against)
-            return min_max(raw.float()) * strength.float()[:, None, None]
-
-        found = [
-            scaled(explain.among(features, predicted, other)[0], predicted),
-            scaled(explain.among(features, other, predicted)[0], other),
-            scaled(explain.contrast(features, predicted, other)[0], predicted, other),
-            scaled(explain.contrast(features, other, predicted)[0], other, predicted),
+        one, two = torch.stack([predicted, other], 1), torch.stack([other, predicted], 1)
+        strengths = [explain.strength(features, one), explain.strength(features, one, two)]
+        raw = [
+            explain.among(features, predicted, other)[0],
+            explain.among(features, other, predicted)[0],
+            explain.contrast(features, predicted, other)[0],
+            explain.contrast(features, other, predicted)[0],
         ]
-        stacked = torch.stack(found, 1).cpu().numpy()
-        return [Maps(*one) for one in stacked]
+        scaled = torch.stack([min_max(each.float()) for each in raw], 1)
+        scaled = scaled * torch.cat(strengths, 1).float()[..., None, None]
+        return [Maps(*each) for each in scaled.cpu().numpy()]
+
+    @torch.no_grad()
+    def selected(self) -> Tensor:
+        """The features (N, C) that the map of each image's most probable class selects."""
+        top = self.probabilities.argmax(1)
+        maps = min_max(self.attention(self.features, top)[0])
+        return selected(list(self.features.values())[-1], maps)
 
 
 class Eyes:

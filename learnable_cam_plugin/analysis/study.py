@@ -16,14 +16,13 @@ from tqdm.auto import tqdm
 from ..attention import AttentionMechanism
 from ..classifier import check_images
 from ..masking import FILLINGS, Normalization
-from ..saliency import min_max
 from .across import contexts, doubt, pairs
 from .analysis import Analysis
 from .case import Case, Photo
 from .causes import Thresholds, verdict
 from .hierarchy import Hierarchy
 from .maps import Eyes, Seen
-from .neighbours import Gallery, selected
+from .neighbours import Gallery
 from .regions import agreement, elsewhere, region
 from .trials import trials
 
@@ -157,12 +156,7 @@ def _cases(
         regions.append(of_map | {"random": elsewhere(of_map["predicted"], random)})
     classes = list(zip(predicted.tolist(), other.tolist(), strict=True))
     tried = trials(eyes, images.to(eyes.device), regions, classes, normalization, fillings)
-    last = list(seen.features.values())[-1]
-    vectors = None
-    if gallery is not None:
-        with torch.no_grad():
-            weights = min_max(seen.attention(seen.features, predicted)[0])
-        vectors = selected(last, weights)
+    vectors = None if gallery is None else seen.selected()
     found = []
     for i, (photo, (top, against)) in enumerate(zip(photos, classes, strict=True)):
         kept = dict.fromkeys([*order[i, :5].tolist(), against])
@@ -192,10 +186,7 @@ def _gallery(eyes: Eyes, training: Batches | None, progress: bool) -> Gallery | 
     gallery = Gallery()
     for images, photos in tqdm(training, desc="training images", disable=not progress):
         _check_photos(images, photos)
-        seen = eyes.look(check_images(images))
-        with torch.no_grad():
-            maps = min_max(seen.attention(seen.features, seen.probabilities.argmax(1))[0])
-        gallery.add(selected(list(seen.features.values())[-1], maps), photos)
+        gallery.add(eyes.look(check_images(images)).selected(), photos)
     return gallery
 
 

@@ -124,15 +124,16 @@ class HeadedAttention(AttentionMechanism):
             of their shape, in [0, 1].
         """
         last = self.maps(features)[-1].flatten(2)
-        scores = self.vectors.to(last) @ last + self.offsets.to(last)[:, None]
-        flat = classes.view(len(classes), -1, 1).expand(-1, -1, scores.shape[2])
+        vectors, offsets = self.vectors.to(last), self.offsets.to(last)[:, None]
+        flat = classes.view(len(classes), -1)
         if against is not None:
-            other = against.view_as(flat[..., :1]).expand_as(flat)
-            found = (scores.gather(1, flat) - scores.gather(1, other)).sigmoid()
-        elif len(self.vectors) == 1:
-            found = scores.gather(1, flat).sigmoid()
+            other = against.view_as(flat)
+            difference = (vectors[flat] - vectors[other]) @ last
+            found = (difference + offsets[flat] - offsets[other]).sigmoid()
         else:
-            found = scores.softmax(1).gather(1, flat)
+            scores = vectors @ last + offsets
+            shares = scores.sigmoid() if len(vectors) == 1 else scores.softmax(1)
+            found = shares.gather(1, flat[..., None].expand(-1, -1, last.shape[2]))
         return found.amax(2).view(classes.shape)
 
 

@@ -171,10 +171,8 @@ def class_names(loaded: LoadedClassifier) -> tuple[str, ...]:
     """
     with evaluating(loaded.model):
         scores = class_scores(loaded.model(torch.zeros(1, 3, loaded.side, loaded.side)))
-    names, count = loaded.class_names, scores.shape[1]
-    if names is not None and len(names) != count:
-        raise ValueError(f"there are {len(names)} class names, the model gives {count} scores")
-    return tuple(map(loaded.class_name, range(count)))
+    loaded.check_names(scores.shape[1])
+    return tuple(map(loaded.class_name, range(scores.shape[1])))
 
 
 def read_thresholds(path: Path) -> Thresholds:

@@ -86,8 +86,8 @@ def find_classes(loaded: LoadedClassifier, given: Sequence[str], count: int) -> 
         ValueError: there is none of that name or index, with those that are close.
     """
     names = [name.casefold() for name in loaded.class_names or ()]
-    if names and len(names) != count:
-        raise ValueError(f"there are {len(names)} class names, the model gives {count} scores")
+    if names:
+        loaded.check_names(count)
     found = []
     for one in given:
         if one.casefold() in names:

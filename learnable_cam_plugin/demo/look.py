@@ -107,9 +107,7 @@ def look_at(
 
 
 def _names(loaded: LoadedClassifier, classes: list[int], count: int) -> list[str]:
-    if loaded.class_names is not None and len(loaded.class_names) != count:
-        given = len(loaded.class_names)
-        raise ValueError(f"there are {given} class names, the model gives {count} scores")
+    loaded.check_names(count)
     names = [loaded.class_name(index) for index in classes]
     return [
         f"{name} ({index})" if names.count(name) > 1 else name

@@ -39,6 +39,12 @@ class LoadedClassifier:
         images = self.normalization.normalize(pixels) if self.normalization else pixels
         return FrozenClassifier.found(self.model, images, normalization=self.normalization)
 
+    def check_names(self, count: int) -> None:
+        """Raise ValueError if there are names, and not as many as scores."""
+        names = self.class_names
+        if names is not None and len(names) != count:
+            raise ValueError(f"there are {len(names)} class names, the model gives {count} scores")
+
     def class_name(self, index: int) -> str:
         """The name of a class; "class 7" where there is none."""
         names = self.class_names
