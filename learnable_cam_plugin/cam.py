@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from .attention import (
     AttentionMechanism,
+    GivenAttention,
     HeadedAttention,
-    Watch,
     known_of,
-    load_attention,
     own_attention,
 )
 from .classifier import (
@@ -35,13 +34,6 @@ from .saliency import combine, min_max, resize
 from .targets import class_weights, classes_and_signs, one_each, other_classes
 
 Read = Callable[[Tensor], tuple[Any, dict[str, Tensor], AttentionMechanism]]
-
-
-def _read_given(
-    classifier: FrozenClassifier, attention: AttentionMechanism, watch: Watch, images: Tensor
-) -> tuple[Any, dict[str, Tensor], AttentionMechanism]:
-    watch.check()
-    return *classifier.read(images), attention
 
 
 class _Recorder(threading.local):
@@ -126,16 +118,15 @@ class LearnableCAM(BaseCAM):
         output: Callable[[Any], Tensor] | None = None,
         check: bool = True,
     ) -> None:
-        model, given = model if output is None else ScoresOf(model, output), None
-        if attention is not None and attention != "head":
-            given = load_attention(attention).shared()
-            given.origin = given.origin if check else None
-            target_layers = list(given.channels) if target_layers is None else target_layers
-        self.layers = {} if target_layers is None else layer_names(model, target_layers)
-        modules = list(self.layers.values())
-        if given is not None:
-            given.attach(model, list(self.layers))
-            self.layers = given.layers_to_read(self.layers, model)
+        model = model if output is None else ScoresOf(model, output)
+        source: Any
+        if attention is None or attention == "head":
+            named = {} if target_layers is None else layer_names(model, target_layers)
+            source = own_attention(model, attention, list(named), reshape_transform)
+            self.layers = named
+        else:
+            source = GivenAttention(model, attention, target_layers, check)
+            named, self.layers = source.target_layers, source.layers
         # BaseCAM would call the model's eval(), which may do more than set flags (LoRA merges its
         # weights), and hook its layers: it is shown a module of nothing.
         super().__init__(
@@ -145,23 +136,18 @@ class LearnableCAM(BaseCAM):
             uses_gradients=False,
             tta_transforms=tta_transforms,
         )
-        self.model, self.target_layers = model, modules
+        self.model, self.target_layers = model, list(named.values())
         self.device = device_of(model)
         classifier = FrozenClassifier(bare(model), self.layers, reshape_transform=reshape_transform)
-        self._given, self._source = given, None
-        if given is not None:
-            given.to(self.device)
-            read: Read = partial(_read_given, classifier, given, Watch(given.origin, model))
-        else:
-            named = list(self.layers)
-            self._source = own_attention(model, attention, named, reshape_transform)
-            read = partial(self._source.read, classifier)
-        self.activations_and_grads = _Recorder(read)
+        if isinstance(source, GivenAttention):
+            source.attention.to(self.device)
+        self._source = source
+        self.activations_and_grads = _Recorder(partial(source.read, classifier))
 
     @property
     def attention(self) -> AttentionMechanism | None:
         """The one that was given; else the one beside the model, from the first call on."""
-        return self._given if self._source is None else self._source.attention
+        return self._source.attention
 
     @property
     def outputs(self) -> Any:

@@ -9,7 +9,13 @@ import torch
 from captum.attr import Attribution, LayerActivation, LayerAttribution
 from torch import Tensor, nn
 
-from .attention import AttentionMechanism, Watch, known_of, load_attention, own_attention
+from .attention import (
+    AttentionMechanism,
+    GivenAttention,
+    known_of,
+    load_attention,
+    own_attention,
+)
 from .classifier import (
     FrozenClassifier,
     ReshapeTransform,
@@ -93,13 +99,12 @@ class LayerLearnableCam(LayerAttribution):
                 )
             self._source = own_attention(self._model, attention, names[:1], reshape_transform)
             return
-        given = self.attention = load_attention(attention).shared()
-        given.origin = given.origin if check else None
         if self._model is not None and names:
-            given.attach(self._model, names[:1])
-            self._layers = given.layers_to_read(self._layers, self._model)
-            self._watch = Watch(given.origin, self._model)
-        elif len(given.channels) == 1:
+            bound = GivenAttention(self._model, attention, names[:1], check)
+            self.attention, self._layers, self._watch = bound.attention, bound.layers, bound.watch
+            return
+        given = self.attention = load_attention(attention).shared()
+        if len(given.channels) == 1:
             self._layers = {next(iter(given.channels)): layer}
         else:
             raise ValueError(

@@ -1,6 +1,7 @@
 """A tiny seeded network for most tests; the real network and photographs where at hand."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ def tiny() -> nn.Sequential:
 @pytest.fixture
 def images() -> torch.Tensor:
     return torch.rand(4, 3, 20, 24, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heard_interruptions():
+    """A job in a shell's background, and what it starts, ignores Ctrl-C: the tests that send one
+    to a process of theirs would wait for it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ For each --network, the attention that comes with the package as it is, then fit
 trained from the classifier's head for as long. Leaves finetune.md and finetune.json.
 """
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,15 +79,14 @@ def main(
         minutes = {"0 photographs": 0.0}
         for start, what in STARTS.items():
             for count in counts:
-                name, began = f"{count} photographs, {what}", time.perf_counter()
+                name = f"{count} photographs, {what}"
                 recipe = EveryThreshold(
                     whole=0.25, area=area, learning_rate=rate if start == "universal" else 2e-3
                 )
                 folder = out / "trainings" / f"{network}-{start}-{count}"
-                attentions[name] = fit(
+                attentions[name], minutes[name] = fit(
                     classifier, photos, count, recipe, start, steps, bf16, folder
                 )
-                minutes[name] = (time.perf_counter() - began) / 60
         for folder in held_out:
             seen, sure = of_photos(classifier, side, folder, every)
             where = f"{network}, {folder.parent.name}/{folder.name}"
@@ -107,8 +105,9 @@ def fit(
     steps: int,
     bf16: bool,
     folder: Path,
-) -> AttentionMechanism:
-    """An attention trained for about so many steps, 16 images each, on `count` photographs."""
+) -> tuple[AttentionMechanism, float]:
+    """An attention trained for about so many steps, 16 images each, on `count` photographs; and the
+    minutes that it took, in an earlier run or in this one."""
     chosen: Any = np.random.default_rng(0).permutation(len(photos))[:count].tolist()
     loader = DataLoader(Subset(photos, chosen), min(16, count), shuffle=True, drop_last=True)
     trainer = LearnableCAMTrainer(
@@ -122,4 +121,5 @@ def fit(
         output_dir=folder,
         checkpoint_every=50,
     )
-    return trainer.fit(loader, resume=True)
+    attention = trainer.fit(loader, resume=True)
+    return attention, sum(row["seconds"] for row in trainer.history) / 60

@@ -2,16 +2,15 @@
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..attention import (
     AttentionMechanism,
+    GivenAttention,
     HeadedAttention,
-    Watch,
-    load_attention,
     own_attention,
 )
 from ..classifier import FrozenClassifier, bare, class_scores, device_of, layer_names
@@ -81,40 +80,32 @@ class Eyes:
         attention: AttentionMechanism | str | os.PathLike[str] | None = None,
     ) -> None:
         self.model, self.device = model, device_of(model)
-        self._given: HeadedAttention | None = None
-        layers = {} if target_layers is None else layer_names(model, target_layers)
-        if attention is not None:
-            given = None if attention == "head" else load_attention(attention).shared()
-            if not isinstance(given, HeadedAttention):
+        self._source: Any
+        if attention is None:
+            layers = {} if target_layers is None else layer_names(model, target_layers)
+            self._source = own_attention(model, None, list(layers), None)
+        else:
+            given = None if attention == "head" else GivenAttention(model, attention, target_layers)
+            if given is None or not isinstance(given.attention, HeadedAttention):
                 raise TypeError(
                     "an analysis compares maps of two classes on one scale, which takes an "
                     "attention that reads the classifier's head: None, the attention of the "
                     "package, or a ConditionedAttention; got "
-                    f"{attention if isinstance(attention, str) else type(given).__name__}"
+                    f"{'head' if given is None else type(given.attention).__name__}"
                 )
-            given.attach(model, list(layers or given.channels))
-            layers = given.layers_to_read(layers, model)
-            given.to(self.device)
-            self._watch, self._given = Watch(given.origin, model), given
-        else:
-            self._source = own_attention(model, None, list(layers), None)
+            given.attention.to(self.device)
+            self._source, layers = given, given.layers
         self._classifier = FrozenClassifier(bare(model), layers)
 
     @property
     def attention(self) -> AttentionMechanism | None:
         """What explains the classifier; without one given, from the first look on."""
-        return self._source.attention if self._given is None else self._given
+        return self._source.attention
 
     @torch.no_grad()
     def look(self, images: Tensor) -> Seen:
         """One pass of images (N, C, H, W), normalised."""
-        images = images.to(self.device)
-        if self._given is not None:
-            self._watch.check()
-            outputs, features = self._classifier.read(images)
-            attention: AttentionMechanism = self._given
-        else:
-            outputs, features, attention = self._source.read(self._classifier, images)
+        outputs, features, attention = self._source.read(self._classifier, images.to(self.device))
         assert isinstance(attention, HeadedAttention), "of images, the default is one"
         scores = class_scores(outputs)
         if scores.shape[1] < 2:

@@ -4,9 +4,10 @@ from .base import AttentionMechanism, mechanisms
 from .calibration import calibrate, head_start
 from .conditioned import ConditionedAttention, MapSettings
 from .default import own_attention, shipped_attention, shipped_beside
+from .given import GivenAttention
 from .headed import HeadedAttention, gives_logits, known_of
 from .lcam import LCAMAttention
-from .origin import Origin, Watch
+from .origin import Origin
 from .source import load_attention
 from .starts import condition, random_attention, universal_attention, universal_beside
 from .universal import UniversalAttention
@@ -14,12 +15,12 @@ from .universal import UniversalAttention
 __all__ = [
     "AttentionMechanism",
     "ConditionedAttention",
+    "GivenAttention",
     "HeadedAttention",
     "LCAMAttention",
     "MapSettings",
     "Origin",
     "UniversalAttention",
-    "Watch",
     "calibrate",
     "condition",
     "gives_logits",

@@ -9,10 +9,10 @@ from torch import Size, Tensor, nn
 
 from ..attention import (
     AttentionMechanism,
+    GivenAttention,
     HeadedAttention,
     gives_logits,
     known_of,
-    load_attention,
     own_attention,
     shipped_beside,
 )
@@ -239,12 +239,9 @@ def _bound(
         source = own_attention(model, "head", list(layers), reshape_transform)
         classifier = FrozenClassifier(bare(model), layers, reshape_transform=reshape_transform)
         return classifier, source.read(classifier, images)[2]
-    given = load_attention(attention).shared()
-    given.origin = given.origin if check else None
-    layers = layer_names(model, list(given.channels) if target_layers is None else target_layers)
-    given.attach(model, list(layers))
-    layers = given.layers_to_read(layers, model)
-    return FrozenClassifier(bare(model), layers, reshape_transform=reshape_transform), given
+    given = GivenAttention(model, attention, target_layers, check)
+    classifier = FrozenClassifier(bare(model), given.layers, reshape_transform=reshape_transform)
+    return classifier, given.attention
 
 
 def _watch_names(model: nn.Module, spreads: dict[str, Any]) -> dict[nn.Module, str]:

@@ -1,0 +1,56 @@
+"""A trained attention, beside the classifier that it is to explain."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..classifier import FrozenClassifier, layer_names
+from .base import AttentionMechanism
+from .origin import Watch
+from .source import load_attention
+
+
+class GivenAttention:
+    """An attention that was given, made ready for a model; each pass checks that the model is still
+    the one it was made for.
+
+    Args:
+        model: the classifier.
+        attention: see `load_attention`. Of a module the parameters are shared, the rest is copied.
+        target_layers: those it explains at, as modules or names; None takes its own.
+        check: False takes one that was made for other weights.
+
+    Attributes:
+        attention: the copy.
+        target_layers: name -> module.
+        layers: name -> module of those that are read: of an attention that fuses, all of its own.
+        watch: over the model's weights.
+
+    Raises:
+        CheckpointError: it was made for another model or other layers; `read` raises it too.
+        FileNotFoundError: there is no such file, folder or repository.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        attention: AttentionMechanism | str | os.PathLike[str],
+        target_layers: Sequence[nn.Module | str] | None = None,
+        check: bool = True,
+    ) -> None:
+        self.attention = given = load_attention(attention).shared()
+        given.origin = given.origin if check else None
+        named = list(given.channels) if target_layers is None else target_layers
+        self.target_layers = layer_names(model, named)
+        given.attach(model, list(self.target_layers))
+        self.layers = given.layers_to_read(self.target_layers, model)
+        self.watch = Watch(given.origin, model)
+
+    def read(
+        self, classifier: FrozenClassifier, images: Tensor
+    ) -> tuple[Any, dict[str, Tensor], AttentionMechanism]:
+        """One pass: the output, the feature maps, and the attention."""
+        self.watch.check()
+        return *classifier.read(images), self.attention
