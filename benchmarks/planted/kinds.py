@@ -31,8 +31,7 @@ class Planted:
 
     Attributes:
         name, kind: of the image; of what was planted, a key of `KINDS`.
-        cause: the one of `learnable_cam_plugin.analysis.CAUSES` that names it; "correct"; or
-            "something in front", which no rule names.
+        cause: the one of `learnable_cam_plugin.analysis.CAUSES` that names it, or "correct".
         image: (3, 80, 80), normalised.
         label, predicted, probability: its class, the one that wins, and how probable that one is.
         regions: see `scenes.regions`; "item 0" is the label's.
@@ -140,7 +139,8 @@ def in_front(rng: np.random.Generator, misleads: bool | None = True) -> Candidat
 
 
 def hiding(rng: np.random.Generator) -> Candidate:
-    """The same, of a bar that hides what tells the class: with no filling does the label win."""
+    """The same, of a bar that hides what tells the class: with black, the mean or a blur in its
+    place the label does not win. With the colours around it, it may."""
     return in_front(rng, misleads=False)
 
 

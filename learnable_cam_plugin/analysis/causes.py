@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from statistics import fmean
 
-from .case import Case, Check, Trial, Verdict
+import numpy as np
+
+from .case import CAUSES, Case, Check, Trial, Verdict
 from .hierarchy import Hierarchy
+from .regions import covered, distance
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,11 @@ class Thresholds:
         both, rival, rank: probability of the two classes together from which on the classifier is
             in doubt between these, and of the true one from which on it is a rival; the lowest
             rank of it.
+        gain, clear: probability that the true class takes without a thing, beyond what it takes
+            without a random region, from which on that is in front; and where the conditions of
+            two objects or look-alikes hold, too.
+        itself: probability of the predicted class in a thing alone, up to which that is no object
+            of the class.
         sure, unlikely: probability of the predicted class from which on the classifier is sure of
             it, and of the true one up to which it does not count with it.
         recurring, labels: images, and true classes of them, in which a region has to recur.
@@ -43,6 +52,9 @@ class Thresholds:
     both: float = 0.3
     rival: float = 0.01
     rank: int = 3
+    gain: float = 0.15
+    clear: float = 0.5
+    itself: float = 0.5
     sure: float = 0.75
     unlikely: float = 0.03
     recurring: int = 3
@@ -69,8 +81,12 @@ def verdict(
 
     - broader or narrower label: the hierarchy holds one of the two classes broader than the other.
     - context: the predicted class's region recurs at one place in wrong images of several true
-      classes, away from the true class's (`contexts`); without it the true class wins, which it
-      does not without a random one.
+      classes, away from the true class's (`contexts`); without it the true class wins, with most
+      fillings, which it does not without a random one.
+    - something in front: a thing, see `things`, without which the true class wins, and takes more
+      than without a random region of its shape; clearly more where the conditions of one of the two
+      causes below hold as well. It lies where the true class then is, and is no object of the
+      predicted class itself.
     - several objects: the regions are two, and apart. Without the true class's the predicted class
       wins still; without what speaks for the predicted one rather than it, the true class is ahead,
       and wins, as it does not without a random region; each shows its own class alone; and the
@@ -93,8 +109,7 @@ def verdict(
 
     def share(region: str, action: str, comes: Callable[[Trial], bool]) -> float:
         """Of the fillings, in how many the trial comes out so."""
-        of_region = case.tried(region, action)
-        return sum(map(comes, of_region)) / len(of_region) if of_region else 0.0
+        return _mean(case, region, action, comes)
 
     def true_wins(trial: Trial) -> bool:
         return trial.top == case.other
@@ -122,7 +137,7 @@ def verdict(
                 len(named) if case.photo.name in named else 0,
                 t.recurring,
             ),
-            _least("without the predicted class's region the true class wins", erased, t.some),
+            _least("without the predicted class's region the true class wins", erased, t.most),
             _least("it does more often than without a random region", freed, t.some),
         ),
         "several objects": (
@@ -170,8 +185,46 @@ def verdict(
             ),
         ),
     }
-    holds = (cause for cause, checks in asked.items() if all(check.holds for check in checks))
-    return Verdict(next(holds, "undetermined"), asked)
+    rivals = ("several objects", "near-identical classes")
+    contested = any(_hold(asked[cause]) for cause in rivals)
+    asked["something in front"] = _in_front(case, t, t.clear if contested else t.gain)
+    ordered = {cause: asked[cause] for cause in CAUSES if cause in asked}
+    holds = (cause for cause, checks in ordered.items() if _hold(checks))
+    return Verdict(next(holds, "undetermined"), ordered)
+
+
+def _hold(checks: tuple[Check, ...]) -> bool:
+    return all(check.holds for check in checks)
+
+
+def _in_front(case: Case, t: Thresholds, gain: float) -> tuple[Check, ...]:
+    """Of the thing that may be in front of the object, if there is any."""
+    nothing = np.zeros(case.size, dtype=np.bool_)
+    thing, behind = (case.regions.get(name, nothing) for name in ("thing", "behind"))
+    freed, free = (
+        _mean(case, region, "erase", lambda trial: trial.top == case.other)
+        for region in ("thing", "beside")
+    )
+    after, control = (
+        _mean(case, region, "erase", lambda trial: trial.other) for region in ("thing", "beside")
+    )
+    alone = _mean(case, "thing", "keep", lambda trial: trial.predicted)
+    return (
+        _least("without the thing the true class wins", freed, t.most),
+        _least("it does more often than without a random region", freed - free, t.some),
+        _least("probability of the true class that it takes, beyond that", after - control, gain),
+        _least(
+            "share of the thing in the true class's region then", covered(thing, behind), t.apart
+        ),
+        _most("distance of the thing from that region", distance(thing, behind), t.distant),
+        _most("probability of the predicted class in the thing alone", alone, t.itself),
+    )
+
+
+def _mean(case: Case, region: str, action: str, value: Callable[[Trial], float]) -> float:
+    """Over the fillings, and over the regions if there are several of that name; 0 of none."""
+    of_region = case.tried(region, action)
+    return fmean(map(value, of_region)) if of_region else 0.0
 
 
 def _least(name: str, value: float, bound: float) -> Check:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from statistics import fmean
 from textwrap import fill, shorten, wrap
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..checkpoint import atomic_path
 from .case import Case, Trial
 from .pictures import KINDS, Pixels, brightest, enlarged
 
-PREDICTED, OTHER, REST = "#c2410c", "#1d5fbf", "#8a8d94"  # the page's colours
+PREDICTED, OTHER, REST, THING = "#c2410c", "#1d5fbf", "#8a8d94", "#15803d"  # the page's colours
 _STYLE: Any = {
     "text.parse_math": False,  # a $ in a name is a dollar, not a formula
     "font.size": 7,
@@ -32,9 +33,10 @@ def write_figure(
     pixels: Pixels | None = None,
     dpi: int = 200,
 ) -> None:
-    """Draw a case for print: the photograph with the two regions outlined, the four maps on one
-    scale with one colour bar, the most probable classes, both classes' probabilities after each
-    change to the image, and the cause with its conditions.
+    """Draw a case for print: the photograph with the two regions outlined, and with something in
+    front if that is the cause, the four maps on one scale with one colour bar, the most probable
+    classes, both classes' probabilities after each change to the image (of several random regions
+    their mean), and the cause with its conditions.
 
     Args:
         path: where to; its suffix says what: .png, .pdf or .svg.
@@ -69,6 +71,8 @@ def _draw(case: Case, class_names: Sequence[str], pixels: Pixels | None) -> Figu
         "other": f"region of {other}",
         "contrast": "region of their contrast",
         "random": "a random region",
+        "thing": "what may be in front",
+        "beside": "a random one of its shape",
     }
     rows = [f"{action} {regions[region]}" for action, region in tried]
     for place, filling in enumerate(fillings):
@@ -92,7 +96,10 @@ def _draw_maps(
     axes = figure.subplots(1, 5)
     axes[0].imshow(np.full((*case.size, 3), 128, np.uint8) if pixels is None else pixels)
     axes[0].set_title(fill("true class: " + (predicted if case.correct else other), 22))
-    for kind, colour in (("other", OTHER), ("predicted", PREDICTED)):
+    outlines = {"other": OTHER, "predicted": PREDICTED}
+    if case.cause == "something in front":
+        outlines["thing"] = THING
+    for kind, colour in outlines.items():
         region = case.regions[kind]
         if 0 < region.mean() < 1:
             axes[0].contour(region, levels=[0.5], colors=colour, linewidths=1)
@@ -119,9 +126,12 @@ def _draw_probabilities(axis: Axes, case: Case, names: dict[int, str]) -> None:
 
 def _draw_trials(axis: Axes, case: Case, trials: list[Trial], tried: list[tuple[str, str]]) -> None:
     before = (case.probabilities[case.predicted], case.probabilities[case.other])
-    points = [(0, before)] + [
-        (1 + tried.index((t.action, t.region)), (t.predicted, t.other)) for t in trials
-    ]
+    points = [(0, before)]
+    for row, done in enumerate(tried, 1):
+        of_row = [(t.predicted, t.other) for t in trials if (t.action, t.region) == done]
+        if of_row:
+            predicted, other = (fmean(values) for values in zip(*of_row, strict=True))
+            points.append((row, (predicted, other)))
     for offset, which, colour in ((-0.2, 0, PREDICTED), (0.2, 1, OTHER)):
         rows = [row + offset for row, _ in points]
         values = [pair[which] for _, pair in points]

@@ -47,6 +47,7 @@ def run_record(analysis: Analysis) -> Record:
             "unread": analysis.unread,
             "causes": causes(analysis),
             "turned": analysis.turned(),
+            "control": analysis.control(),
             "pairs": [_pair(analysis, pair) for pair in analysis.pairs],
             "contexts": [
                 {**_reference(analysis, index), "images": images}
@@ -122,6 +123,9 @@ def case_record(analysis: Analysis, number: int, photograph: bool = True) -> Rec
                 }
                 for kind, (one, two) in against.items()
             ],
+            "front": {name: f"{folder}/{name}-region.png" for name in ("thing", "behind")}
+            if "thing" in case.regions
+            else None,
             "agreement": asdict(case.agreement),
             "trials": [
                 {**asdict(trial), "top": _reference(analysis, trial.top)} for trial in case.trials

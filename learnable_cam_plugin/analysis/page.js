@@ -167,7 +167,7 @@ function describeTrials() {
     const third = ![Number(d.predicted), Number(d.other)].includes(top);
     return make("div", {}, line("predicted", predicted), line("other", other), third ? make("small", {class: "wins"}, `${name(top)} ${number(p)} wins`) : null);
   };
-  const who = kind => ({random: "a random region", contrast: `what speaks for ${name(d.predicted)} rather than ${name(d.other)}`})[kind] || `the region of ${name(d[kind])}`;
+  const who = kind => ({random: "a random region", thing: "the thing that may be in front", beside: "a random region of the thing’s shape", contrast: `what speaks for ${name(d.predicted)} rather than ${name(d.other)}`})[kind] || `the region of ${name(d[kind])}`;
   const before = data.probabilities.reduce((found, [index, p]) => ({...found, [index]: p}), {});
   $("tests").hidden = !data.trials.length;
   $("trials").replaceChildren(
@@ -253,6 +253,7 @@ function draw() {
   if ($("outlines").checked) {
     outline(pixels, region("other"), width, height, [122, 176, 255]);
     outline(pixels, region("predicted"), width, height, [251, 146, 60]);
+    if (current.d.cause === "something in front") outline(pixels, region("thing"), width, height, [74, 222, 128]);
   }
   pen.putImageData(picture, 0, 0);
   $("handle").hidden = !$("maps").checked;

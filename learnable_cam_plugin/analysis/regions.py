@@ -55,8 +55,13 @@ def agreement(one: Map, other: Map, first: Region, second: Region) -> Agreement:
     return Agreement(
         overlap=float((first & second).sum()) / union if union else 0.0,
         correlation=_correlation(_ranks(one), _ranks(other)),
-        distance=_distance(first, second),
+        distance=distance(first, second),
     )
+
+
+def covered(one: Region, by: Region) -> float:
+    """Share of a region (H, W) that another one covers, in [0, 1]; 0 if it is empty."""
+    return float((one & by).sum() / max(1, one.sum()))
 
 
 def _ranks(values: Map) -> NDArray[np.float64]:
@@ -71,8 +76,8 @@ def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return max(-1.0, min(1.0, float((a * b).sum()) / length)) if length else 0.0
 
 
-def _distance(first: Region, second: Region) -> float:
-    """Of the centres, as a share of the diagonal; 0 if one of the regions is empty."""
+def distance(first: Region, second: Region) -> float:
+    """Of the centres of two regions (H, W), as a share of the diagonal; 0 if one is empty."""
     if not first.any() or not second.any():
         return 0.0
     centres = [np.argwhere(one).mean(0) for one in (first, second)]

@@ -18,15 +18,17 @@ from ..classifier import check_images
 from ..masking import FILLINGS, Normalization
 from .across import contexts, doubt, pairs
 from .analysis import Analysis
-from .case import Case, Photo
+from .case import Case, Photo, Region
 from .causes import Thresholds, verdict
+from .front import front
 from .hierarchy import Hierarchy
 from .maps import Eyes, Seen
 from .neighbours import Gallery
 from .regions import agreement, elsewhere, region
-from .trials import trials
+from .trials import SURROUNDINGS, Change, trials
 
 Batches = Iterable[tuple[Tensor, Sequence[Photo]]]
+_CONTROLS = 3  # random regions for each that is tested: one alone is a noisy control
 
 
 def analyze(
@@ -47,8 +49,9 @@ def analyze(
 ) -> Analysis:
     """Why a classifier errs: for each error the maps of both classes, tests of them, and a cause.
 
-    One pass an image finds the errors and explains them; twenty-four more an error, of masked
-    copies, test what the maps show. See `verdict` for the rule that names the causes.
+    One pass an image finds the errors and explains them; thirty more an error, of masked copies,
+    test what the maps show, and up to 21 what may be in front. See `verdict` for the rule that
+    names the causes.
 
     Args:
         model: the classifier, giving class scores (N, K).
@@ -147,15 +150,18 @@ def _cases(
     predicted = order[:, 0]
     other = torch.where(predicted == labels, order[:, 1], labels)
     maps = seen.maps(predicted, other)
-    regions = []
-    for one in maps:
+    classes = list(zip(predicted.tolist(), other.tolist(), strict=True))
+    images, pixels = images.to(eyes.device), normalization.rgb(images.cpu().float())
+    regions, changes = [], []
+    for one, image, rgb, pair in zip(maps, images, pixels, classes, strict=True):
         of_map = {
             name: region(getattr(one, name), size, thresholds.level, thresholds.area)
             for name in ("predicted", "other", "contrast")
         }
-        regions.append(of_map | {"random": elsewhere(of_map["predicted"], random)})
-    classes = list(zip(predicted.tolist(), other.tolist(), strict=True))
-    tried = trials(eyes, images.to(eyes.device), regions, classes, normalization, fillings)
+        in_front = front(eyes, image, rgb, pair, thresholds)
+        regions.append(of_map | in_front)
+        changes.append(_changes(of_map, in_front, fillings, random))
+    tried = trials(eyes, images, changes, classes, normalization)
     vectors = None if gallery is None else seen.selected()
     found = []
     for i, (photo, (top, against)) in enumerate(zip(photos, classes, strict=True)):
@@ -168,7 +174,7 @@ def _cases(
             rank=int((order[i] == against).nonzero()) + 1,
             size=size,
             maps=maps[i],
-            regions={name: regions[i][name] for name in ("predicted", "other", "contrast")},
+            regions=regions[i],
             agreement=agreement(
                 maps[i].predicted, maps[i].other, regions[i]["predicted"], regions[i]["other"]
             ),
@@ -176,6 +182,27 @@ def _cases(
             neighbours=() if vectors is None or gallery is None else gallery.nearest(vectors[i]),
         )
         found.append(replace(case, doubt=doubt(case)))
+    return found
+
+
+def _changes(
+    regions: dict[str, Region],
+    in_front: dict[str, Region],
+    fillings: Sequence[str],
+    random: np.random.Generator,
+) -> list[Change]:
+    """All that is tried on an image, its controls among it."""
+    controls = [elsewhere(regions["predicted"], random) for _ in range(_CONTROLS)]
+    found = [Change(name, "erase", where, fillings) for name, where in regions.items()]
+    found += [Change("random", "erase", where, fillings) for where in controls]
+    found += [Change(name, "keep", where, fillings) for name, where in regions.items()]
+    found.append(Change("random", "keep", controls[0], fillings))
+    if in_front:
+        thing = in_front["thing"]
+        beside = [elsewhere(thing, random) for _ in range(_CONTROLS)]
+        found.append(Change("thing", "erase", thing, [SURROUNDINGS]))
+        found += [Change("beside", "erase", where, [SURROUNDINGS]) for where in beside]
+        found.append(Change("thing", "keep", thing, fillings))
     return found
 
 

@@ -1,7 +1,7 @@
 """The causal test: what the classifier says once a region is erased, or alone is kept."""
 
-from collections.abc import Mapping, Sequence
-from itertools import product
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,57 +10,65 @@ from torch import Tensor
 from ..masking import Normalization, mask_image
 from .case import Region, Trial
 from .maps import Eyes
+from .things import surrounded
 
-ACTIONS = ("erase", "keep")
+SURROUNDINGS = "surroundings"  # a filling: see `surrounded`
 _BATCH = 32
+
+
+class Change(NamedTuple):
+    """What is done to an image: to which region, by its name and (H, W); "erase" or "keep"; with
+    which fillings, one after the other."""
+
+    region: str
+    action: str
+    where: Region
+    fillings: Sequence[str]
 
 
 def trials(
     eyes: Eyes,
     images: Tensor,
-    regions: Sequence[Mapping[str, Region]],
+    changes: Sequence[Sequence[Change]],
     pairs: Sequence[tuple[int, int]],
     normalization: Normalization,
-    fillings: Sequence[str],
 ) -> list[tuple[Trial, ...]]:
-    """Every action on every region with every filling; a pass of the classifier each.
+    """Every change with each of its fillings; a pass of the classifier each.
 
     Args:
         eyes: the classifier.
         images: (N, C, H, W), normalised.
-        regions: of each image, name -> (H, W).
+        changes: of each image.
         pairs: of each image, the predicted and the other class.
-        normalization, fillings: of the images; see `background`.
+        normalization: of the images.
     """
     todo = [
-        (index, name, action, filling)
-        for index, named in enumerate(regions)
-        for name, action, filling in product(named, ACTIONS, fillings)
+        (index, change, filling)
+        for index, of_image in enumerate(changes)
+        for change in of_image
+        for filling in change.fillings
     ]
-    found: list[list[Trial]] = [[] for _ in regions]
+    found: list[list[Trial]] = [[] for _ in changes]
     for start in range(0, len(todo), _BATCH):
         part = todo[start : start + _BATCH]
-        changed = [_changed(images, regions, normalization, *one) for one in part]
+        changed = [
+            _changed(images[index : index + 1], normalization, change, filling)
+            for index, change, filling in part
+        ]
         shares = eyes.probabilities(torch.cat(changed)).cpu()
         tops = shares.max(1)
-        for (index, name, action, filling), of_image, top, highest in zip(
+        for (index, change, filling), of_image, top, highest in zip(
             part, shares, tops.indices.tolist(), tops.values.tolist(), strict=True
         ):
             predicted, other = (float(of_image[c]) for c in pairs[index])
-            trial = Trial(name, action, filling, predicted, other, top, highest)
+            trial = Trial(change.region, change.action, filling, predicted, other, top, highest)
             found[index].append(trial)
     return [tuple(of_image) for of_image in found]
 
 
-def _changed(
-    images: Tensor,
-    regions: Sequence[Mapping[str, Region]],
-    normalization: Normalization,
-    index: int,
-    name: str,
-    action: str,
-    filling: str,
-) -> Tensor:
-    kept = regions[index][name] if action == "keep" else ~regions[index][name]
-    mask = torch.from_numpy(np.ascontiguousarray(kept)).to(images)[None]
-    return mask_image(images[index : index + 1], mask, normalization, filling)
+def _changed(image: Tensor, normalization: Normalization, change: Change, filling: str) -> Tensor:
+    kept = change.where if change.action == "keep" else ~change.where
+    mask = torch.from_numpy(np.ascontiguousarray(kept)).to(image.device)[None]
+    if filling == SURROUNDINGS:
+        return surrounded(image, ~mask)
+    return mask_image(image, mask.to(image), normalization, filling)

@@ -26,9 +26,17 @@ def case(
     alone=C,
     true_alone=C,
     name="1.jpg",
+    thing=A,
+    beside=(A, A, A),
+    beside_alike=False,
+    thing_alone=0.1,
+    apart=False,
 ) -> Case:
-    """An error whose trials let those classes win."""
-    grid, full = np.zeros((2, 2), np.float32), np.ones((4, 4), bool)
+    """An error whose trials let those classes win; a thing in front, which the true class's region
+    covers once it is erased, or which lies `apart` from that."""
+    grid, full = np.zeros((2, 2), np.float32), np.ones((16, 16), bool)
+    corner, other_corner = np.zeros((2, 16, 16), bool)
+    corner[:4, :4] = other_corner[12:, 12:] = True
     won = {
         ("predicted", "erase"): erased,
         ("contrast", "erase"): against,
@@ -39,15 +47,22 @@ def case(
     }
     shares = {A: (0.5, 0.1), B: (0.1, 0.5), C: (0.1, 0.1)}
     trials = [Trial(*key, f, *shares[top], top, 0.5) for key, top in won.items() for f in FILLINGS]
+    trials.append(Trial("thing", "erase", "surroundings", *shares[thing], thing, 0.5))
+    gains = shares[B if beside_alike else A]
+    trials += [Trial("beside", "erase", "surroundings", *gains, top, 0.5) for top in beside]
+    trials += [Trial("thing", "keep", f, thing_alone, 0.0, C, 0.5) for f in FILLINGS]
     return Case(
         photo=Photo(name, B),
         predicted=A,
         other=B,
         probabilities={A: p, B: q},
         rank=rank,
-        size=(4, 4),
+        size=(16, 16),
         maps=Maps(grid, grid, grid, grid),
-        regions={"predicted": full, "other": full, "contrast": full},
+        regions={
+            **{"predicted": full, "other": full, "contrast": full, "thing": corner},
+            "behind": other_corner if apart else corner,
+        },
         agreement=Agreement(overlap, correlation, distance),
         trials=tuple(trials),
     )
@@ -61,11 +76,13 @@ def cause(found: Case, hierarchy=None, contexts=None, **thresholds) -> str:
 BROADER = Hierarchy({B: frozenset({A})})
 RECURS = {A: ("1.jpg", "2.jpg", "3.jpg")}
 TWO = {"overlap": 0.1, "distance": 0.4, "against": B, "alone": A, "true_alone": B}
+IN_FRONT = {"thing": B}
 ALIKE = {"overlap": 0.8, "correlation": 0.9}
 DOUBTFUL = {"p": 0.95, "q": 0.001, "rank": 7, "alone": A}
 TELLTALE = {
     "broader or narrower label": (case(), BROADER, None),
     "context": (case(erased=B, alone=A), None, RECURS),
+    "something in front": (case(**IN_FRONT), None, None),
     "several objects": (case(**TWO), None, None),
     "near-identical classes": (case(**ALIKE), None, None),
     "label doubtful": (case(**DOUBTFUL), None, None),
@@ -85,6 +102,11 @@ def test_the_numbers_that_tell_a_cause_name_it(expected):
 @pytest.mark.parametrize(
     ("expected", "settings", "change"),
     [
+        ("something in front", IN_FRONT, {"thing": C}),
+        ("something in front", IN_FRONT, {"beside": (B, B, B)}),
+        ("something in front", IN_FRONT, {"beside_alike": True}),
+        ("something in front", IN_FRONT, {"thing_alone": 0.9}),
+        ("something in front", IN_FRONT, {"apart": True}),
         ("several objects", TWO, {"overlap": 0.3}),
         ("several objects", TWO, {"distance": 0.1}),
         ("several objects", TWO, {"without_true": C}),
@@ -107,6 +129,15 @@ def test_the_numbers_that_tell_a_cause_name_it(expected):
 def test_without_any_one_of_its_conditions_the_cause_is_not_named(expected, settings, change):
     assert cause(case(**settings)) == expected
     assert cause(case(**(settings | change))) != expected
+
+
+@pytest.mark.parametrize(
+    ("rival", "settings"), [("several objects", TWO), ("near-identical classes", ALIKE)]
+)
+def test_where_another_cause_would_do_something_in_front_has_to_be_clear(rival, settings):
+    assert cause(case(**settings)) == rival
+    assert cause(case(**settings | IN_FRONT)) == rival  # 0.4 is not enough
+    assert cause(case(**settings | IN_FRONT), clear=0.3) == "something in front"
 
 
 def test_a_context_is_of_the_images_in_which_it_recurs():

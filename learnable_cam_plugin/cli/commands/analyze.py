@@ -93,6 +93,7 @@ def analyze_command(
                 "errors": analysis.errors,
                 "causes": analysis.counts(),
                 "turned": analysis.turned(),
+                "control": analysis.control(),
                 "left out": unread,
                 "report": str(page),
             }
@@ -108,9 +109,12 @@ def _say(told: dict[str, Any]) -> None:
     click.echo(f"{told['errors']} of {told['images']} images are classified wrongly ({share:.1%})")
     for cause, count in told["causes"].items():
         click.echo(f"{count:6} {cause}")
-    turned = told["turned"]
+    turned, control = told["turned"], told["control"]
     click.echo(
-        f"the true class is ahead in {turned['predicted']} once the predicted class's region is "
-        f"erased, in {turned['random']} once a random one is"
+        f"with the predicted class's region erased the true class is ahead in "
+        f"{turned['predicted']:.0f}, with a random one in {turned['random']:.1f}"
     )
+    if control is not None:
+        interval = f"[{control['low']:.2f}, {control['high']:.2f}]"
+        click.echo(f"that is {control['ratio']:.2f} times as many {interval}")
     click.echo(f"see {told['report']}")
