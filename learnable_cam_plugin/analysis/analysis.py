@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from statistics import fmean
 from typing import Any
 
@@ -92,5 +93,5 @@ def _turned(case: Case, region: str) -> float:
     by_filling = defaultdict[str, list[bool]](list)
     for trial in case.tried(region, "erase"):
         by_filling[trial.filling].append(trial.other > trial.predicted)
-    regions = list(zip(*by_filling.values(), strict=True))
+    regions = list(zip_longest(*by_filling.values(), fillvalue=False))
     return fmean(2 * sum(ahead) > len(ahead) for ahead in regions) if regions else 0.0

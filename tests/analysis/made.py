@@ -24,6 +24,7 @@ FOUND = (  # of the cases, one after the other
     "context",
     "label doubtful",
     "undetermined",
+    "something in front",
 )
 RULES = {
     "several objects": ("overlap of the two regions", "p of predicted, its region alone"),
@@ -71,6 +72,13 @@ def made_case(
         for filling in ("black", "mean", "blur")
     )
     cause = FOUND[number % len(FOUND)]
+    in_front = {}
+    if cause == "something in front":
+        in_front = {"thing": region(blob((0.5, 0.5), grid, 1.0), size), "behind": region(two, size)}
+        trials += tuple(
+            Trial(where, "erase", "surroundings", 0.1, 0.7, other, 0.7)
+            for where in ("thing", "beside", "beside", "beside")
+        )
     checks = {
         rule: tuple(Check(asked, 0.71, 0.5, True, rule == cause) for asked in conditions)
         for rule, conditions in RULES.items()
@@ -87,6 +95,7 @@ def made_case(
             "predicted": region(one, size),
             "other": region(two, size),
             "contrast": region(maps.contrast, size),
+            **in_front,
         },
         agreement=Agreement(0.4, -0.2, 0.3),
         trials=trials,

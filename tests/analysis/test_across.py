@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from learnable_cam_plugin.analysis.across import contexts, doubt, pairs
+from learnable_cam_plugin.analysis.analysis import Analysis
 from learnable_cam_plugin.analysis.case import Agreement, Case, Maps, Photo, Trial
 
 SIDE = 56
@@ -117,6 +118,34 @@ def test_a_planted_place_is_found_among_regions_at_random_places():
         ]
         found += {f"{i}" for i in range(5)} <= set(contexts(cases).get(9, ()))
     assert found >= 45
+
+
+# the control
+
+
+def turning(regions):
+    """Trials of regions, each of which turns or does not, with two of three fillings."""
+    return [
+        Trial(name, "erase", f, *((0.1, 0.5) if turns and f != "blur" else (0.5, 0.1)), 0, 0.5)
+        for name, turns in regions
+        for f in ("black", "mean", "blur")
+    ]
+
+
+def test_the_control_is_the_mean_over_its_regions_and_its_ratio_has_an_interval():
+    both = [("predicted", True), ("random", True), ("random", False), ("random", False)]
+    one = [("predicted", True), ("random", False), ("random", False), ("random", False)]
+    cases = [case(f"{i}", 0, 1, trials=turning(both if i < 6 else one)) for i in range(12)]
+    cases.append(case("right", 1, 1, other=0, trials=turning(both)))
+    found = Analysis(tuple(cases), ("a", "b"), 20, 12)
+    assert found.turned() == pytest.approx({"predicted": 12, "contrast": 0, "random": 2})
+    control = found.control()
+    assert control["ratio"] == pytest.approx(1 / 6)
+    assert 0 < control["low"] < 1 / 6 < control["high"] < 1 / 3
+    assert control == found.control()
+    none = Analysis((case("0", 0, 1, trials=turning([("predicted", False)])),), ("a", "b"), 2, 1)
+    assert none.control() is None
+    assert Analysis((), ("a", "b"), 2, 0).control() is None
 
 
 # doubt

@@ -38,6 +38,20 @@ def test_it_says_every_number_and_has_one_colour_bar():
     ] * 4
 
 
+def test_something_in_front_is_outlined_and_its_trials_stand_beside_the_others():
+    case = made_case(6)
+    assert case.cause == "something in front"
+    with rc_context(figure._STYLE):
+        drawn = figure._draw(case, NAMES, None)
+    text = " ".join(found.get_text() for found in drawn.findobj(Text))
+    for needed in ("what may be in front", "a random one of its shape", "filled with surroundings"):
+        assert needed in text, needed
+    outlines = len(drawn.subfigs[0].axes[0].collections)
+    assert (
+        outlines == len(figure._draw(made_case(5), NAMES, None).subfigs[0].axes[0].collections) + 1
+    )
+
+
 @pytest.mark.parametrize("suffix", ["png", "pdf"])
 def test_it_is_written_whatever_the_names_are(tmp_path, suffix):
     names = (EVIL, "$unclosed", "\\frac{", *NAMES[3:])

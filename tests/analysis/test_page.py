@@ -237,6 +237,27 @@ def test_the_case_shows_every_number(page):
     )  # without the predicted class's region the true one wins
 
 
+def test_something_in_front_is_outlined_and_can_be_taken_away(page):
+    (number,) = [
+        i
+        for i, case in enumerate(made_analysis(ERRORS, CORRECT).cases[:ERRORS])
+        if case.cause == "something in front"
+    ]
+    press(page, *"j" * number)
+    text = page.find_element("id", "case").get_attribute("textContent")
+    assert "erase the thing that may be in front" in text
+    assert "erase a random region of the thing’s shape" in text
+    assert "filled with surroundings" in text
+    press(page, "1")  # no maps
+    whole = pixels(page)
+    green = [tuple(whole[i : i + 3]) for i in range(0, len(whole), 4)].count((74, 222, 128))
+    assert green > 10
+    press(page, "2")
+    before = pixels(page)
+    choose(page, "view", "erase thing")
+    assert pixels(page) != before
+
+
 def test_the_page_asks_for_nothing_and_its_thumbnails_are_there(page):
     wide = "return [...document.querySelectorAll('#list img')].map(image => image.naturalWidth)"
     page.execute_async_script("setTimeout(arguments[0], 300)")

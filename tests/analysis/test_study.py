@@ -48,16 +48,19 @@ def test_every_error_is_a_case_with_its_numbers(tiny, batches):
         assert 0 <= case.doubt <= 1
     assert sum(found.counts().values()) == 4
     for region, count in found.turned().items():
-        ahead = [
+        ahead = np.array(
             [
-                t.other > t.predicted
-                for t in case.trials
-                if (t.region, t.action) == (region, "erase")
+                [
+                    t.other > t.predicted
+                    for t in case.trials
+                    if (t.region, t.action) == (region, "erase")
+                ]
+                for case in found.cases
+                if not case.correct
             ]
-            for case in found.cases
-            if not case.correct
-        ]
-        assert count == sum(sum(one) >= 2 for one in ahead)
+        ).reshape(4, -1, 3)
+        assert ahead.shape[1] == (3 if region == "random" else 1)
+        assert count == pytest.approx((ahead.sum(2) >= 2).mean(1).sum())
     assert sum(pair.errors for pair in found.pairs) == 4
 
 
@@ -100,9 +103,11 @@ def test_a_trial_is_the_classifiers_answer_to_the_masked_image(tiny, batches):
     images = torch.cat([images for images, _ in batches])
     for image, case in zip(images, found.cases, strict=True):
         kinds = {(t.region, t.action, t.filling) for t in case.trials}
-        assert len(kinds) == len(case.trials) == 24
+        things = "thing" in case.regions
+        assert len(kinds) == 24 + 5 * things
+        assert len(case.trials) == 30 + 7 * things  # of a random region three are erased
         for trial in case.trials:
-            if trial.region == "random":
+            if trial.region in ("random", "beside") or trial.filling == "surroundings":
                 continue
             region = torch.from_numpy(case.regions[trial.region])
             mask = (region if trial.action == "keep" else ~region).float()[None]
