@@ -50,7 +50,7 @@ def analyze(
     """Why a classifier errs: for each error the maps of both classes, tests of them, and a cause.
 
     One pass an image finds the errors and explains them; thirty more an error, of masked copies,
-    test what the maps show, and up to 21 what may be in front. See `verdict` for the rule that
+    test what the maps show, and up to 27 what may be in front. See `verdict` for the rule that
     names the causes.
 
     Args:
