@@ -5,13 +5,27 @@ Only what scores masked images is handed such a copy; speed is never measured wi
 
 import contextlib
 import copy
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 PRECISION = {"float32": "f32", "bfloat16": "bf16"}
+
+
+@cache
+def openvino_core() -> Any:
+    """OpenVINO's `Core`, the only one of the process.
+
+    Each has a CPU plugin, which takes the thread's stack for signals and puts back the one before
+    when it goes: of two that go in the order they came, the thread is left with one that is freed,
+    and the next signal (a worker of a loader that ends, Ctrl-C) crashes the process.
+    """
+    import openvino  # the extra `bench`
+
+    return openvino.Core()
 
 
 class _Compiled(nn.Module):
@@ -31,7 +45,7 @@ class _Compiled(nn.Module):
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_CPU_PINNING": False,
         }
-        self._compiled = openvino.Core().compile_model(network, "CPU", settings)
+        self._compiled = openvino_core().compile_model(network, "CPU", settings)
         self._request = self._compiled.create_infer_request()
 
     def forward(self, images: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ from learnable_cam_plugin.metrics import (
     masked_confidence,
 )
 
+from ..acceleration import openvino_core
 from ..exported import (
     EAGER,
     LOGITS,
@@ -192,10 +193,8 @@ def onnxruntime_run(path: Path, threads: int) -> Run:
 
 def opened(path: Path, precision: str, threads: int) -> "tuple[Path, Run] | str":
     """The same in OpenVINO; or why it is not."""
-    import openvino  # the extra `bench`
-
     settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
-    core = openvino.Core()
+    core = openvino_core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return "this processor has no bfloat16"
     try:

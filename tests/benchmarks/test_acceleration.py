@@ -1,4 +1,8 @@
 import dataclasses
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +49,33 @@ def test_a_layer_that_is_not_given_the_image_is_refused(model, images):
 def test_an_unknown_precision_is_refused(model, images):
     with pytest.raises(ValueError, match=r"float32.*bfloat16.*'int8'"):
         accelerated(model, "0", images, "int8", 1)
+
+
+_TWO_AND_A_SIGNAL = """
+import faulthandler, os, signal
+import torch
+from benchmarks.acceleration import accelerated
+
+faulthandler.enable()  # as pytest does: the stack for signals is its own, until OpenVINO's
+models = [torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten()) for _ in range(2)]
+images = torch.rand(2, 3, 8, 8)
+first, second = (accelerated(model, "0", images, "float32", 1e-3)[0] for model in models)
+del first
+del second
+signal.signal(signal.SIGUSR1, lambda *heard: print("heard"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal")
+def test_a_signal_is_survived_once_two_of_them_are_gone():
+    """With a `Core` each the process crashed, as the suite did in whatever came next."""
+    pytest.importorskip("openvino", reason="needs the extra `bench`")
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", _TWO_AND_A_SIGNAL]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == "heard"
 
 
 @pytest.mark.parametrize("name", ["RISE", "SIDU", "SISE", "Ada-SISE", "Score-CAM"])

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from benchmarks.acceleration import openvino_core
 from learnable_cam_plugin import ExplainedClassifier, export_onnx
 from learnable_cam_plugin.pretrained import efficientnet_lite0
 
@@ -97,10 +98,9 @@ def started(path: Path) -> Run:
 
 def opened(path: Path) -> Run:
     """A file in OpenVINO, computed in fp32."""
-    import openvino
-
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    compiled = openvino.Core().compile_model(openvino.Core().read_model(path), "CPU", settings)
+    core = openvino_core()
+    compiled = core.compile_model(core.read_model(path), "CPU", settings)
 
     def run(images: Tensor) -> list[np.ndarray]:
         found = compiled(images.numpy())
