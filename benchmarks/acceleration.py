@@ -5,7 +5,7 @@ Only what scores masked images is handed such a copy; speed is never measured wi
 
 import contextlib
 import copy
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -15,17 +15,24 @@ from torch import Tensor, nn
 PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 
-@cache
 def openvino_core() -> Any:
-    """OpenVINO's `Core`, the only one of the process.
+    """A `Core` of OpenVINO whose end leaves this thread's stack for signals alone.
 
-    Each has a CPU plugin, which takes the thread's stack for signals and puts back the one before
-    when it goes: of two that go in the order they came, the thread is left with one that is freed,
-    and the next signal (a worker of a loader that ends, Ctrl-C) crashes the process.
+    Its CPU plugin takes that of the thread that makes it, and puts back the one before when it
+    goes: of two that go in the order they came, the thread is left with one that is freed, and the
+    next signal (a worker of a loader that ends, Ctrl-C) crashes the process. In a thread of its own
+    there was none before, and none is put back.
     """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_with_its_plugin).result()
+
+
+def _with_its_plugin() -> Any:
     import openvino  # the extra `bench`
 
-    return openvino.Core()
+    core = openvino.Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")  # the plugin is made when it is first asked for
+    return core
 
 
 class _Compiled(nn.Module):
