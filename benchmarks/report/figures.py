@@ -27,6 +27,7 @@ STYLES = {
 # What the paper's loss trains for, beside what it never sees: the gain and its price.
 PANELS = ("AD 100%", "AD 50%")
 ARROWS = {"lower": "↓", "higher": "↑"}
+_LEAST = 1e-3  # what a panel's scores span at least
 # where a point's name is tried, the best first
 SIDES = ["east", "west", "southeast", "southwest", "northeast", "northwest", "south", "north"]
 
@@ -104,6 +105,10 @@ def _quality_figure(folder: Path, results: schema.Results) -> Figure:
         axis.set_xticks(ticks, ["0" if t == 0.5 else f"{t:,}" for t in ticks])
         axis.minorticks_off()
         axis.margins(y=0.08)
+        # for good, as names are placed by it, and of a size: scores may differ by rounding alone
+        bottom, top = axis.get_ylim()
+        middle, half = (bottom + top) / 2, max(top - bottom, _LEAST) / 2
+        axis.set_ylim(middle - half, middle + half)
         key, side = metric["key"], metric["better"]
         unit = f", {metric['unit']}" if metric.get("unit") else ""
         axis.set_title(f"{key}, {images} ({side} is better {ARROWS[side]})")

@@ -1,5 +1,6 @@
 """Results as pictures."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,17 @@ def test_figures_need_a_score_with_a_better_side(folder: Path):
     edit(folder, metrics=[{**METRICS[0], "better": ""}])
     with pytest.raises(ValueError, match=r"results\.json has no score.*run the benchmark again"):
         write_figures(folder)
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-16, 3e-15])
+def test_scores_that_differ_by_rounding_have_their_names_beside_them(folder: Path, rounding):
+    """A panel must span something for a name to have a place."""
+    results = json.loads((folder / "results.json").read_text())
+    for i, method in enumerate(results["methods"]):
+        for subset in ("common", "all"):
+            for score in method[subset].values():
+                value = 0.0 + i * rounding
+                score.update(mean=value, low=value, high=value)
+    edit(folder, methods=results["methods"])
+    quality, _ = write_figures(folder)
+    assert imread(quality).std() > 0
