@@ -12,6 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from .analysis import Pair
 from .case import Case, Region
+from .regions import share_covered
 
 # regions are compared on a grid of that many places a side, each by the share of it that is covered
 _GRID = 28
@@ -126,8 +127,8 @@ def doubt(case: Case) -> float:
 
 
 def _away(case: Case, inside: float) -> bool:
-    region, other = case.regions["predicted"], case.regions["other"]
-    return bool(region.any()) and (region & other).sum() <= inside * region.sum()
+    region = case.regions["predicted"]
+    return bool(region.any()) and share_covered(region, case.regions["other"]) <= inside
 
 
 def _covered(region: Region) -> _Covered:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .case import CAUSES, Case, Check, Trial, Verdict
 from .hierarchy import Hierarchy
-from .regions import covered, distance
+from .regions import distance, share_covered
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,9 @@ def _in_front(case: Case, t: Thresholds, gain: float) -> tuple[Check, ...]:
         _least("it does more often than without a random region", freed - free, t.some),
         _least("probability of the true class that it takes, beyond that", after - control, gain),
         _least(
-            "share of the thing in the true class's region then", covered(thing, behind), t.apart
+            "share of the thing in the true class's region then",
+            share_covered(thing, behind),
+            t.apart,
         ),
         _most("distance of the thing from that region", distance(thing, behind), t.distant),
         _most("probability of the predicted class in the thing alone", alone, t.itself),

@@ -10,7 +10,7 @@ from torch import Tensor
 from .case import Region
 from .causes import Thresholds
 from .maps import Eyes
-from .regions import covered, distance, region
+from .regions import distance, region, share_covered
 from .things import surrounded, things
 
 
@@ -44,8 +44,8 @@ def front(
     )
     size = (image.shape[1], image.shape[2])
     behind = [
-        region(maps.predicted, size, thresholds.level, thresholds.area)
-        for maps in seen.maps(other, predicted)
+        region(found_map, size, thresholds.level, thresholds.area)
+        for found_map in seen.among(other, predicted)
     ]
     wins = (seen.probabilities.argmax(1) == pair[1]).tolist()
     shares = seen.probabilities[:, pair[1]].tolist()
@@ -59,4 +59,4 @@ def front(
 def lies_in(thing: Region, behind: Region, thresholds: Thresholds) -> bool:
     """Whether a thing lies where a region is, as the rule asks it."""
     near = behind.any() and distance(thing, behind) <= thresholds.distant
-    return bool(near) and covered(thing, behind) >= thresholds.apart
+    return bool(near) and share_covered(thing, behind) >= thresholds.apart

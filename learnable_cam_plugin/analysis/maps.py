@@ -4,7 +4,9 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..attention import (
@@ -51,9 +53,14 @@ class Seen(NamedTuple):
             explain.contrast(features, predicted, other)[0],
             explain.contrast(features, other, predicted)[0],
         ]
-        scaled = torch.stack([min_max(each.float()) for each in raw], 1)
-        scaled = scaled * torch.cat(strengths, 1).float()[..., None, None]
-        return [Maps(*each) for each in scaled.cpu().numpy()]
+        return [Maps(*each) for each in _on_one_scale(raw, torch.cat(strengths, 1))]
+
+    @torch.no_grad()
+    def among(self, classes: Tensor, without: Tensor) -> NDArray[np.float32]:
+        """`Maps.predicted` alone, (N, h, w), if the classes (N,) are the predicted ones, and those
+        without which they are seen the other ones."""
+        raw = self.attention.among(self.features, classes, without)
+        return _on_one_scale(raw, self.attention.strength(self.features, classes[:, None]))[:, 0]
 
     @torch.no_grad()
     def selected(self) -> Tensor:
@@ -61,6 +68,12 @@ class Seen(NamedTuple):
         top = self.probabilities.argmax(1)
         maps = min_max(self.attention(self.features, top)[0])
         return selected(list(self.features.values())[-1], maps)
+
+
+def _on_one_scale(raw: Sequence[Tensor], strengths: Tensor) -> NDArray[np.float32]:
+    """M raw maps (N, h, w), each from 0 to its strength (N, M): (N, M, h, w)."""
+    scaled = torch.stack([min_max(each.float()) for each in raw], 1)
+    return (scaled * strengths.float()[..., None, None]).cpu().numpy()
 
 
 class Eyes:

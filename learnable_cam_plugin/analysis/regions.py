@@ -41,7 +41,7 @@ def elsewhere(found: Region, random: np.random.Generator, tries: int = 64) -> Re
         rows, columns = (int(random.integers(side)) for side in found.shape)
         turned = found[:: random.choice((1, -1)), :: random.choice((1, -1))]
         moved = np.roll(turned, (rows, columns), (0, 1))
-        now = float((moved & found).sum() / max(1, found.sum()))
+        now = share_covered(found, moved)
         if now < covered:
             kept, covered = moved, now
         if covered <= 0.1:
@@ -59,7 +59,7 @@ def agreement(one: Map, other: Map, first: Region, second: Region) -> Agreement:
     )
 
 
-def covered(one: Region, by: Region) -> float:
+def share_covered(one: Region, by: Region) -> float:
     """Share of a region (H, W) that another one covers, in [0, 1]; 0 if it is empty."""
     return float((one & by).sum() / max(1, one.sum()))
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from benchmarks.report.figures import write_figures
+from benchmarks.report.figures import _quality_figure, write_figures
+from benchmarks.report.schema import read_results
 
 from .example import METRICS, edit
 
@@ -33,8 +34,11 @@ def test_scores_that_differ_by_rounding_have_their_names_beside_them(folder: Pat
     for i, method in enumerate(results["methods"]):
         for subset in ("common", "all"):
             for score in method[subset].values():
-                value = 0.0 + i * rounding
-                score.update(mean=value, low=value, high=value)
+                score.update(dict.fromkeys(("mean", "low", "high"), i * rounding))
     edit(folder, methods=results["methods"])
     quality, _ = write_figures(folder)
     assert imread(quality).std() > 0
+    for axis in _quality_figure(folder, read_results(folder)).axes:
+        low, high = axis.get_ylim()
+        assert high - low > 1e-4
+        assert not axis.get_autoscaley_on(), "it would be scaled anew once names are placed by it"
