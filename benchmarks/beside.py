@@ -30,8 +30,9 @@ def of_photos(
     and which of them (N,) the classifier is sure of."""
     photos = PhotoFolder(folder, classifier.pixels, side)
     images = torch.stack([photos[i] for i in range(0, len(photos), every)])
-    parts = [predict(classifier.model, part) for part in images.split(16)]
-    p, classes = (torch.cat(part) for part in zip(*parts, strict=True))
+    device = next(classifier.model.parameters()).device
+    parts = [predict(classifier.model, part.to(device)) for part in images.split(16)]
+    p, classes = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     return Explained(classifier.model, classifier.pixels, images, classes, images[:, 0]), p > 0.5
 
 

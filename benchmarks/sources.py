@@ -21,6 +21,11 @@ SIDES = {0: 224, 1: 240, 2: 260}  # that the EfficientNet-Lites are made for
 LITES = {f"efficientnet-lite{number}": number for number in SIDES}
 
 
+def best_device() -> torch.device:
+    """A GPU, where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def side_of(network: str) -> int:
     """Of the images that a network is made for, in pixels."""
     return SIDES[LITES[network]] if network in LITES else 224

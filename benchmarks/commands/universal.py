@@ -41,7 +41,7 @@ from learnable_cam_plugin.training import BesideSeveral, Companion
 from ..beside import of_drawn_images, of_photos, score
 from ..companions import drawn_companions, family, photo_companions, weights_of
 from ..report.schema import leave
-from ..sources import SIDES, lite
+from ..sources import SIDES, best_device, lite
 
 _FOLDER = click.Path(exists=True)
 _PATH = click.Path(path_type=Path)
@@ -62,7 +62,9 @@ OURS = "universal"  # in the tables
 @click.option("--few", default=24, show_default=True, help="on which the slow metrics are taken")
 @click.option("--photos", type=int, help="photographs to train on; all unless given")
 @click.option("--seed", default=0, show_default=True)
+@click.option("--batch", type=click.IntRange(2), default=16, show_default=True)
 @click.option("--bf16", is_flag=True, help="train in mixed precision: a third less time")
+@click.option("--workers", default=0, show_default=True, help="processes that read photographs")
 @click.option("--kept", type=_PATH, help="folder of the drawn networks; out/classifiers unless so")
 @click.option("--attention", "given", multiple=True, type=_PATH, help="to score, untrained here")
 @click.option("--lite", "numbers", multiple=True, type=int, default=[2], help="to score beside")
@@ -83,7 +85,9 @@ def main(
     few: int,
     photos: int | None,
     seed: int,
+    batch: int,
     bf16: bool,
+    workers: int,
     kept: Path | None,
     given: Sequence[Path],
     numbers: Sequence[int],
@@ -98,7 +102,8 @@ def main(
             *(photo_companions(weights_of(beside), lites)),
             *drawn_companions(drawn, kept),
         ]
-        trained = train(folders, companions, lites, recipe, epochs, photos, seed, bf16, out)
+        first, others, images = beside_what(folders, companions, lites, photos)
+        trained = train(first, others, images, recipe, epochs, batch, seed, bf16, workers, out)
         trained.save(out / "attention.safetensors")
     trainings = [UniversalAttention.load(path) for path in given] or [trained]
     unseen_networks = {f"Lite{number}": (lite(number), SIDES[number]) for number in numbers}
@@ -139,18 +144,11 @@ def draw_front(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def train(
-    folders: Sequence[str],
-    companions: Sequence[Companion],
-    lites: bool,
-    recipe: EveryThreshold,
-    epochs: int,
-    photos: int | None,
-    seed: int,
-    bf16: bool,
-    out: Path,
-) -> UniversalAttention:
-    """The attention, trained beside EfficientNet-Lite0, or the first companion, and the others."""
+def beside_what(
+    folders: Sequence[str], companions: Sequence[Companion], lites: bool, photos: int | None
+) -> tuple[FrozenClassifier, Sequence[Companion], Any]:
+    """The trainer's own classifier, EfficientNet-Lite0 or the first companion; the others; and
+    photographs for it, so many of those in the folders."""
     if lites:
         first, side, others = lite(0), SIDES[0], list(companions)
     else:
@@ -159,6 +157,22 @@ def train(
     images: Any = ConcatDataset([PhotoFolder(f, first.pixels, side, train=True) for f in folders])
     if photos is not None:
         images = Subset(images, np.random.default_rng(0).permutation(len(images))[:photos].tolist())
+    return first, others, images
+
+
+def train(
+    first: FrozenClassifier,
+    others: Sequence[Companion],
+    images: Any,
+    recipe: EveryThreshold,
+    epochs: int,
+    batch: int,
+    seed: int,
+    bf16: bool,
+    workers: int,
+    out: Path,
+) -> UniversalAttention:
+    """The attention, trained beside a classifier and others, on a GPU where there is one."""
     trainer = LearnableCAMTrainer(
         first.model,
         list(first.layers),
@@ -172,8 +186,8 @@ def train(
     )
     with ExitStack() as stack:
         for one in others:
-            stack.enter_context(frozen(one.classifier.model))
-        loader = DataLoader(images, 16, shuffle=True, drop_last=True)
+            stack.enter_context(frozen(one.classifier.model.to(best_device())))
+        loader = DataLoader(images, batch, shuffle=True, drop_last=True, num_workers=workers)
         attention = trainer.fit(loader, resume=True)
     attention.origin = None  # it belongs to no classifier
     return attention  # type: ignore[return-value]
@@ -191,6 +205,7 @@ def rows_of(
     for folder in map(Path, held_out):
         for name, (classifier, side) in networks.items():
             where = f"{name}, {folder.parent.name}/{folder.name}"
+            classifier.model.to(best_device())
             seen, sure = of_photos(classifier, side, folder, every)
             yield from _rows(where, trainings, classifier, seen, few, sure)
     if kept is not None:
@@ -208,7 +223,7 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     several = len(trainings) > 1
     names = [f"training {i + 1}" for i in range(len(trainings))] if several else [OURS]
-    first = seen.images[:4]
+    first = seen.images[:4].to(seen.device)
     bound = {
         name: universal_beside(classifier, first, one)
         for name, one in zip(names, trainings, strict=True)

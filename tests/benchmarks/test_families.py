@@ -4,16 +4,16 @@ import itertools
 import json
 import os
 import zipfile
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks.families import FAMILIES, SHARDS, ClassToken, mobilenet, patch_maps, resnet, vit
+from benchmarks.companions import family
+from benchmarks.families import FAMILIES, ClassToken
+from benchmarks.mobilenet import SHARDS, mobilenet
 from learnable_cam_plugin import checkpoint
-from learnable_cam_plugin.classifier import HeadProbe
 from learnable_cam_plugin.data import PhotoFolder
 
 from ..conftest import DATA
@@ -57,55 +57,41 @@ def write(folder: Path, tensors: dict[str, torch.Tensor]) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("build", "shapes"),
-    [(resnet, [(256, 10), (512, 5)]), (vit, [(112, 14), (192, 7)])],
+    ("name", "shapes"),
+    [
+        ("resnet", [(256, 10), (512, 5)]),
+        ("vit", [(112, 14), (192, 7)]),
+        ("convnext", [(192, 12), (384, 6)]),
+        ("regnet", [(208, 10), (440, 5)]),
+        ("shufflenet", [(232, 12), (1024, 6)]),
+        ("densenet", [(420, 10), (402, 5)]),
+    ],
 )
-def test_a_family_gives_classes_and_is_read_at_maps_of_two_grids(build, shapes, tmp_path):
+def test_a_family_gives_classes_and_is_read_at_maps_of_two_grids(name, shapes, tmp_path):
     torch.manual_seed(0)
-    family, (model, normalization) = FAMILIES[build.__name__], build()
+    model, normalization = FAMILIES[name].load()
     checkpoint.save(tmp_path / "weights.safetensors", model.state_dict(), {})
-    read = family.classifier(tmp_path / "weights.safetensors")
-    assert read.normalization == normalization
+    read, side = family(name, tmp_path / "weights.safetensors")
+    assert side == FAMILIES[name].side
+    assert read.pixels == normalization
     assert not read.model.training
-    images = torch.rand(2, 3, family.side, family.side)
+    images = torch.rand(2, 3, side, side)
     maps, scores = read.clean_pass(images)
-    assert [(m.shape[1], m.shape[2], m.shape[3]) for m in maps.values()] == [
-        (channels, side, side) for channels, side in shapes
-    ]
+    assert [(m.shape[1], m.shape[2]) for m in maps.values()] == shapes
     with torch.no_grad():
         assert torch.equal(scores, model(images))
         assert scores.shape == (2, 1000)
 
 
-def test_the_head_pools_the_last_maps_but_where_it_reads_the_class_token(tmp_path):
-    sources = {"mobilenet": write(tmp_path / "files", keras_tensors())}
-    for build in (resnet, vit):
-        checkpoint.save(tmp_path / f"{build.__name__}.safetensors", build()[0].state_dict(), {})
-    for name, linear in (("resnet", "fc"), ("mobilenet", "head"), ("vit", None)):
-        weights = sources.get(name, tmp_path / f"{name}.safetensors")
-        read = FAMILIES[name].classifier(weights)
-        probe, images = HeadProbe(read.model), torch.rand(2, 3, 224, 224)
-        scores, maps = read.read(images, partial(probe, read.model))
-        found = probe.head(scores, list(maps.values())[-1])
-        assert found is (linear and read.model.get_submodule(linear))
-
-
 def test_the_class_token_is_all_that_the_head_reads():
     torch.manual_seed(0)
-    model, _ = vit()
+    model, _ = FAMILIES["vit"].load()
     tokens = torch.rand(1, 50, 192)
     other = tokens.clone()
     other[:, 1:] += 1.0
     head = nn.Sequential(ClassToken(), model.get_submodule("head"))
     assert torch.equal(head(tokens), head(other))
     assert not any(p.requires_grad for p in model.get_submodule("stem").parameters())
-
-
-def test_tokens_lie_on_their_grid_row_by_row():
-    tokens = torch.arange(1 + 6 * 6.0).view(1, -1, 1)
-    assert torch.equal(patch_maps(tokens)[0, 0], torch.arange(1.0, 37.0).view(6, 6))
-    maps = torch.rand(1, 2, 3, 3)
-    assert patch_maps(maps) is maps
 
 
 def test_mobilenet_takes_every_tensor_of_a_folder_or_of_the_wheel(tmp_path):
@@ -135,9 +121,9 @@ def test_mobilenet_takes_every_tensor_of_a_folder_or_of_the_wheel(tmp_path):
 
 
 def test_mobilenet_is_read_at_its_last_maps_and_the_block_twice_as_fine(tmp_path):
-    read = FAMILIES["mobilenet"].classifier(write(tmp_path / "files", keras_tensors()))
-    maps, _ = read.clean_pass(torch.rand(1, 3, 64, 64))
-    assert [tuple(m.shape[1:]) for m in maps.values()] == [(128, 4, 4), (256, 2, 2)]
+    read, side = family("mobilenet", write(tmp_path / "files", keras_tensors()))
+    maps, _ = read.clean_pass(torch.rand(1, 3, side, side))
+    assert [tuple(m.shape[1:]) for m in maps.values()] == [(128, 14, 14), (256, 7, 7)]
 
 
 def test_what_is_no_mobilenet_is_named(tmp_path):
