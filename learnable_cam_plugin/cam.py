@@ -30,7 +30,7 @@ from .classifier import (
     device_of,
     layer_names,
 )
-from .saliency import combine, min_max, resize
+from .saliency import combine, min_max, resize, saliency
 from .targets import class_weights, classes_and_signs, one_each, other_classes
 
 Read = Callable[[Tensor], tuple[Any, dict[str, Tensor], AttentionMechanism]]
@@ -172,8 +172,7 @@ class LearnableCAM(BaseCAM):
             if isinstance(input_tensor, Tensor):  # else the check of the images says so
                 input_tensor = input_tensor.to(self.device)
             self.activations_and_grads(input_tensor)
-            maps = self.compute_cam_per_layer(input_tensor, targets, eigen_smooth)
-            return combine(maps)
+            return saliency(self._raw_maps(targets, eigen_smooth), input_tensor.shape[2:])
 
     def comparable(self, input_tensor: Tensor, targets: Any = None) -> Tensor:
         """The maps on one scale for all classes and images: (N, H, W), float32, in [0, 1].
@@ -198,7 +197,7 @@ class LearnableCAM(BaseCAM):
                     f"a {type(attention).__name__} does not read the classifier's head, by which "
                     "maps get one scale: pass attention=None; or compare LayerLearnableCam's"
                 )
-            maps = combine(self.compute_cam_per_layer(input_tensor, targets, False))
+            maps = saliency(self._raw_maps(targets), input_tensor.shape[2:])
             given = None if targets is None else one_each(targets, len(scores))
             classes, _ = classes_and_signs(given, scores)
             against = other_classes(given, classes, scores.shape[1])
@@ -225,6 +224,11 @@ class LearnableCAM(BaseCAM):
         self, input_tensor: Tensor, targets: Any, eigen_smooth: bool
     ) -> list[Tensor]:
         """Each target layer's map (N, H, W) in [0, 1], from the maps recorded just before."""
+        raw_maps = self._raw_maps(targets, eigen_smooth)
+        return [resize(min_max(raw), input_tensor.shape[2:]) for raw in raw_maps]
+
+    def _raw_maps(self, targets: Any, eigen_smooth: bool = False) -> list[Tensor]:
+        """Each target layer's raw map (N, h, w), finite, from the maps recorded just before."""
         recorder = self.activations_and_grads
         features, scores, attention = recorder.features, recorder.scores, recorder.attention
         recorder.release()
@@ -243,7 +247,7 @@ class LearnableCAM(BaseCAM):
                 "ClassifierOutputTarget(index), or attention=calibrate(model, target_layers, "
                 "images), which can"
             )
-        against, size = other_classes(targets, classes, scores.shape[1]), input_tensor.shape[2:]
+        against = other_classes(targets, classes, scores.shape[1])
         if eigen_smooth:
             if against is not None:
                 raise ValueError("eigen_smooth shows one class: leave it out with a ContrastTarget")
@@ -263,9 +267,9 @@ class LearnableCAM(BaseCAM):
             warnings.warn(
                 f"the feature maps at {list(features)} are 1x1, so every map is constant: name an "
                 "earlier target layer, or pass larger images",
-                stacklevel=2,
+                stacklevel=4,
             )
-        return [resize(min_max(raw), size) for raw in raw_maps]
+        return raw_maps
 
     def _principal_component(self, weighted: Tensor) -> Tensor:
         projection = get_2d_projection(weighted.float().cpu().numpy())

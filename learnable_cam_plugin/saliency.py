@@ -18,7 +18,7 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
         return maps
     if single and len(size) == 2 and _as_product(maps):
         # on a CPU in a third of the time of `interpolate`, which is made for many channels
-        rows, columns = (_bilinear(*sides) for sides in zip(maps.shape[-2:], size, strict=True))
+        rows, columns = _bilinear(maps.shape[-2], size[0]), _bilinear(maps.shape[-1], size[1])
         return rows @ (maps @ columns.T)
     mode = "bilinear" if len(size) == 2 else "trilinear"
     given = maps[:, None] if single else maps
@@ -76,4 +76,9 @@ def saliency(raw_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
     tensor([[[0.0000, 0.5000],
              [0.5000, 1.0000]]])
     """
-    return combine([resize(min_max(raw), size) for raw in raw_maps])
+    if len(raw_maps) > 1:
+        return combine([resize(min_max(raw), size) for raw in raw_maps])
+    # one map is scaled when it is resized: before, what counts is that a constant one is 0
+    raw = raw_maps[0]
+    low = raw.flatten(1).amin(1).view(-1, *[1] * (raw.ndim - 1))
+    return min_max(resize(raw - low, size))

@@ -84,7 +84,9 @@ def classes_and_signs(
     if num_classes == 1 and all(isinstance(t, BinaryClassifierOutputTarget) for t in targets):
         signs = torch.tensor([1.0 if c == 1 else -1.0 for c in categories]).to(scores.device)
         return torch.zeros(count, dtype=torch.long, device=scores.device), signs
-    return class_indices(torch.tensor(categories), num_classes).to(scores.device), None
+    given = torch.tensor(categories, device=scores.device)
+    within = min(categories) >= 0 and max(categories) < num_classes  # which tensors tell slower
+    return given if within else class_indices(given, num_classes), None
 
 
 def other_classes(targets: Sequence[Any] | None, classes: Tensor, count: int) -> Tensor | None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..classifier import (
     LOCK,
     FrozenClassifier,
+    ModuleTree,
     ReshapeTransform,
     bare,
     core,
@@ -43,6 +44,20 @@ class Bound(NamedTuple):
     attention: UniversalAttention
     state: list[int]
     settled: bool = False
+
+
+class Walked(NamedTuple):
+    """What a model is made of, looked for only when a module of it was replaced.
+
+    Attributes:
+        tree: its modules.
+        root: the classifier itself, inside of wrappers.
+        ids: of the modules of that.
+    """
+
+    tree: ModuleTree
+    root: nn.Module
+    ids: list[int]
 
 
 # by model and named layers: the next LearnableCAM of a model needs no passes to find them again
@@ -109,6 +124,7 @@ class DefaultAttention:
         self._model, self._named, self._reshape = bare(model), list(named), reshape_transform
         self._classic = ClassicHead(model)
         self._bound: Bound | None = None
+        self._walked: Walked | None = None
 
     @property
     def attention(self) -> AttentionMechanism | None:
@@ -122,9 +138,9 @@ class DefaultAttention:
         it is classic CAM, at the layers of `classifier`."""
         if isinstance(images, Tensor) and images.ndim == 5 and classifier.layers:
             return self._classic.read(classifier, images)
-        modules = modules_of(self._model)
-        bound = self._current(modules) or self._bind(images, modules)
-        outputs, features = bound.classifier.read(images, modules=modules)
+        walked = self._walk()
+        bound = self._current(walked) or self._bind(images, walked)
+        outputs, features = bound.classifier.read(images, modules=walked.tree.modules)
         if not bound.settled:
             head = bound.attention.head
             if head is not None and not tells_pooling(list(features.values())[-1]):
@@ -134,7 +150,7 @@ class DefaultAttention:
                 self._remember(self._bound)
         return outputs, features, bound.attention
 
-    def _bind(self, images: Tensor, modules: list[nn.Module]) -> Bound:
+    def _bind(self, images: Tensor, walked: Walked) -> Bound:
         """The attention beside the model as it is now, with the layers to read.
 
         Where its head cannot be applied to single places, it is linearised on these images, once,
@@ -145,7 +161,7 @@ class DefaultAttention:
         """
         with LOCK, torch.inference_mode(False):
             self._recall()
-            if (bound := self._current(modules)) is not None:  # another one, or thread, was first
+            if (bound := self._current(walked)) is not None:  # another one, or thread, was first
                 return bound
             images = images.detach().clone() if images.is_inference() else images
             found = shipped_beside(self._model, images, self._named, self._reshape)
@@ -159,7 +175,7 @@ class DefaultAttention:
                     "learnable_cam_plugin.attention, with 8 to 32 varied images, to choose them",
                     stacklevel=4,
                 )
-            self._bound = bound = Bound(*found, self._state(attention, modules))
+            self._bound = bound = Bound(*found, self._state(attention, walked))
         return bound
 
     def _remember(self, bound: Bound) -> None:
@@ -179,30 +195,36 @@ class DefaultAttention:
             classifier = replace(known.classifier, model=self._model)
             self._bound = known._replace(classifier=classifier, attention=known.attention.shared())
 
-    def _current(self, modules: list[nn.Module]) -> Bound | None:
+    def _walk(self) -> Walked:
+        walked = self._walked
+        if walked is None or not walked.tree.holds():
+            tree, root = ModuleTree(self._model), core(self._model)
+            inside = tree.modules if root is self._model else modules_of(root)
+            self._walked = walked = Walked(tree, root, [*map(id, inside)])
+        return walked
+
+    def _current(self, walked: Walked) -> Bound | None:
         bound = self._bound
-        if bound is None or bound.state != self._state(bound.attention, modules):
+        if bound is None or bound.state != self._state(bound.attention, walked):
             return None
         return bound
 
-    def _state(self, attention: UniversalAttention, modules: list[nn.Module]) -> list[int]:
-        """What changes when what was read is no longer the model's, of which these are the modules:
-        weights that are read in place are followed by themselves, a linearised head belongs to all
-        of them as they were."""
-        root, head = core(self._model), attention.head
+    def _state(self, attention: UniversalAttention, walked: Walked) -> list[int]:
+        """What changes when what was read is no longer the model's: weights that are read in place
+        are followed by themselves, a linearised head belongs to all of them as they were."""
+        head = attention.head
         if head is None:
             read = chain(self._model.parameters(), self._model.buffers())
             state = [n for p in read for n in (p.data_ptr(), _version(p))]
         else:
             try:
-                linear = root.get_submodule(head)
+                linear = walked.root.get_submodule(head)
                 # of a module without others, `parameters()` takes three times as long
                 own = linear.parameters() if linear._modules else linear._parameters.values()
                 state = [tensor.data_ptr() for tensor in own if tensor is not None]
             except AttributeError:  # there is no head of that name any more
                 state = []
-        inside = modules if root is self._model else modules_of(root)
-        return [*map(id, inside), *state]
+        return walked.ids + state
 
 
 def _is_identity(rows: Tensor) -> bool:

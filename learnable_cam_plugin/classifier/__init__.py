@@ -12,7 +12,7 @@ from .checks import (
 )
 from .frozen import FrozenClassifier, predict
 from .grid import as_grid
-from .guards import LOCK, device_of, evaluating, frozen, modules_of
+from .guards import LOCK, ModuleTree, device_of, evaluating, frozen, modules_of
 from .head import HeadProbe, tells_pooling
 from .layers import (
     ReshapeTransform,
@@ -28,6 +28,7 @@ __all__ = [
     "LOCK",
     "FrozenClassifier",
     "HeadProbe",
+    "ModuleTree",
     "Replay",
     "ReshapeTransform",
     "ScoresOf",

@@ -65,13 +65,14 @@ def check_finite(
 ) -> None:
     """Raise ValueError unless the raw maps (N, ...) and the scores are finite, naming what was the
     first to be not: the feature maps, the scores, the attention's weights, or the maps."""
-    # a span that overflows would make the map NaN
-    flat = [raw.flatten(1) for raw in raw_maps]
-    spans = [each.amax(1) - each.amin(1) for each in flat]
-    sums = [span.sum(dtype=torch.float32) for span in spans]
+    # a sum of squares is finite only of what is finite, and small enough for all that follows
+    sums = [(raw.float() * raw).sum() for raw in raw_maps]
     sums += [scores.sum(dtype=torch.float32)] if isinstance(scores, Tensor) else []
     if math.isfinite(reduce(torch.add, sums).item()):
         return
+    # a span that overflows would make the map NaN
+    flat = [raw.flatten(1) for raw in raw_maps]
+    spans = [each.amax(1) - each.amin(1) for each in flat]
     pass_ = "comes from the classifier's own pass: check its weights and its precision"
     for name, maps in features.items():
         if bad := not_finite_images(maps):

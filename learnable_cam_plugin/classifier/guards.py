@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
+from operator import attrgetter
 from threading import RLock
 from typing import Any
 
@@ -27,12 +28,32 @@ def modules_of(root: nn.Module) -> list[nn.Module]:
     return found
 
 
+class ModuleTree:
+    """The modules of a model, `modules`, in the order of `modules_of`, and whether they still are:
+    to see that, at every call, takes a third of the time of a walk."""
+
+    def __init__(self, root: nn.Module) -> None:
+        self.modules = modules_of(root)
+        self._inside = [module._modules for module in self.modules]
+        self._children = self._now()
+
+    def _now(self) -> list[nn.Module | None]:
+        return [*chain.from_iterable([children.values() for children in self._inside])]
+
+    def holds(self) -> bool:
+        """Whether no module was added, taken away or replaced since."""
+        return self._now() == self._children
+
+
 @contextmanager
 def _off(things: Iterable[Any], flag: str) -> Iterator[None]:
     """The boolean `flag` off; each thing's own comes back when the last block that holds it ends,
     whichever thread that is in."""
     with LOCK:
-        on = [t for t in things if getattr(t, flag) or (_HELD and (id(t), flag) in _HELD)]
+        if _HELD:
+            on = [t for t in things if getattr(t, flag) or (id(t), flag) in _HELD]
+        else:
+            on = [*filter(attrgetter(flag), things)]
         held = [(thing, (id(thing), flag)) for thing in on]
         for thing, key in held:
             setattr(thing, flag, False)

@@ -303,17 +303,23 @@ def test_a_pass_of_another_precision_has_other_logits():
     assert abs(rounded - cam(images, of_class(1, 2))).mean() < 0.05
 
 
-def test_the_modules_are_walked_over_once_a_call(monkeypatch):
+def test_the_modules_are_walked_over_when_one_of_them_was_replaced(monkeypatch):
     model, images, walks = copy.deepcopy(network("resnet18")), pictures(), []
     cam, later = LearnableCAM(model), LearnableCAM(model)
     cam(images)
-    walk = default.modules_of
-    monkeypatch.setattr(default, "modules_of", lambda root: walks.append(root) or walk(root))
+    walk = guards.modules_of
     monkeypatch.setattr(guards, "modules_of", lambda root: walks.append(root) or walk(root))
-    monkeypatch.setattr(model, "named_modules", None)  # torch's own, which is slower
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "named_modules", None)  # torch's own, which is slower
+        cam(images)
+        assert walks == []
+        later(images)
+        later(images)
+        assert walks == [model]
+    model.layer2[0].relu.add_module("inside", nn.Dropout(0.9))  # it had none inside
     cam(images)
-    later(images)
-    assert walks == [model, model]
+    assert walks.count(model) > 1
+    assert model.layer2[0].relu.inside.training
 
 
 def test_a_module_that_holds_the_one_around_it_is_walked_over_once():
