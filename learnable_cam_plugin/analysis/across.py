@@ -66,8 +66,9 @@ def contexts(
 ) -> dict[int, tuple[str, ...]]:
     """Classes whose region recurs at one place of wrongly classified images, away from the object.
 
-    The rule, for each predicted class: of its errors, those count whose region lies away from the
-    other class's. A place is the median region of those that overlap with one of them; it recurs
+    The region is that of what speaks for the predicted class rather than the other one. The rule,
+    for each predicted class: of its errors, those count whose region lies away from the other
+    class's. A place is the median region of those that overlap with one of them; it recurs
     if enough images of enough true classes have their region there, and more than chance has it:
     how often the same regions, put anywhere in the image, come to lie there, and how often those of
     other predicted classes do, whichever is more.
@@ -84,7 +85,7 @@ def contexts(
         class -> names of the images whose region lies at the place, the class of most images first.
     """
     away = [case for case in cases if not case.correct and _away(case, inside)]
-    covered = np.stack([_covered(case.regions["predicted"]) for case in away]) if away else None
+    covered = np.stack([_covered(case.regions["contrast"]) for case in away]) if away else None
     found = {}
     for index in sorted({case.predicted for case in away}):
         assert covered is not None
@@ -127,7 +128,7 @@ def doubt(case: Case) -> float:
 
 
 def _away(case: Case, inside: float) -> bool:
-    region = case.regions["predicted"]
+    region = case.regions["contrast"]
     return bool(region.any()) and share_covered(region, case.regions["other"]) <= inside
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .case import CAUSES, Case
 
-ERASED = ("predicted", "contrast", "random")  # see `Trial`
+ERASED = ("predicted", "contrast", "random", "elsewhere")  # see `Trial`
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,15 @@ class Analysis:
 
     def turned(self) -> dict[str, float]:
         """Region -> errors in which, once it is erased, the true class is ahead of the predicted
-        one with most fillings; "random" is the control, what any erasure does: the mean over the
-        random regions of each error."""
+        one with most fillings; "random" and "elsewhere" are their controls, what any erasure does:
+        the mean over the random regions of each error."""
         return {name: sum(self._turned(name)) for name in ERASED}
 
     def control(self) -> dict[str, float] | None:
-        """How many times as many errors turn with a random region erased as with the predicted
-        class's: the "ratio" of those two of `turned`, with its 95 % interval from "low" to "high",
-        bootstrap over the errors. None where none turns."""
-        erased, random = (np.array(self._turned(name)) for name in ("predicted", "random"))
+        """How many times as many errors turn with a random region erased as with that of what
+        speaks for the predicted class: the "ratio" of "elsewhere" to "contrast" of `turned`, with
+        its 95 % interval from "low" to "high", bootstrap over the errors. None where none turns."""
+        erased, random = (np.array(self._turned(name)) for name in ("contrast", "elsewhere"))
         if not erased.sum():
             return None
         draws = np.random.default_rng(0).multinomial(

@@ -71,12 +71,13 @@ class Trial:
 
     Attributes:
         region: whose region is changed: "predicted", "other", "contrast" (of what speaks for the
-            predicted class rather than the other one), or "random", the control: of the same shape
-            as the predicted class's, off it; "thing", what may be in front of the object, or
-            "beside", the control, of its shape. Of controls there are several.
+            predicted class rather than the other one), or a control, of a random place off it:
+            "random", of the shape of the predicted class's, "elsewhere", of that of "contrast";
+            "thing", what may be in front of the object, or "beside", the control, of its shape. Of
+            controls there are several.
         action: "erase" the region, or "keep" it alone.
-        filling: what shows where nothing is kept: "black", "mean" or "blur"; of what may be in
-            front "surroundings", the colours around it.
+        filling: what shows where nothing is kept: "black", "mean" or "blur"; or, of what is erased,
+            "surroundings", the colours around it.
         predicted, other: the probabilities of the two classes now.
         top, probability: index and probability of the class that wins now.
     """
@@ -149,9 +150,10 @@ class Case:
         rank: of `other` among all classes, from 1.
         size: of the image as the classifier sees it, (H, W).
         maps, agreement, trials: see `Maps`, `Agreement` and `Trial`.
-        regions: bool (H, W): of the two classes, "predicted" and "other", and "contrast"; if the
-            image has any things, see `things`, the "thing" that may be in front of the object, and
-            "behind", the other class's region once that is erased.
+        regions: bool (H, W): of the two classes, "predicted" and "other", and "contrast", where the
+            predicted class's map is above the other's; if the image has any things, see `things`,
+            the "thing" that may be in front of the object, and "behind", the other class's region
+            once that is erased.
         verdict: of an error; None where the image is classified correctly.
         neighbours: the nearest training images, the nearest first, if a training folder was given.
         doubt: how little its explanation is to be trusted, from 0 to 1: see `across.doubt`.

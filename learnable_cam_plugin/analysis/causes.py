@@ -8,7 +8,7 @@ import numpy as np
 
 from .case import CAUSES, Case, Check, Trial, Verdict
 from .hierarchy import Hierarchy
-from .regions import distance, share_covered
+from .regions import distance
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,13 @@ class Thresholds:
     Attributes:
         level, area: a class's region are the places from that share of its map's highest on, and at
             most that share of the image.
+        margin: the region of what speaks for the predicted class rather than the true one are the
+            places where its map is above the other's by that share of the most, at most `area`.
         same, alike: overlap of the two classes' regions, and correlation of their maps, from which
             on they are one.
         apart, distant: overlap up to which they are two, and distance of their centres from which
             on, as a share of the diagonal.
-        some, most: shares of the fillings in which a trial comes out one way.
+        some, half, most: shares of the fillings in which a trial comes out one way.
         present: probability of the true class from which on it may be there as well.
         both, rival, rank: probability of the two classes together from which on the classifier is
             in doubt between these, and of the true one from which on it is a rival; the lowest
@@ -33,6 +35,8 @@ class Thresholds:
         gain, clear: probability that the true class takes without a thing, beyond what it takes
             without a random region, from which on that is in front; and where the conditions of
             two objects or look-alikes hold, too.
+        upon: there, distance of the thing from the region that the true class has without it, up to
+            which it lies on that; elsewhere it is `distant`.
         itself: probability of the predicted class in a thing alone, up to which that is no object
             of the class.
         sure, unlikely: probability of the predicted class from which on the classifier is sure of
@@ -42,18 +46,21 @@ class Thresholds:
 
     level: float = 0.5
     area: float = 0.25
-    same: float = 0.5
-    alike: float = 0.6
-    apart: float = 0.2
-    distant: float = 0.2
-    some: float = 0.3
+    margin: float = 0.25
+    same: float = 0.4
+    alike: float = 0.65
+    apart: float = 0.4
+    distant: float = 0.18
+    some: float = 0.25
+    half: float = 0.5
     most: float = 0.6
     present: float = 0.001
-    both: float = 0.3
+    both: float = 0.35
     rival: float = 0.01
     rank: int = 3
-    gain: float = 0.15
-    clear: float = 0.5
+    gain: float = 0.12
+    clear: float = 0.3
+    upon: float = 0.12
     itself: float = 0.5
     sure: float = 0.75
     unlikely: float = 0.03
@@ -80,21 +87,22 @@ def verdict(
     """The cause of an error: the first, in the order below, all of whose conditions hold.
 
     - broader or narrower label: the hierarchy holds one of the two classes broader than the other.
-    - context: the predicted class's region recurs at one place in wrong images of several true
-      classes, away from the true class's (`contexts`); without it the true class wins, with most
-      fillings, which it does not without a random one.
+    - context: the region of what speaks for the predicted class rather than the true one recurs at
+      one place in wrong images of several true classes, away from the true class's (`contexts`);
+      without it the true class wins, with most fillings, which it does not without a random one.
     - something in front: a thing, see `things`, without which the true class wins, and takes more
-      than without a random region of its shape; clearly more where the conditions of one of the two
-      causes below hold as well. It lies where the true class then is, and is no object of the
-      predicted class itself.
+      than without a random region of its shape. It lies where the true class then is, and is no
+      object of the predicted class itself. The probability is that of the two classes. Where the
+      conditions of one of the two causes below hold as well, it has to take clearly more, and to
+      lie closer.
     - several objects: the regions are two, and apart. Without the true class's the predicted class
       wins still; without what speaks for the predicted one rather than it, the true class is ahead,
       and wins, as it does not without a random region; each shows its own class alone; and the
-      true one has a probability at all.
+      probability is theirs.
     - near-identical classes: the regions and the maps are one, the true class is among the first,
       and the probability is theirs.
-    - label doubtful: the classifier is sure, and finds the true class neither in its own region nor
-      once the predicted class's is gone.
+    - label doubtful: the classifier is sure, by the predicted class's region alone, and does not
+      find the true class once that is gone.
     - undetermined: none of these.
 
     Args:
@@ -124,9 +132,9 @@ def verdict(
         return trial.predicted > trial.other
 
     erased, against = (share(region, "erase", true_wins) for region in ("predicted", "contrast"))
-    freed = max(erased, against) - share("random", "erase", true_wins)
+    anywhere, chance = (share(control, "erase", true_wins) for control in ("random", "elsewhere"))
+    freed = max(erased - anywhere, against - chance)
     alone = share("predicted", "keep", predicted_wins)
-    true_alone = share("other", "keep", true_wins)
     asked = {
         "broader or narrower label": (
             _least("the hierarchy holds one of the classes broader", float(related), 1),
@@ -137,7 +145,11 @@ def verdict(
                 len(named) if case.photo.name in named else 0,
                 t.recurring,
             ),
-            _least("without the predicted class's region the true class wins", erased, t.most),
+            _least(
+                "without that region, and without the predicted class's, the true class wins",
+                min(erased, against),
+                t.most,
+            ),
             _least("it does more often than without a random region", freed, t.some),
         ),
         "several objects": (
@@ -151,19 +163,20 @@ def verdict(
             _least(
                 "without what speaks against it the true class is ahead",
                 share("contrast", "erase", true_ahead),
-                t.most,
+                t.half,
             ),
             _least("so it wins, more often than without a random region", freed, t.some),
             _least(
                 "in the predicted class's region alone that class is ahead",
                 share("predicted", "keep", predicted_ahead),
-                t.most,
+                t.some,
             ),
             _least(
                 "in the true class's alone, or without what speaks against it, that one is",
                 max(share("other", "keep", true_ahead), against),
                 t.some,
             ),
+            _least("probability of the two classes", p + q, t.both),
             _least("probability of the true class", q, t.present),
         ),
         "near-identical classes": (
@@ -177,17 +190,16 @@ def verdict(
             _least("probability of the predicted class", p, t.sure),
             _most("probability of the true class", q, t.unlikely),
             _least("the predicted class's region alone gives it", alone, t.most),
-            _most("the true class's region alone gives the true class", true_alone, 1 - t.most),
             _most(
                 "without the predicted class's region, or what speaks for it, the true class wins",
                 max(erased, against),
-                1 - t.most,
+                t.half,
             ),
         ),
     }
     rivals = ("several objects", "near-identical classes")
     contested = any(_hold(asked[cause]) for cause in rivals)
-    asked["something in front"] = _in_front(case, t, t.clear if contested else t.gain)
+    asked["something in front"] = _in_front(case, t, contested)
     ordered = {cause: asked[cause] for cause in CAUSES if cause in asked}
     holds = (cause for cause, checks in ordered.items() if _hold(checks))
     return Verdict(next(holds, "undetermined"), ordered)
@@ -197,29 +209,32 @@ def _hold(checks: tuple[Check, ...]) -> bool:
     return all(check.holds for check in checks)
 
 
-def _in_front(case: Case, t: Thresholds, gain: float) -> tuple[Check, ...]:
-    """Of the thing that may be in front of the object, if there is any."""
+def _in_front(case: Case, t: Thresholds, contested: bool) -> tuple[Check, ...]:
+    """Of the thing that may be in front of the object, if there is any; whether another cause would
+    do."""
     nothing = np.zeros(case.size, dtype=np.bool_)
     thing, behind = (case.regions.get(name, nothing) for name in ("thing", "behind"))
-    freed, free = (
-        _mean(case, region, "erase", lambda trial: trial.top == case.other)
-        for region in ("thing", "beside")
-    )
+    freed = _mean(case, "thing", "erase", lambda trial: trial.top == case.other)
     after, control = (
         _mean(case, region, "erase", lambda trial: trial.other) for region in ("thing", "beside")
     )
     alone = _mean(case, "thing", "keep", lambda trial: trial.predicted)
+    away = distance(thing, behind) if behind.any() else 1.0
+    pair = (case.probabilities[index] for index in (case.predicted, case.other))
     return (
         _least("without the thing the true class wins", freed, t.most),
-        _least("it does more often than without a random region", freed - free, t.some),
-        _least("probability of the true class that it takes, beyond that", after - control, gain),
         _least(
-            "share of the thing in the true class's region then",
-            share_covered(thing, behind),
-            t.apart,
+            "probability that it takes, beyond what it takes without a random region",
+            after - control,
+            t.clear if contested else t.gain,
         ),
-        _most("distance of the thing from that region", distance(thing, behind), t.distant),
+        _most(
+            "distance of the thing from the region that the true class then has",
+            away,
+            t.upon if contested else t.distant,
+        ),
         _most("probability of the predicted class in the thing alone", alone, t.itself),
+        _least("probability of the two classes", sum(pair), t.both),
     )
 
 

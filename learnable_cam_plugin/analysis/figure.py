@@ -69,8 +69,9 @@ def _draw(case: Case, class_names: Sequence[str], pixels: Pixels | None) -> Figu
     regions = {
         "predicted": f"region of {predicted}",
         "other": f"region of {other}",
-        "contrast": "region of their contrast",
+        "contrast": f"what speaks for {predicted}",
         "random": "a random region",
+        "elsewhere": "a random one of that shape",
         "thing": "what may be in front",
         "beside": "a random one of its shape",
     }

@@ -10,7 +10,7 @@ from torch import Tensor
 from .case import Region
 from .causes import Thresholds
 from .maps import Eyes
-from .regions import distance, region, share_covered
+from .regions import distance, region
 from .things import surrounded, things
 
 
@@ -58,5 +58,4 @@ def front(
 
 def lies_in(thing: Region, behind: Region, thresholds: Thresholds) -> bool:
     """Whether a thing lies where a region is, as the rule asks it."""
-    near = behind.any() and distance(thing, behind) <= thresholds.distant
-    return bool(near) and share_covered(thing, behind) >= thresholds.apart
+    return bool(behind.any()) and distance(thing, behind) <= thresholds.distant

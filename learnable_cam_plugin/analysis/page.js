@@ -167,7 +167,7 @@ function describeTrials() {
     const third = ![Number(d.predicted), Number(d.other)].includes(top);
     return make("div", {}, line("predicted", predicted), line("other", other), third ? make("small", {class: "wins"}, `${name(top)} ${number(p)} wins`) : null);
   };
-  const who = kind => ({random: "a random region", thing: "the thing that may be in front", beside: "a random region of the thing’s shape", contrast: `what speaks for ${name(d.predicted)} rather than ${name(d.other)}`})[kind] || `the region of ${name(d[kind])}`;
+  const who = kind => ({random: "a random region", thing: "the thing that may be in front", beside: "a random region of the thing’s shape", elsewhere: "a random region of that shape", contrast: `what speaks for ${name(d.predicted)} rather than ${name(d.other)}`})[kind] || `the region of ${name(d[kind])}`;
   const before = data.probabilities.reduce((found, [index, p]) => ({...found, [index]: p}), {});
   $("tests").hidden = !data.trials.length;
   $("trials").replaceChildren(

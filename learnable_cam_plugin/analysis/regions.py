@@ -51,12 +51,16 @@ def elsewhere(found: Region, random: np.random.Generator, tries: int = 64) -> Re
 
 def agreement(one: Map, other: Map, first: Region, second: Region) -> Agreement:
     """How alike two maps (h, w), and their regions (H, W), are."""
-    union = float((first | second).sum())
     return Agreement(
-        overlap=float((first & second).sum()) / union if union else 0.0,
+        overlap=shared(first, second),
         correlation=_correlation(_ranks(one), _ranks(other)),
         distance=distance(first, second),
     )
+
+
+def shared(one: Region, other: Region) -> float:
+    """Intersection over union of two regions (H, W), in [0, 1]; 0 if both are empty."""
+    return float((one & other).sum()) / max(1.0, float((one | other).sum()))
 
 
 def share_covered(one: Region, by: Region) -> float:

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from ..attention import AttentionMechanism
 from ..classifier import check_images
-from ..masking import FILLINGS, Normalization
+from ..masking import Normalization
 from .across import contexts, doubt, pairs
 from .analysis import Analysis
 from .case import Case, Photo, Region
@@ -25,7 +25,7 @@ from .hierarchy import Hierarchy
 from .maps import Eyes, Seen
 from .neighbours import Gallery
 from .regions import agreement, elsewhere, region
-from .trials import SURROUNDINGS, Change, trials
+from .trials import ERASURES, SURROUNDINGS, Change, trials
 
 Batches = Iterable[tuple[Tensor, Sequence[Photo]]]
 _CONTROLS = 3  # random regions for each that is tested: one alone is a noisy control
@@ -41,7 +41,7 @@ def analyze(
     target_layers: Sequence[nn.Module | str] | None = None,
     hierarchy: Hierarchy | None = None,
     thresholds: Thresholds | None = None,
-    fillings: Sequence[str] = FILLINGS,
+    fillings: Sequence[str] = ERASURES,
     correct: int = 100,
     training: Batches | None = None,
     seed: int = 0,
@@ -49,9 +49,9 @@ def analyze(
 ) -> Analysis:
     """Why a classifier errs: for each error the maps of both classes, tests of them, and a cause.
 
-    One pass an image finds the errors and explains them; thirty more an error, of masked copies,
-    test what the maps show, and up to 27 what may be in front. See `verdict` for the rule that
-    names the causes.
+    One pass an image finds the errors and explains them; 48 more an error, of masked copies, test
+    what the maps show, and up to 47 what may be in front. See `verdict` for the rule that names the
+    causes.
 
     Args:
         model: the classifier, giving class scores (N, K).
@@ -61,7 +61,8 @@ def analyze(
         attention, target_layers: as of `LearnableCAM`; the attention reads the classifier's head.
         hierarchy: which class is broader than which; None knows of none.
         thresholds: of the rule; None takes `Thresholds()`.
-        fillings: of the tests: some of "black", "mean", "blur".
+        fillings: of the tests: some of "black", "mean", "blur", and "surroundings", the colours
+            around what is erased; all but the last where a region alone is kept.
         correct: that many images that are classified correctly are looked at, too, for comparison:
             the first ones.
         training: of the classifier, in the same form: the nearest of them stand beside each case.
@@ -80,9 +81,9 @@ def analyze(
     True
     """
     thresholds = Thresholds() if thresholds is None else thresholds
-    unknown = [filling for filling in fillings if filling not in FILLINGS]
+    unknown = [filling for filling in fillings if filling not in ERASURES]
     if unknown or not fillings or isinstance(fillings, str):
-        raise ValueError(f"fillings must be some of {', '.join(FILLINGS)}, got {fillings!r}")
+        raise ValueError(f"fillings must be some of {', '.join(ERASURES)}, got {fillings!r}")
     if correct < 0:
         raise ValueError(f"correct must be at least 0, got {correct}")
     eyes, random = Eyes(model, target_layers, attention), np.random.default_rng(seed)
@@ -156,8 +157,10 @@ def _cases(
     for one, image, rgb, pair in zip(maps, images, pixels, classes, strict=True):
         of_map = {
             name: region(getattr(one, name), size, thresholds.level, thresholds.area)
-            for name in ("predicted", "other", "contrast")
+            for name in ("predicted", "other")
         }
+        rather = np.clip(one.predicted - one.other, 0, None)
+        of_map["contrast"] = region(rather, size, thresholds.margin, thresholds.area)
         in_front = front(eyes, image, rgb, pair, thresholds)
         regions.append(of_map | in_front)
         changes.append(_changes(of_map, in_front, fillings, random))
@@ -192,17 +195,22 @@ def _changes(
     random: np.random.Generator,
 ) -> list[Change]:
     """All that is tried on an image, its controls among it."""
-    controls = [elsewhere(regions["predicted"], random) for _ in range(_CONTROLS)]
+    controls, others = (
+        [elsewhere(regions[name], random) for _ in range(_CONTROLS)]
+        for name in ("predicted", "contrast")
+    )
+    around = [one for one in fillings if one != SURROUNDINGS] or fillings
     found = [Change(name, "erase", where, fillings) for name, where in regions.items()]
     found += [Change("random", "erase", where, fillings) for where in controls]
-    found += [Change(name, "keep", where, fillings) for name, where in regions.items()]
-    found.append(Change("random", "keep", controls[0], fillings))
+    found += [Change("elsewhere", "erase", where, fillings) for where in others]
+    found += [Change(name, "keep", where, around) for name, where in regions.items()]
+    found.append(Change("random", "keep", controls[0], around))
     if in_front:
         thing = in_front["thing"]
         beside = [elsewhere(thing, random) for _ in range(_CONTROLS)]
         found.append(Change("thing", "erase", thing, [SURROUNDINGS]))
         found += [Change("beside", "erase", where, [SURROUNDINGS]) for where in beside]
-        found.append(Change("thing", "keep", thing, fillings))
+        found.append(Change("thing", "keep", thing, around))
     return found
 
 

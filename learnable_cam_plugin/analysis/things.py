@@ -8,36 +8,44 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pad
 
 from .case import Region
+from .regions import shared
 
 _SIDE = 112  # places, of the longer side of what is taken to pieces, at most
-_SCALE = 0.2  # how much colours may differ in a piece, over its places
+_SCALES = 0.2, 0.1  # how much colours may differ in a piece, over its places: twice taken to pieces
 _SMALLEST = 10  # places of a piece
 _LEAST, _MOST = 0.012, 0.25  # share of the image that a thing covers
-_COUNT = 20  # things, the largest
+_COUNT = 20  # things of a scale, the largest
+_SAME = 0.85  # overlap of two things from which on they are one
 
 
 def things(pixels: NDArray[np.float32]) -> list[Region]:
-    """The things in an image (H, W, 3) in [0, 1]: regions (H, W), the largest first, 20 at most.
+    """The things in an image (H, W, 3) in [0, 1]: regions (H, W), 40 at most, the coarser first and
+    of those the largest.
 
-    They are the segments of Felzenszwalb and Huttenlocher (2004) that cover more than a hundredth
-    and at most a quarter of the image, widened by a place: a thing's rim belongs to it.
+    They are the segments of Felzenszwalb and Huttenlocher (2004), at two scales, that cover more
+    than a hundredth and at most a quarter of the image, widened by a place: a thing's rim belongs
+    to it.
     """
     whole = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     shrink = min(1.0, _SIDE / max(whole.shape[2:]))
     size = [max(1, round(side * shrink)) for side in whole.shape[2:]]
     small = interpolate(whole, size, mode="area")
     smooth = avg_pool2d(pad(small, (1, 1, 1, 1), mode="replicate"), 3, 1)[0].permute(1, 2, 0)
-    pieces = torch.from_numpy(segments(smooth.numpy()))
-    shares = torch.bincount(pieces.flatten()).float() / pieces.numel()
-    found = []
-    for piece in shares.argsort(descending=True, stable=True).tolist():
-        if _LEAST <= shares[piece] <= _MOST:
+    found: list[Region] = []
+    for scale in _SCALES:
+        pieces = torch.from_numpy(segments(smooth.numpy(), scale))
+        shares = torch.bincount(pieces.flatten()).float() / pieces.numel()
+        fits = (shares >= _LEAST) & (shares <= _MOST)
+        largest = shares.argsort(descending=True, stable=True)
+        for piece in largest[fits[largest]].tolist()[:_COUNT]:
             wide = max_pool2d((pieces == piece).float()[None, None], 3, 1, 1)
-            found.append((interpolate(wide, whole.shape[2:])[0, 0] > 0).numpy())
-    return found[:_COUNT]
+            thing = (interpolate(wide, whole.shape[2:])[0, 0] > 0).numpy()
+            if all(shared(thing, other) < _SAME for other in found):
+                found.append(thing)
+    return found
 
 
-def segments(pixels: NDArray[np.float32]) -> NDArray[np.int64]:
+def segments(pixels: NDArray[np.float32], scale: float = _SCALES[0]) -> NDArray[np.int64]:
     """The number of the piece that each place of an image (H, W, 3) belongs to, (H, W).
 
     Neighbours are joined, the most alike first, while they differ no more than neighbours within
@@ -53,7 +61,7 @@ def segments(pixels: NDArray[np.float32]) -> NDArray[np.int64]:
     order = np.argsort(differences, kind="stable")
     edges = [found[order].tolist() for found in (differences, one, two)]
     parent, count = list(range(height * width)), [1] * (height * width)
-    allowed = [_SCALE] * (height * width)
+    allowed = [scale] * (height * width)
 
     def root(place: int) -> int:
         while parent[place] != place:
@@ -68,7 +76,7 @@ def segments(pixels: NDArray[np.float32]) -> NDArray[np.int64]:
             if a != b and (small if last else difference <= min(allowed[a], allowed[b])):
                 parent[b] = a
                 count[a] += count[b]
-                allowed[a] = difference + _SCALE / count[a]
+                allowed[a] = difference + scale / count[a]
     roots = np.array([root(place) for place in range(height * width)])
     return np.unique(roots, return_inverse=True)[1].reshape(height, width)
 

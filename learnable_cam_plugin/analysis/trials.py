@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..masking import Normalization, mask_image
+from ..masking import FILLINGS, Normalization, mask_image
 from .case import Region, Trial
 from .maps import Eyes
 from .things import surrounded
 
 SURROUNDINGS = "surroundings"  # a filling: see `surrounded`
+ERASURES = (*FILLINGS, SURROUNDINGS)
 _BATCH = 32
 
 

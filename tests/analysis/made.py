@@ -165,8 +165,8 @@ def documented() -> Analysis:
         regions={"predicted": region(first, (224, 224)), "other": region(second, (224, 224))},
         agreement=Agreement(overlap=0.75, correlation=0.5, distance=0.0625),
         trials=(
-            Trial("predicted", "erase", "blur", 0.125, 0.625, 1, 0.625),
-            Trial("random", "erase", "blur", 0.5, 0.25, 0, 0.5),
+            Trial("contrast", "erase", "blur", 0.125, 0.625, 1, 0.625),
+            Trial("elsewhere", "erase", "blur", 0.5, 0.25, 0, 0.5),
         ),
         verdict=Verdict(
             "near-identical classes",

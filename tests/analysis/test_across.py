@@ -29,7 +29,7 @@ def case(name, label, predicted, other=None, region=CORNER, held=OBJECT, overlap
         2,
         (SIDE, SIDE),
         NOTHING,
-        {"predicted": region, "other": held},
+        {"predicted": region, "contrast": region, "other": held},
         Agreement(overlap, 0.0, 0.0),
         tuple(trials),
     )
@@ -133,17 +133,19 @@ def turning(regions):
 
 
 def test_the_control_is_the_mean_over_its_regions_and_its_ratio_has_an_interval():
-    both = [("predicted", True), ("random", True), ("random", False), ("random", False)]
-    one = [("predicted", True), ("random", False), ("random", False), ("random", False)]
+    both = [("contrast", True), ("elsewhere", True), ("elsewhere", False), ("elsewhere", False)]
+    one = [("contrast", True), ("elsewhere", False), ("elsewhere", False), ("elsewhere", False)]
     cases = [case(f"{i}", 0, 1, trials=turning(both if i < 6 else one)) for i in range(12)]
     cases.append(case("right", 1, 1, other=0, trials=turning(both)))
     found = Analysis(tuple(cases), ("a", "b"), 20, 12)
-    assert found.turned() == pytest.approx({"predicted": 12, "contrast": 0, "random": 2})
+    assert found.turned() == pytest.approx(
+        {"predicted": 0, "contrast": 12, "random": 0, "elsewhere": 2}
+    )
     control = found.control()
     assert control["ratio"] == pytest.approx(1 / 6)
     assert 0 < control["low"] < 1 / 6 < control["high"] < 1 / 3
     assert control == found.control()
-    none = Analysis((case("0", 0, 1, trials=turning([("predicted", False)])),), ("a", "b"), 2, 1)
+    none = Analysis((case("0", 0, 1, trials=turning([("contrast", False)])),), ("a", "b"), 2, 1)
     assert none.control() is None
     assert Analysis((), ("a", "b"), 2, 0).control() is None
 

@@ -25,7 +25,7 @@ def test_it_says_every_number_and_has_one_colour_bar():
         "minibus rather than coach",
         f"{case.probabilities[case.predicted]:.2f}",
         "erase a random region",
-        "erase region of their contrast",
+        "erase what speaks for minibus",
         "filled with blur",
         "near-identical classes: overlap of the two regions 0.71 ≥ 0.50 holds",
         "fails",

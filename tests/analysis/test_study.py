@@ -15,6 +15,7 @@ from learnable_cam_plugin import (
 )
 from learnable_cam_plugin.analysis import CAUSES, Photo, Thresholds, analyze, write_report
 from learnable_cam_plugin.analysis.maps import Eyes
+from learnable_cam_plugin.analysis.things import surrounded
 from learnable_cam_plugin.masking import mask_image
 
 from ..conftest import UNIT, tiny_network
@@ -58,9 +59,9 @@ def test_every_error_is_a_case_with_its_numbers(tiny, batches):
                 for case in found.cases
                 if not case.correct
             ]
-        ).reshape(4, -1, 3)
-        assert ahead.shape[1] == (3 if region == "random" else 1)
-        assert count == pytest.approx((ahead.sum(2) >= 2).mean(1).sum())
+        ).reshape(4, -1, 4)
+        assert ahead.shape[1] == (3 if region in ("random", "elsewhere") else 1)
+        assert count == pytest.approx((ahead.sum(2) >= 3).mean(1).sum())
     assert sum(pair.errors for pair in found.pairs) == 4
 
 
@@ -104,15 +105,19 @@ def test_a_trial_is_the_classifiers_answer_to_the_masked_image(tiny, batches):
     for image, case in zip(images, found.cases, strict=True):
         kinds = {(t.region, t.action, t.filling) for t in case.trials}
         things = "thing" in case.regions
-        assert len(kinds) == 24 + 5 * things
-        assert len(case.trials) == 30 + 7 * things  # of a random region three are erased
+        assert len(kinds) == 32 + 5 * things
+        assert len(case.trials) == 48 + 7 * things  # of a random region three are erased
         for trial in case.trials:
-            if trial.region in ("random", "beside") or trial.filling == "surroundings":
+            if trial.region in ("random", "elsewhere", "beside"):
                 continue
             region = torch.from_numpy(case.regions[trial.region])
             mask = (region if trial.action == "keep" else ~region).float()[None]
+            if trial.filling == "surroundings":
+                changed = surrounded(image[None], mask == 0)
+            else:
+                changed = mask_image(image[None], mask, UNIT, trial.filling)
             with torch.no_grad():
-                p = tiny(mask_image(image[None], mask, UNIT, trial.filling)).softmax(1)[0]
+                p = tiny(changed).softmax(1)[0]
             assert trial.predicted == pytest.approx(float(p[case.predicted]), abs=1e-5)
             assert trial.other == pytest.approx(float(p[case.other]), abs=1e-5)
             assert trial.top == int(p.argmax())
@@ -200,3 +205,16 @@ def test_thresholds_reach_the_rule_and_the_record(tiny, batches):
     for case in found.cases:
         if case.verdict is not None:
             assert case.verdict.checks["near-identical classes"][0].bound == 0.125
+
+
+def test_what_speaks_for_the_predicted_class_lies_where_its_map_is_above_the_other_ones(
+    tiny, batches
+):
+    for case in analyze(tiny, batches, UNIT, progress=False).cases:
+        above = torch.from_numpy(case.maps.predicted - case.maps.other)
+        full = nn.functional.interpolate(above.clamp(min=0)[None, None], case.size, mode="bilinear")
+        found = torch.from_numpy(case.regions["contrast"])
+        assert found.float().mean() <= 0.25
+        if found.any():
+            assert full[0, 0][found].min() >= 0.25 * full.max() - 1e-6
+        assert not (case.regions["contrast"] & (full[0, 0] <= 0).numpy()).any()

@@ -44,7 +44,7 @@ def test_folders_of_classes_become_a_report(place):
     first, *causes, turned, last = (
         line for line in done.stdout.splitlines() if "times as many" not in line
     )
-    assert turned.startswith("with the predicted class's region erased the true class is ahead in")
+    assert turned.startswith("with what speaks for the predicted class rather than it erased the")
     assert last == f"see {place / 'out' / 'index.html'}"
     errors = int(first.split()[0])
     assert first.startswith(f"{errors} of {COUNT} images are classified wrongly")
@@ -64,7 +64,7 @@ def test_labels_of_a_file_and_json(place):
     told = json.loads(done.stdout)
     assert told["images"] == COUNT
     assert sum(told["causes"].values()) == told["errors"]
-    assert set(told["turned"]) == {"predicted", "contrast", "random"}
+    assert set(told["turned"]) == {"predicted", "contrast", "random", "elsewhere"}
     assert told["control"] is None or set(told["control"]) == {"ratio", "low", "high"}
     assert told["left out"] == []
     assert (place / "out" / "index.html").samefile(told["report"])
@@ -223,7 +223,7 @@ def test_the_page_names_every_cause_and_every_threshold():
     for cause in CAUSES:
         assert page.count(f"\n| {cause} |") == 2, cause
     rules = page.partition("## What the causes ask")[2].partition("### Thresholds")[0]
-    named = {*re.findall("`([a-z]+)`", rules)} | {"level", "area"}  # of the regions
+    named = {*re.findall("`([a-z]+)`", rules)} | {"level", "area", "margin"}  # of the regions
     assert named == {*Thresholds.__dataclass_fields__}
 
 

@@ -111,8 +111,8 @@ def _say(told: dict[str, Any]) -> None:
         click.echo(f"{count:6} {cause}")
     turned, control = told["turned"], told["control"]
     click.echo(
-        f"with the predicted class's region erased the true class is ahead in "
-        f"{turned['predicted']:.0f}, with a random one in {turned['random']:.1f}"
+        "with what speaks for the predicted class rather than it erased the true class is ahead in "
+        f"{turned['contrast']:.0f}, with a random region in {turned['elsewhere']:.1f}"
     )
     if control is not None:
         interval = f"[{control['low']:.2f}, {control['high']:.2f}]"
