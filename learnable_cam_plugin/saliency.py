@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _COARSE = 32  # places a side
+_ENTRIES = 2**14  # of the matrix that resizes both sides at once
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -16,10 +17,13 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     size, single = tuple(size), maps.ndim == len(size) + 1
     if tuple(maps.shape[-len(size) :]) == size:
         return maps
-    if single and len(size) == 2 and _as_product(maps):
+    if len(size) == 2 and _as_product(maps):
         # on a CPU in a third of the time of `interpolate`, which is made for many channels
-        rows, columns = _bilinear(maps.shape[-2], size[0]), _bilinear(maps.shape[-1], size[1])
-        return rows @ (maps @ columns.T)
+        grid = maps.shape[-2:]
+        if grid.numel() * size[0] * size[1] <= _ENTRIES:
+            return (maps.flatten(-2) @ _at_once(*grid, *size)).unflatten(-1, size)
+        if single:
+            return _bilinear(grid[0], size[0]) @ (maps @ _bilinear(grid[1], size[1]).T)
     mode = "bilinear" if len(size) == 2 else "trilinear"
     given = maps[:, None] if single else maps
     resized = F.interpolate(given, size=size, mode=mode, align_corners=False)
@@ -27,8 +31,8 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _as_product(maps: Tensor) -> bool:
-    """Whether to resize by two small matrices: not in what is compiled, traced or exported, nor
-    where autocast would round them."""
+    """Whether to resize by small matrices: not in what is compiled, traced or exported, nor where
+    autocast would round them."""
     plain = type(maps) is Tensor and maps.dtype == torch.float32 and maps.is_cpu
     if not plain or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
@@ -42,6 +46,14 @@ def _bilinear(side: int, wanted: int) -> Tensor:
         unit = torch.eye(side, device="cpu", dtype=torch.float32)[None, None]
         size = (wanted, side)
         return F.interpolate(unit, size=size, mode="bilinear", align_corners=False)[0, 0]
+
+
+@lru_cache(64)
+def _at_once(height: int, width: int, *size: int) -> Tensor:
+    """The (height * width, H * W) matrix that resizes maps, flattened, to `size` (H, W)."""
+    with torch.inference_mode(False):
+        rows, columns = _bilinear(height, size[0]), _bilinear(width, size[1])
+        return torch.kron(rows.contiguous(), columns.contiguous()).T
 
 
 def min_max(maps: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Bound(NamedTuple):
 
     classifier: FrozenClassifier
     attention: UniversalAttention
-    state: list[int]
+    state: tuple[list[int], list[int]]
     settled: bool = False
 
 
@@ -209,9 +209,10 @@ class DefaultAttention:
             return None
         return bound
 
-    def _state(self, attention: UniversalAttention, walked: Walked) -> list[int]:
-        """What changes when what was read is no longer the model's: weights that are read in place
-        are followed by themselves, a linearised head belongs to all of them as they were."""
+    def _state(self, attention: UniversalAttention, walked: Walked) -> tuple[list[int], list[int]]:
+        """What changes when what was read is no longer the model's: modules, and weights. Those
+        that are read in place are followed by themselves, a linearised head belongs to all of them
+        as they were."""
         head = attention.head
         if head is None:
             read = chain(self._model.parameters(), self._model.buffers())
@@ -224,7 +225,7 @@ class DefaultAttention:
                 state = [tensor.data_ptr() for tensor in own if tensor is not None]
             except AttributeError:  # there is no head of that name any more
                 state = []
-        return walked.ids + state
+        return walked.ids, state
 
 
 def _is_identity(rows: Tensor) -> bool:

@@ -103,8 +103,13 @@ class HeadedAttention(AttentionMechanism):
                     f"layer '{name}' gives {tuple(features[name].shape)}; this attention is for "
                     "feature maps (N, C, h, w). Use recipe='l-cam-img' for volumes."
                 )
-        precision = next(self.parameters()).dtype
+        precision = self.precision
         return [features[name].to(precision) for name in self.channels]
+
+    @property
+    def precision(self) -> torch.dtype:
+        """Of its weights."""
+        return next(self.parameters()).dtype
 
     @torch.no_grad()
     def strength(

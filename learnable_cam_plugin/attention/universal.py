@@ -1,5 +1,6 @@
 """An attention mechanism for every classifier: it sees no channel of it, only what it says."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +39,7 @@ class UniversalAttention(HeadedAttention):
 
     contrasts = True
     several = True
+    bounds: Tensor
 
     def __init__(
         self,
@@ -60,6 +62,8 @@ class UniversalAttention(HeadedAttention):
         self.mix = nn.Sequential(convolution(width), nn.ReLU(), convolution(width), nn.ReLU())
         self.out = convolution(1)
         self.shape = nn.Linear(width + 1, 2)
+        bounds = torch.tensor([[1, 0.5], [0.8, 5], [math.log(1.5), 0]])
+        self.register_buffer("bounds", bounds, persistent=False)
         with torch.no_grad():
             self.out.weight.mul_(0.5)
             for zero in (self.out.bias, self.shape.weight, self.shape.bias):
@@ -76,6 +80,10 @@ class UniversalAttention(HeadedAttention):
         for name in ("read", "mix", "out", "shape"):
             setattr(other, name, getattr(self, name))
         return other.train(self.training)
+
+    @property
+    def precision(self) -> torch.dtype:
+        return self.read.weight.dtype  # asked for at every call: a walk to the first one is slow
 
     def _hidden(self, found: Evidence) -> Tensor:
         """(N, width, H, W), before the last convolution."""
@@ -107,11 +115,12 @@ class UniversalAttention(HeadedAttention):
         order = standard(self.out(hidden)[:, 0] + found.contrast)
         pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
         shape = self.shape(torch.cat([pooled, found.strongest[:, None]], 1))
-        steepness, brightness = shape.view(-1, 2, 1, 1).unbind(1)
-        # between 0.7 and 3.3: steeper ones are flat inside and cut off at the rim, and hide which
-        # part of an object matters; between -5 and 5: the sigmoid keeps its order in float32
-        steepness = 1.5 * torch.exp(0.8 * torch.tanh(steepness))
-        brightness = 5 * torch.tanh(brightness / 2) - self.darkness
+        # exp(0.8 tanh(s) + log(1.5)), between 0.7 and 3.3: steeper ones are flat inside and cut off
+        # at the rim, and hide which part of an object matters; 5 tanh(b / 2), between -5 and 5: the
+        # sigmoid keeps its order in float32
+        within, reach, centre = self.bounds.unbind()
+        shape = torch.addcmul(centre, reach, torch.tanh(within * shape))[..., None, None]
+        steepness, brightness = shape[:, 0].exp(), shape[:, 1] - self.darkness
         return torch.sigmoid(torch.addcmul(brightness, steepness, order))
 
     def contrast(
