@@ -9,9 +9,9 @@
 Trained beside EfficientNet-Lite0 and -Lite1 at several sizes, the families of --family (see
 `distil`), and small networks of drawn images, each of another shape and of images of another kind.
 Held out: EfficientNet-Lite2, or those of --lite, and the families of --held-out on the photographs
-of --val, and the quick start's network and images. Leaves universal.md and universal.json, the attention in
-training/attention and in attention.safetensors, and goes on where it was if it was interrupted.
-With --attention it only scores: several trainings side by side, with their mean and spread.
+of --val, and the quick start's network and images. Leaves universal.md and universal.json, the
+attention in training/attention and in attention.safetensors, and goes on where it was if it was
+interrupted. With --attention it only scores: several side by side, with their mean and spread.
 """
 
 import statistics
