@@ -39,19 +39,20 @@ def front(
         return {}
     hidden = torch.from_numpy(np.stack(found)).to(image.device)
     seen = eyes.look(surrounded(image.expand(len(found), -1, -1, -1), hidden))
-    predicted, other = (
-        torch.full((len(found),), index, device=seen.probabilities.device) for index in pair
-    )
-    size = (image.shape[1], image.shape[2])
-    behind = [
-        region(found_map, size, thresholds.level, thresholds.area)
-        for found_map in seen.among(other, predicted)
-    ]
     wins = (seen.probabilities.argmax(1) == pair[1]).tolist()
     shares = seen.probabilities[:, pair[1]].tolist()
+    most = shares.index(max(shares))
+    asked = [i for i, won in enumerate(wins) if won or i == most]  # the others are not explained
+    predicted, other = (
+        torch.full((len(asked),), index, device=seen.probabilities.device) for index in pair
+    )
+    size = (image.shape[1], image.shape[2])
+    behind = {
+        i: region(found_map, size, thresholds.level, thresholds.area)
+        for i, found_map in zip(asked, seen.of(asked).among(other, predicted), strict=True)
+    }
     best = max(
-        range(len(found)),
-        key=lambda i: (wins[i] and lies_in(found[i], behind[i], thresholds), shares[i]),
+        asked, key=lambda i: (wins[i] and lies_in(found[i], behind[i], thresholds), shares[i])
     )
     return {"thing": found[best], "behind": behind[best]}
 

@@ -109,6 +109,8 @@ def test_things_are_regions_at_the_images_size_and_no_more_than_a_pass_each_can_
     found = things(noise)
     assert len(found) <= 40
     assert all(one.shape == size and one.dtype == bool for one in found)
+    pairs = [(one, other) for i, one in enumerate(found) for other in found[:i]]
+    assert all((one & other).sum() < 0.85 * (one | other).sum() for one, other in pairs)
 
 
 def test_segments_part_two_colours_at_their_border():
