@@ -46,6 +46,7 @@ from ..sources import SIDES, best_device, lite
 _FOLDER = click.Path(exists=True)
 _PATH = click.Path(path_type=Path)
 OURS = "universal"  # in the tables
+BY = "columns, but complexity, by the paired 95 % interval over the images"
 
 
 @click.command(help=__doc__)
@@ -114,7 +115,7 @@ def main(
         dark_ones = [as_dark(one, dark) for one in trainings]
         shown = kept if shapes else None
         rows += rows_of(dark_ones, unseen_networks, held_out, every, few, shown)
-    seen = f"Insertion, deletion, ROAD: {few} images each."
+    seen = f"Insertion, deletion, ROAD: {few} images each. Ahead of Grad-CAM, behind: {BY}."
     leave(out, "universal", [seen, markdown_table(rows)], rows=rows)
     if len(darkness) > 1:
         draw_front(rows, out / "front.png")
@@ -232,7 +233,8 @@ def _rows(
     rows = score(classifier, bound, seen, few, sure)
     own, others = rows[: len(bound)], rows[len(bound) :]
     if several:
-        keys, count = [key for key in own[0] if key not in ("method", "images")], len(seen.images)
+        keys = [key for key, value in own[0].items() if isinstance(value, float)]
+        count = len(seen.images)
         for name, of in ((OURS, statistics.mean), ("spread of the trainings", statistics.stdev)):
             found = {key: of([row[key] for row in rows[: len(bound)]]) for key in keys}
             own.append({"method": name, "images": count, **found})
