@@ -109,7 +109,7 @@ def explained(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:
 
 
 def grid_pointing(cam: BaseCAM, seen: Explained, sure: Tensor) -> Tensor:
-    """Percent of the map in its cell, (40,), of mosaics of images that the classifier is sure of."""
+    """Percent of the map in its cell, (40,), of mosaics of images the classifier is sure of."""
     images, classes = seen.images[sure], seen.classes[sure]
     tiles, members, cells = mosaics(images, classes, 40, 0)
     wanted = classes[members.gather(1, cells[:, None])[:, 0]]
