@@ -24,13 +24,17 @@ def read(model, images):
     return scores, model.get_submodule(name), features[name]
 
 
+def mean(maps):
+    return maps.mean((2, 3))
+
+
 class Net(nn.Module):
     """A convolution, pooling (`pool`), then a head of its own."""
 
-    def __init__(self, *head, pool=lambda maps: maps.mean((2, 3))):
+    def __init__(self, *head, pool=mean, channels=8):
         super().__init__()
         torch.manual_seed(0)
-        self.conv, self.pool = nn.Conv2d(3, 8, 5, 4), pool
+        self.conv, self.pool = nn.Conv2d(3, channels, 5, 4), pool
         self.head = nn.Sequential(*head)
         for layer in self.head:
             if getattr(layer, "weight", None) is not None:
@@ -84,6 +88,64 @@ def test_a_head_is_applied_to_each_places_own_vector(images, name):
     # up to one vector an image, the same for all places
     assert torch.allclose(
         maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-5
+    )
+
+
+WIDE = {
+    "mlp": lambda: Net(nn.Linear(160, 9), nn.Hardswish(inplace=True), nn.Dropout(), nn.Linear(9, 5),
+                       channels=160),
+    "convolution": lambda: Net(nn.Dropout(), nn.Conv2d(160, 9, 1), nn.GELU(), nn.Flatten(),
+                               nn.Linear(9, 5), pool=kept, channels=160),
+    "two hidden layers": lambda: Net(nn.Linear(160, 9), nn.ReLU(), nn.LayerNorm(9),
+                                     nn.Linear(9, 7), nn.SiLU(), nn.Linear(7, 5), channels=160),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_of_many_channels_those_count_that_vary_most(images, name):
+    """The others are as they are on average."""
+    net = WIDE[name]()
+    head = spread(net, images)
+    assert isinstance(head, PlacewiseHead)
+    assert len(head.watched) == 3
+    scores, linear, maps = read(net, images)
+    assert torch.allclose(linear(maps.mean((2, 3))), scores, atol=1e-4)
+    with torch.no_grad():
+        given = net.conv(images)
+        for image in given:
+            deviations = image.flatten(1).std(1)
+            for channel in deviations.argsort()[: 160 - 128]:
+                image[channel] = image[channel].mean()
+        apart = head_of(net, given)
+    assert torch.allclose(
+        maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-4
+    )
+
+
+def test_of_many_channels_of_which_few_vary_none_is_lost(images):
+    net = WIDE["mlp"]()
+    with torch.no_grad():
+        net.conv.weight[::5] = 0
+        apart = head_of(net, net.conv(images))
+    _, _, maps = read(net, images)
+    assert torch.allclose(
+        maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "first", [nn.LayerNorm(160), nn.Conv2d(160, 160, 1, groups=2), nn.ReLU()],
+    ids=["norm", "groups", "activation"],
+)  # fmt: skip
+def test_heads_that_begin_otherwise_are_applied_to_all_channels(images, first):
+    head = [nn.Flatten(), nn.Linear(160, 9), nn.Tanh(), nn.Linear(9, 5)]
+    net = Net(first, *head, pool=kept if isinstance(first, nn.Conv2d) else mean, channels=160)
+    assert len(spread(net, images).watched) == 2
+    _, _, maps = read(net, images)
+    with torch.no_grad():
+        apart = head_of(net, net.conv(images))
+    assert torch.allclose(
+        maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-4
     )
 
 
