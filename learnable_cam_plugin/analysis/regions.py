@@ -19,9 +19,9 @@ def region(found: Map, size: tuple[int, int], level: float = 0.5, area: float = 
     array([[False,  True],
            [False, False]])
     """
-    full = resize(torch.from_numpy(np.ascontiguousarray(found))[None], size)[0]
-    if bool(full.max() <= full.min()):
+    if found.max() <= found.min():
         return np.zeros(size, dtype=np.bool_)
+    full = resize(torch.from_numpy(np.ascontiguousarray(found))[None], size)[0]
     within = full >= level * full.max()
     most = max(1, math.floor(area * full.numel()))
     if int(within.sum()) > most:
