@@ -10,7 +10,7 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from torch import Tensor
 
 from learnable_cam_plugin import AttentionMechanism, FrozenClassifier, LearnableCAM
-from learnable_cam_plugin.classifier import predict
+from learnable_cam_plugin.classifier import device_of, predict
 from learnable_cam_plugin.comparison import class_maps, grad_cam
 from learnable_cam_plugin.data import NORMALIZATION, PhotoFolder, draw_images, mosaics
 from learnable_cam_plugin.masking import mask_image
@@ -31,7 +31,7 @@ def of_photos(
     and which of them (N,) the classifier is sure of."""
     photos = PhotoFolder(folder, classifier.pixels, side)
     images = torch.stack([photos[i] for i in range(0, len(photos), every)])
-    device = next(classifier.model.parameters()).device
+    device = device_of(classifier.model)
     parts = [predict(classifier.model, part.to(device)) for part in images.split(16)]
     p, classes = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     return Explained(classifier.model, classifier.pixels, images, classes, images[:, 0]), p > 0.5

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from learnable_cam_plugin import FrozenClassifier, Normalization
-from learnable_cam_plugin.classifier import predict
+from learnable_cam_plugin.classifier import device_of, predict
 from learnable_cam_plugin.data import CLASSES, NORMALIZATION, SIZE, draw_images
 from learnable_cam_plugin.data import mosaics as draw_mosaics
 from learnable_cam_plugin.metrics import confidence
@@ -80,7 +80,7 @@ class Testbed:
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        return device_of(self.model)
 
     @property
     def layer(self) -> nn.Module:

@@ -26,6 +26,7 @@ from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
 from learnable_cam_plugin import Normalization, checkpoint
+from learnable_cam_plugin.classifier import device_of
 from learnable_cam_plugin.data import PhotoFolder, photo_files, read_photo
 from learnable_cam_plugin.pretrained import efficientnet_lite
 
@@ -268,7 +269,7 @@ def stacked(folder: Path, normalization: Normalization, side: int) -> Tensor:
 @torch.inference_mode()
 def answers(model: nn.Module, inputs: Tensor) -> Tensor:
     """What a model gives for inputs (N, ...), a batch at a time; on the CPU."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     return torch.cat([model(part.to(device)).cpu() for part in inputs.split(BATCH)])
 
 

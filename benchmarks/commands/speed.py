@@ -30,6 +30,7 @@ from ..memory import bare, peak_memory
 from ..methods import METHODS, Explain, Method, find_methods, opened, untrained
 from ..report.schema import leave
 from ..report.summary import hardware
+from ..sources import best_device
 from ..testbed import Testbed, blank
 
 BARE = "bare forward pass"
@@ -44,7 +45,7 @@ SAME = ("L-CAM-Img", "L-CAM-Fm", "LearnableCAM (seed 1)", "LearnableCAM (seed 2)
 @click.option("--rounds", default=15, show_default=True)
 @click.option("--slow-rounds", default=0, show_default=True, help="for methods of 1,000s of passes")
 @click.option("--memory", is_flag=True, help="peak memory too, a process a method")
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
+@click.option("--device", default=best_device().type, show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
 def main(
     networks: Sequence[str],

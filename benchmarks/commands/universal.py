@@ -38,7 +38,7 @@ from learnable_cam_plugin.data import PhotoFolder
 from learnable_cam_plugin.metrics import Explained
 from learnable_cam_plugin.training import BesideSeveral, Companion
 
-from ..beside import of_drawn_images, of_photos, score
+from ..beside import PEER, of_drawn_images, of_photos, score
 from ..companions import drawn_companions, family, photo_companions, weights_of
 from ..report.schema import leave
 from ..sources import SIDES, best_device, lite
@@ -136,7 +136,7 @@ def draw_front(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                     for row in rows
                     if (row["where"], row["method"]) == w
                 ]
-                for w in ((where, OURS), (where, "Grad-CAM"))
+                for w in ((where, OURS), (where, PEER))
             )
             axes.plot(*zip(*own, strict=True), "o-", color=f"C{number}", label=key)
             axes.plot(*other[0], "x", color=f"C{number}", markersize=9)

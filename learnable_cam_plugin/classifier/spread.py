@@ -148,13 +148,13 @@ def _placewise(before: list[Run], linear: Run) -> PlacewiseHead | None:
             break  # it is given more than one place
         inner.insert(0, run)
     chain = tuple((run.module, run.given.ndim) for run in inner)
+    first = _first_linear(chain)
+    between = () if first is None else (first,)
     for run in reversed(before[: before.index(inner[0])] if inner else before):
         maps = run.maps()
         if maps is None or places(maps) < 2:
             continue
         for rectified in (False, True):
-            first = _first_linear(chain)
-            between = () if first is None else (first,)
             head = PlacewiseHead((run.module, *between, linear.module), chain, rectified)
             pooled = (maps.relu() if rectified else maps).mean((2, 3))
             try:
