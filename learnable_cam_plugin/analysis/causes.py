@@ -27,16 +27,20 @@ class Thresholds:
             on they are one.
         apart, distant: overlap up to which they are two, and distance of their centres from which
             on, as a share of the diagonal.
-        some, half, most: shares of the fillings in which a trial comes out one way.
+        some, most: shares of the fillings in which a trial comes out one way.
+        shown, least: probability that two regions give their own classes, in the mean and the less
+            of the two, from which on there are two objects.
         present: probability of the true class from which on it may be there as well.
+        rests: how much of the two classes hangs on the predicted one's region, from which on they
+            are told by that: their probability in it alone, or the share lost without it.
         both, rival, rank: probability of the two classes together from which on the classifier is
             in doubt between these, and of the true one from which on it is a rival; the lowest
             rank of it.
         gain, clear: probability that the true class takes without a thing, beyond what it takes
-            without a random region, from which on that is in front; and where the conditions of
-            two objects or look-alikes hold, too.
-        upon: there, distance of the thing from the region that the true class has without it, up to
-            which it lies on that; elsewhere it is `distant`.
+            without a random region, from which on that is in front; and where another cause would
+            do as well.
+        upon, close: distance of the thing from the region that the true class has without it, up to
+            which it lies on that; and where another cause would do as well.
         itself: probability of the predicted class in a thing alone, up to which that is no object
             of the class.
         sure, unlikely: probability of the predicted class from which on the classifier is sure of
@@ -47,20 +51,23 @@ class Thresholds:
     level: float = 0.5
     area: float = 0.25
     margin: float = 0.25
-    same: float = 0.4
-    alike: float = 0.65
+    same: float = 0.3
+    alike: float = 0.4
     apart: float = 0.4
-    distant: float = 0.18
+    distant: float = 0.15
     some: float = 0.25
-    half: float = 0.5
     most: float = 0.6
+    shown: float = 0.4
+    least: float = 0.15
     present: float = 0.001
+    rests: float = 0.8
     both: float = 0.35
     rival: float = 0.01
     rank: int = 3
-    gain: float = 0.12
-    clear: float = 0.3
-    upon: float = 0.12
+    gain: float = 0.06
+    clear: float = 0.2
+    upon: float = 0.3
+    close: float = 0.11
     itself: float = 0.5
     sure: float = 0.75
     unlikely: float = 0.03
@@ -89,18 +96,19 @@ def verdict(
     - broader or narrower label: the hierarchy holds one of the two classes broader than the other.
     - context: the region of what speaks for the predicted class rather than the true one recurs at
       one place in wrong images of several true classes, away from the true class's (`contexts`);
-      without it the true class wins, with most fillings, which it does not without a random one.
+      without it, or without the predicted class's, the true class wins, with most fillings, and
+      with some without the other of the two; without a random one it does not.
     - something in front: a thing, see `things`, without which the true class wins, and takes more
-      than without a random region of its shape. It lies where the true class then is, and is no
-      object of the predicted class itself. The probability is that of the two classes. Where the
-      conditions of one of the two causes below hold as well, it has to take clearly more, and to
-      lie closer.
-    - several objects: the regions are two, and apart. Without the true class's the predicted class
-      wins still; without what speaks for the predicted one rather than it, the true class is ahead,
-      and wins, as it does not without a random region; each shows its own class alone; and the
+      than without a random region of its shape, over all fillings. It lies where the true class
+      then is, and is no object of the predicted class itself. Where several objects, a doubtful
+      label, or look-alikes that the region alone gives would do as well, it has to take clearly
+      more, and to lie closer.
+    - several objects: the regions are two, and apart. The predicted class's alone gives that class,
+      and the true one is as probable in its own, or without what speaks against it; without that
+      it wins, as it does not without a random region; and the probability is theirs.
+    - near-identical classes: the regions and the maps are one, and the two classes rest on it: it
+      alone gives them, or they are lost without it; the true class is among the first, and the
       probability is theirs.
-    - near-identical classes: the regions and the maps are one, the true class is among the first,
-      and the probability is theirs.
     - label doubtful: the classifier is sure, by the predicted class's region alone, and does not
       find the true class once that is gone.
     - undetermined: none of these.
@@ -115,26 +123,25 @@ def verdict(
     related = hierarchy.relation(case.predicted, case.other) is not None
     p, q = case.probabilities[case.predicted], case.probabilities[case.other]
 
-    def share(region: str, action: str, comes: Callable[[Trial], bool]) -> float:
-        """Of the fillings, in how many the trial comes out so."""
-        return _mean(case, region, action, comes)
+    def mean(region: str, action: str, value: Callable[[Trial], float]) -> float:
+        return _mean(case, region, action, value)
 
     def true_wins(trial: Trial) -> bool:
         return trial.top == case.other
 
-    def predicted_wins(trial: Trial) -> bool:
-        return trial.top == case.predicted
-
-    def true_ahead(trial: Trial) -> bool:
-        return trial.other > trial.predicted
-
-    def predicted_ahead(trial: Trial) -> bool:
-        return trial.predicted > trial.other
-
-    erased, against = (share(region, "erase", true_wins) for region in ("predicted", "contrast"))
-    anywhere, chance = (share(control, "erase", true_wins) for control in ("random", "elsewhere"))
+    erased, against = (mean(region, "erase", true_wins) for region in ("predicted", "contrast"))
+    anywhere, chance = (mean(control, "erase", true_wins) for control in ("random", "elsewhere"))
     freed = max(erased - anywhere, against - chance)
-    alone = share("predicted", "keep", predicted_wins)
+    alone = mean("predicted", "keep", lambda trial: trial.top == case.predicted)
+    objects = (
+        mean("predicted", "keep", lambda trial: trial.predicted),
+        max(
+            mean(*of, lambda trial: trial.other)
+            for of in (("other", "keep"), ("contrast", "erase"))
+        ),
+    )
+    given = mean("predicted", "keep", _pair)
+    lost = mean("predicted", "erase", lambda trial: 1 - _pair(trial) / (p + q))
     asked = {
         "broader or narrower label": (
             _least("the hierarchy holds one of the classes broader", float(related), 1),
@@ -146,34 +153,27 @@ def verdict(
                 t.recurring,
             ),
             _least(
-                "without that region, and without the predicted class's, the true class wins",
-                min(erased, against),
+                "without that region, or without the predicted class's, the true class wins",
+                max(erased, against),
                 t.most,
             ),
+            _least("without the other of the two it wins, too", min(erased, against), t.some),
             _least("it does more often than without a random region", freed, t.some),
         ),
         "several objects": (
             _most("overlap of the two regions", alike.overlap, t.apart),
             _least("distance of the two regions", alike.distance, t.distant),
             _least(
-                "without the true class's region the predicted class wins",
-                share("other", "erase", predicted_wins),
-                t.some,
+                "mean probability of the two classes, the predicted one in its region alone, the "
+                "true one in its own or without what speaks against it",
+                fmean(objects),
+                t.shown,
             ),
+            _least("the less of these two probabilities", min(objects), t.least),
             _least(
-                "without what speaks against it the true class is ahead",
-                share("contrast", "erase", true_ahead),
-                t.half,
-            ),
-            _least("so it wins, more often than without a random region", freed, t.some),
-            _least(
-                "in the predicted class's region alone that class is ahead",
-                share("predicted", "keep", predicted_ahead),
-                t.some,
-            ),
-            _least(
-                "in the true class's alone, or without what speaks against it, that one is",
-                max(share("other", "keep", true_ahead), against),
+                "without what speaks against it the true class wins, more often than without a "
+                "random region",
+                freed,
                 t.some,
             ),
             _least("probability of the two classes", p + q, t.both),
@@ -182,6 +182,12 @@ def verdict(
         "near-identical classes": (
             _least("overlap of the two regions", alike.overlap, t.same),
             _least("correlation of the two maps", alike.correlation, t.alike),
+            _least(
+                "probability of the two classes in the predicted one's region alone, or the share "
+                "of it that is lost without it",
+                max(given, lost),
+                t.rests,
+            ),
             _most("rank of the true class", case.rank, t.rank),
             _least("probability of the two classes", p + q, t.both),
             _least("probability of the true class", q, t.rival),
@@ -193,16 +199,23 @@ def verdict(
             _most(
                 "without the predicted class's region, or what speaks for it, the true class wins",
                 max(erased, against),
-                t.half,
+                1 - t.some,
             ),
         ),
     }
-    rivals = ("several objects", "near-identical classes")
-    contested = any(_hold(asked[cause]) for cause in rivals)
+    contested = (
+        _hold(asked["several objects"])
+        or _hold(asked["label doubtful"])
+        or (_hold(asked["near-identical classes"]) and given >= t.rests)
+    )
     asked["something in front"] = _in_front(case, t, contested)
     ordered = {cause: asked[cause] for cause in CAUSES if cause in asked}
     holds = (cause for cause, checks in ordered.items() if _hold(checks))
     return Verdict(next(holds, "undetermined"), ordered)
+
+
+def _pair(trial: Trial) -> float:
+    return trial.predicted + trial.other
 
 
 def _hold(checks: tuple[Check, ...]) -> bool:
@@ -220,9 +233,8 @@ def _in_front(case: Case, t: Thresholds, contested: bool) -> tuple[Check, ...]:
     )
     alone = _mean(case, "thing", "keep", lambda trial: trial.predicted)
     away = distance(thing, behind) if behind.any() else 1.0
-    pair = (case.probabilities[index] for index in (case.predicted, case.other))
     return (
-        _least("without the thing the true class wins", freed, t.most),
+        _least("without the thing the true class wins", freed, t.some),
         _least(
             "probability that it takes, beyond what it takes without a random region",
             after - control,
@@ -231,10 +243,9 @@ def _in_front(case: Case, t: Thresholds, contested: bool) -> tuple[Check, ...]:
         _most(
             "distance of the thing from the region that the true class then has",
             away,
-            t.upon if contested else t.distant,
+            t.close if contested else t.upon,
         ),
         _most("probability of the predicted class in the thing alone", alone, t.itself),
-        _least("probability of the two classes", sum(pair), t.both),
     )
 
 

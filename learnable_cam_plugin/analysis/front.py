@@ -7,11 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..masking import FILLINGS, Normalization
 from .case import Region
 from .causes import Thresholds
 from .maps import Eyes
 from .regions import distance, region
-from .things import surrounded, things
+from .things import things
+from .trials import ERASURES, SURROUNDINGS, filled
 
 
 def front(
@@ -20,15 +22,19 @@ def front(
     pixels: NDArray[np.float32],
     pair: Sequence[int],
     thresholds: Thresholds,
+    normalization: Normalization,
 ) -> dict[str, Region]:
-    """Of the things in an image, the one without which the true class is the most probable; of
-    those without which it wins, and that lie where it then is, if there are any.
+    """Of the things in an image, the one without which the true class is the most probable, over
+    all fillings; of those without which it wins, filled with the colours around them, and that lie
+    where it then is, if there are any.
 
     Args:
-        eyes: the classifier; it takes a pass a thing.
+        eyes: the classifier; it takes a pass a thing, and for those without which the true class
+            wins one for each other filling.
         image, pixels: (C, H, W), normalised; (H, W, C) in [0, 1].
         pair: the predicted and the other class.
         thresholds: of the rule.
+        normalization: of the image.
 
     Returns:
         regions (H, W): the "thing"; "behind", the other class's region once it is erased. Without
@@ -38,25 +44,32 @@ def front(
     if not found:
         return {}
     hidden = torch.from_numpy(np.stack(found)).to(image.device)
-    seen = eyes.look(surrounded(image.expand(len(found), -1, -1, -1), hidden))
+    copies = image.expand(len(found), -1, -1, -1)
+    seen = eyes.look(filled(copies, hidden, normalization, SURROUNDINGS))
     wins = (seen.probabilities.argmax(1) == pair[1]).tolist()
-    shares = seen.probabilities[:, pair[1]].tolist()
-    most = shares.index(max(shares))
+    shares = seen.probabilities[:, pair[1]]
+    most = int(shares.argmax())
     asked = [i for i, won in enumerate(wins) if won or i == most]  # the others are not explained
     predicted, other = (
         torch.full((len(asked),), index, device=seen.probabilities.device) for index in pair
     )
     size = (image.shape[1], image.shape[2])
-    behind = {
-        i: region(found_map, size, thresholds.level, thresholds.area)
-        for i, found_map in zip(asked, seen.of(asked).among(other, predicted), strict=True)
-    }
-    best = max(
-        asked, key=lambda i: (wins[i] and lies_in(found[i], behind[i], thresholds), shares[i])
-    )
-    return {"thing": found[best], "behind": behind[best]}
+    behind = [
+        region(found_map, size, thresholds.level, thresholds.area)
+        for found_map in seen.of(asked).among(other, predicted)
+    ]
+    mean = shares[asked] / len(ERASURES)
+    for filling in FILLINGS:
+        without = filled(copies[asked], hidden[asked], normalization, filling)
+        mean = mean + eyes.probabilities(without)[:, pair[1]] / len(ERASURES)
+    lies = [
+        wins[i] and lies_in(found[i], where, thresholds)
+        for i, where in zip(asked, behind, strict=True)
+    ]
+    best = max(range(len(asked)), key=lambda j: (lies[j], float(mean[j])))
+    return {"thing": found[asked[best]], "behind": behind[best]}
 
 
 def lies_in(thing: Region, behind: Region, thresholds: Thresholds) -> bool:
     """Whether a thing lies where a region is, as the rule asks it."""
-    return bool(behind.any()) and distance(thing, behind) <= thresholds.distant
+    return bool(behind.any()) and distance(thing, behind) <= thresholds.upon

@@ -161,7 +161,7 @@ def _cases(
         }
         rather = np.clip(one.predicted - one.other, 0, None)
         of_map["contrast"] = region(rather, size, thresholds.margin, thresholds.area)
-        in_front = front(eyes, image, rgb, pair, thresholds)
+        in_front = front(eyes, image, rgb, pair, thresholds, normalization)
         regions.append(of_map | in_front)
         changes.append(_changes(of_map, in_front, fillings, random))
     tried = trials(eyes, images, changes, classes, normalization)
@@ -208,8 +208,8 @@ def _changes(
     if in_front:
         thing = in_front["thing"]
         beside = [elsewhere(thing, random) for _ in range(_CONTROLS)]
-        found.append(Change("thing", "erase", thing, [SURROUNDINGS]))
-        found += [Change("beside", "erase", where, [SURROUNDINGS]) for where in beside]
+        found.append(Change("thing", "erase", thing, fillings))
+        found += [Change("beside", "erase", where, fillings) for where in beside]
         found.append(Change("thing", "keep", thing, around))
     return found
 

@@ -68,8 +68,13 @@ def trials(
 
 
 def _changed(image: Tensor, normalization: Normalization, change: Change, filling: str) -> Tensor:
-    kept = change.where if change.action == "keep" else ~change.where
-    mask = torch.from_numpy(np.ascontiguousarray(kept)).to(image.device)[None]
+    hidden = ~change.where if change.action == "keep" else change.where
+    where = torch.from_numpy(np.ascontiguousarray(hidden)).to(image.device)[None]
+    return filled(image, where, normalization, filling)
+
+
+def filled(images: Tensor, hidden: Tensor, normalization: Normalization, filling: str) -> Tensor:
+    """Images (N, C, H, W) whose hidden places, bool (N, H, W), show one of `ERASURES`."""
     if filling == SURROUNDINGS:
-        return surrounded(image, ~mask)
-    return mask_image(image, mask.to(image), normalization, filling)
+        return surrounded(images, hidden)
+    return mask_image(images, (~hidden).to(images), normalization, filling)
