@@ -17,6 +17,7 @@ CAUSES = (
     "label doubtful",
     "undetermined",
 )
+SURROUNDINGS = "surroundings"  # a filling: the colours around what is erased
 
 
 @dataclass(frozen=True)

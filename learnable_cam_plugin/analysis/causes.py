@@ -6,7 +6,7 @@ from statistics import fmean
 
 import numpy as np
 
-from .case import CAUSES, Case, Check, Trial, Verdict
+from .case import CAUSES, SURROUNDINGS, Case, Check, Trial, Verdict
 from .hierarchy import Hierarchy
 from .regions import distance
 
@@ -30,15 +30,18 @@ class Thresholds:
         some, most: shares of the fillings in which a trial comes out one way.
         shown, least: probability that two regions give their own classes, in the mean and the less
             of the two, from which on there are two objects.
+        frees: share of the fillings in which the true class wins without what speaks against it,
+            beyond that without a random region, from which on that is an object.
         present: probability of the true class from which on it may be there as well.
         rests: how much of the two classes hangs on the predicted one's region, from which on they
             are told by that: their probability in it alone, or the share lost without it.
         both, rival, rank: probability of the two classes together from which on the classifier is
             in doubt between these, and of the true one from which on it is a rival; the lowest
             rank of it.
-        gain, clear: probability that the true class takes without a thing, beyond what it takes
-            without a random region, from which on that is in front; and where another cause would
-            do as well.
+        seen: probability of the true class with the colours around a thing in its place, from which
+            on it is seen behind that.
+        gain, clear: probability that it takes without the thing, beyond what it takes without a
+            random region, from which on that is in front; and where another cause would do as well.
         upon, close: distance of the thing from the region that the true class has without it, up to
             which it lies on that; and where another cause would do as well.
         itself: probability of the predicted class in a thing alone, up to which that is no object
@@ -51,23 +54,25 @@ class Thresholds:
     level: float = 0.5
     area: float = 0.25
     margin: float = 0.25
-    same: float = 0.3
-    alike: float = 0.4
+    same: float = 0.25
+    alike: float = 0.3
     apart: float = 0.4
-    distant: float = 0.15
+    distant: float = 0.12
     some: float = 0.25
     most: float = 0.6
-    shown: float = 0.4
+    shown: float = 0.35
     least: float = 0.15
+    frees: float = 0.4
     present: float = 0.001
     rests: float = 0.8
     both: float = 0.35
-    rival: float = 0.01
+    rival: float = 0.03
     rank: int = 3
-    gain: float = 0.06
+    seen: float = 0.25
+    gain: float = 0.04
     clear: float = 0.2
-    upon: float = 0.3
-    close: float = 0.11
+    upon: float = 0.35
+    close: float = 0.12
     itself: float = 0.5
     sure: float = 0.75
     unlikely: float = 0.03
@@ -174,7 +179,7 @@ def verdict(
                 "without what speaks against it the true class wins, more often than without a "
                 "random region",
                 freed,
-                t.some,
+                t.frees,
             ),
             _least("probability of the two classes", p + q, t.both),
             _least("probability of the true class", q, t.present),
@@ -228,6 +233,7 @@ def _in_front(case: Case, t: Thresholds, contested: bool) -> tuple[Check, ...]:
     nothing = np.zeros(case.size, dtype=np.bool_)
     thing, behind = (case.regions.get(name, nothing) for name in ("thing", "behind"))
     freed = _mean(case, "thing", "erase", lambda trial: trial.top == case.other)
+    shows = _mean(case, "thing", "erase", lambda trial: trial.other, SURROUNDINGS)
     after, control = (
         _mean(case, region, "erase", lambda trial: trial.other) for region in ("thing", "beside")
     )
@@ -235,6 +241,7 @@ def _in_front(case: Case, t: Thresholds, contested: bool) -> tuple[Check, ...]:
     away = distance(thing, behind) if behind.any() else 1.0
     return (
         _least("without the thing the true class wins", freed, t.some),
+        _least("its probability with the colours around the thing in its place", shows, t.seen),
         _least(
             "probability that it takes, beyond what it takes without a random region",
             after - control,
@@ -249,10 +256,18 @@ def _in_front(case: Case, t: Thresholds, contested: bool) -> tuple[Check, ...]:
     )
 
 
-def _mean(case: Case, region: str, action: str, value: Callable[[Trial], float]) -> float:
-    """Over the fillings, and over the regions if there are several of that name; 0 of none."""
-    of_region = case.tried(region, action)
-    return fmean(map(value, of_region)) if of_region else 0.0
+def _mean(
+    case: Case,
+    region: str,
+    action: str,
+    value: Callable[[Trial], float],
+    filling: str | None = None,
+) -> float:
+    """Over the fillings, or of one, and over the regions if there are several of that name; 0 of
+    none."""
+    tried = case.tried(region, action)
+    found = [value(trial) for trial in tried if filling in (None, trial.filling)]
+    return fmean(found) if found else 0.0
 
 
 def _least(name: str, value: float, bound: float) -> Check:

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..masking import FILLINGS, Normalization
-from .case import Region
+from .case import SURROUNDINGS, Region
 from .causes import Thresholds
 from .maps import Eyes
 from .regions import distance, region
 from .things import things
-from .trials import ERASURES, SURROUNDINGS, filled
+from .trials import ERASURES, filled
 
 
 def front(

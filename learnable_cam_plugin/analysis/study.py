@@ -18,14 +18,14 @@ from ..classifier import check_images
 from ..masking import Normalization
 from .across import contexts, doubt, pairs
 from .analysis import Analysis
-from .case import Case, Photo, Region
+from .case import SURROUNDINGS, Case, Photo, Region
 from .causes import Thresholds, verdict
 from .front import front
 from .hierarchy import Hierarchy
 from .maps import Eyes, Seen
 from .neighbours import Gallery
 from .regions import agreement, elsewhere, region
-from .trials import ERASURES, SURROUNDINGS, Change, trials
+from .trials import ERASURES, Change, trials
 
 Batches = Iterable[tuple[Tensor, Sequence[Photo]]]
 _CONTROLS = 3  # random regions for each that is tested: one alone is a noisy control
@@ -50,7 +50,8 @@ def analyze(
     """Why a classifier errs: for each error the maps of both classes, tests of them, and a cause.
 
     One pass an image finds the errors and explains them; 48 more an error, of masked copies, test
-    what the maps show, and up to 47 what may be in front. See `verdict` for the rule that names the
+    what the maps show; up to 59, and 3 for each thing without which the true class wins, what may
+    be in front. See `verdict` for the rule that names the
     causes.
 
     Args:
@@ -208,8 +209,9 @@ def _changes(
     if in_front:
         thing = in_front["thing"]
         beside = [elsewhere(thing, random) for _ in range(_CONTROLS)]
-        found.append(Change("thing", "erase", thing, fillings))
-        found += [Change("beside", "erase", where, fillings) for where in beside]
+        of_thing = dict.fromkeys([*fillings, SURROUNDINGS])  # the rule asks for the last
+        found.append(Change("thing", "erase", thing, [*of_thing]))
+        found += [Change("beside", "erase", where, [*of_thing]) for where in beside]
         found.append(Change("thing", "keep", thing, around))
     return found
 

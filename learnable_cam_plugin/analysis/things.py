@@ -13,7 +13,7 @@ from .regions import shared
 _SIDE = 112  # places, of the longer side of what is taken to pieces, at most
 _SCALES = 0.2, 0.1  # how much colours may differ in a piece, over its places: twice taken to pieces
 _SMALLEST = 10  # places of a piece
-_LEAST, _MOST = 0.012, 0.25  # share of the image that a thing covers
+_LEAST, _MOST = 0.012, 0.15  # share of the image that a thing covers
 _COUNT = 20  # things of a scale, the largest
 _SAME = 0.85  # overlap of two things from which on they are one
 
@@ -23,7 +23,7 @@ def things(pixels: NDArray[np.float32]) -> list[Region]:
     of those the largest.
 
     They are the segments of Felzenszwalb and Huttenlocher (2004), at two scales, that cover more
-    than a hundredth and at most a quarter of the image, widened by a place: a thing's rim belongs
+    than a hundredth and at most 15 % of the image, widened by a place: a thing's rim belongs
     to it.
     """
     whole = torch.from_numpy(pixels).permute(2, 0, 1)[None]

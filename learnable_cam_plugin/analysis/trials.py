@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from ..masking import FILLINGS, Normalization, mask_image
-from .case import Region, Trial
+from .case import SURROUNDINGS, Region, Trial
 from .maps import Eyes
 from .things import surrounded
 
-SURROUNDINGS = "surroundings"  # a filling: see `surrounded`
 ERASURES = (*FILLINGS, SURROUNDINGS)
 _BATCH = 32
 

@@ -105,8 +105,8 @@ def test_a_trial_is_the_classifiers_answer_to_the_masked_image(tiny, batches):
     for image, case in zip(images, found.cases, strict=True):
         kinds = {(t.region, t.action, t.filling) for t in case.trials}
         things = "thing" in case.regions
-        assert len(kinds) == 32 + 5 * things
-        assert len(case.trials) == 48 + 7 * things  # of a random region three are erased
+        assert len(kinds) == 32 + 11 * things
+        assert len(case.trials) == 48 + 19 * things  # of a random region three are erased
         for trial in case.trials:
             if trial.region in ("random", "elsewhere", "beside"):
                 continue
