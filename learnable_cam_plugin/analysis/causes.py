@@ -63,7 +63,7 @@ class Thresholds:
     shown: float = 0.35
     least: float = 0.15
     frees: float = 0.4
-    present: float = 0.001
+    present: float = 0.0005
     rests: float = 0.8
     both: float = 0.35
     rival: float = 0.03

@@ -119,7 +119,7 @@ def test_the_numbers_that_tell_a_cause_name_it(expected):
         ("several objects", TWO, {"against": C, "true_alone": C}),
         ("several objects", TWO, {"control": B}),
         ("several objects", TWO, {"alone": B}),
-        ("several objects", TWO, {"q": 0.0005}),
+        ("several objects", TWO, {"q": 0.0002}),
         ("several objects", TWO, {"p": 0.2, "q": 0.1}),
         ("near-identical classes", ALIKE, {"overlap": 0.2}),
         ("near-identical classes", ALIKE, {"correlation": 0.2}),
