@@ -41,7 +41,9 @@ class Thresholds:
         seen: probability of the true class with the colours around a thing in its place, from which
             on it is seen behind that.
         gain, clear: probability that it takes without the thing, beyond what it takes without a
-            random region, from which on that is in front; and where another cause would do as well.
+            random region, from which on that is in front; and where another cause would do as well,
+            or the maps of the two classes are one.
+        one: correlation of the maps from which on they are, and any piece tips the balance.
         upon, close: distance of the thing from the region that the true class has without it, up to
             which it lies on that; and where another cause would do as well.
         itself: probability of the predicted class in a thing alone, up to which that is no object
@@ -69,8 +71,9 @@ class Thresholds:
     rival: float = 0.03
     rank: int = 3
     seen: float = 0.25
-    gain: float = 0.04
+    gain: float = 0.05
     clear: float = 0.2
+    one: float = 0.8
     upon: float = 0.35
     close: float = 0.12
     itself: float = 0.5
@@ -107,7 +110,7 @@ def verdict(
       than without a random region of its shape, over all fillings. It lies where the true class
       then is, and is no object of the predicted class itself. Where several objects, a doubtful
       label, or look-alikes that the region alone gives would do as well, it has to take clearly
-      more, and to lie closer.
+      more, and to lie closer; clearly more, too, where the maps of the two classes are one.
     - several objects: the regions are two, and apart. The predicted class's alone gives that class,
       and the true one is as probable in its own, or without what speaks against it; without that
       it wins, as it does not without a random region; and the probability is theirs.
@@ -245,7 +248,7 @@ def _in_front(case: Case, t: Thresholds, contested: bool) -> tuple[Check, ...]:
         _least(
             "probability that it takes, beyond what it takes without a random region",
             after - control,
-            t.clear if contested else t.gain,
+            t.clear if contested or case.agreement.correlation >= t.one else t.gain,
         ),
         _most(
             "distance of the thing from the region that the true class then has",

@@ -154,6 +154,13 @@ def test_where_another_cause_would_do_something_in_front_has_to_be_clear(rival, 
     assert cause(case(**settings | IN_FRONT, away=2), clear=0.3) == rival
 
 
+def test_where_the_maps_are_one_something_in_front_has_to_take_clearly_more():
+    settings = IN_FRONT | {"overlap": 0.1, "correlation": 0.9}
+    assert cause(case(**settings)) == "something in front"  # it takes 0.4
+    assert cause(case(**settings), clear=0.5) == "undetermined"
+    assert cause(case(**settings | {"correlation": 0.7}), clear=0.5) == "something in front"
+
+
 def test_look_alikes_that_are_not_told_by_their_region_alone_do_not_contest_what_is_in_front():
     assert cause(case(**ALIKE | IN_FRONT, away=2)) == "something in front"
 
