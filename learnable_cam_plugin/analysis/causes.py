@@ -72,7 +72,7 @@ class Thresholds:
     rank: int = 3
     seen: float = 0.25
     gain: float = 0.05
-    clear: float = 0.2
+    clear: float = 0.25
     one: float = 0.8
     upon: float = 0.35
     close: float = 0.12
