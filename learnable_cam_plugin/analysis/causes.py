@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -30,8 +31,9 @@ class Thresholds:
         some, most: shares of the fillings in which a trial comes out one way.
         shown, least: probability that two regions give their own classes, in the mean and the less
             of the two, from which on there are two objects.
-        frees: share of the fillings in which the true class wins without what speaks against it,
-            beyond that without a random region, from which on that is an object.
+        frees: share of the fillings in which the true class wins without what speaks against it, or
+            without the predicted class's region, beyond that without a random one of its shape,
+            from which on that is an object.
         present: probability of the true class from which on it may be there as well.
         rests: how much of the two classes hangs on the predicted one's region, from which on they
             are told by that: their probability in it alone, or the share lost without it.
@@ -105,20 +107,23 @@ def verdict(
     - context: the region of what speaks for the predicted class rather than the true one recurs at
       one place in wrong images of several true classes, away from the true class's (`contexts`);
       without it, or without the predicted class's, the true class wins, with most fillings, and
-      with some without the other of the two; without a random one it does not.
-    - something in front: a thing, see `things`, without which the true class wins, and takes more
-      than without a random region of its shape, over all fillings. It lies where the true class
-      then is, and is no object of the predicted class itself. Where several objects, a doubtful
+      with some without the other of the two; without a random one in the place of the first it
+      does not.
+    - something in front: a thing, see `things`. With the colours around it in its place the true
+      class wins and is seen, and over all fillings it takes more than without a random region of
+      its shape. The thing lies where the true class then is, and is no object of the predicted
+      class itself. Where several objects, a doubtful
       label, or look-alikes that the region alone gives would do as well, it has to take clearly
       more, and to lie closer; clearly more, too, where the maps of the two classes are one.
     - several objects: the regions are two, and apart. The predicted class's alone gives that class,
-      and the true one is as probable in its own, or without what speaks against it; without that
-      it wins, as it does not without a random region; and the probability is theirs.
+      and the true one's its own, or the image without what speaks against it does; without that, or
+      without the predicted class's, the true class wins, as it does not without a random region;
+      and the probability is theirs.
     - near-identical classes: the regions and the maps are one, and the two classes rest on it: it
       alone gives them, or they are lost without it; the true class is among the first, and the
       probability is theirs.
-    - label doubtful: the classifier is sure, by the predicted class's region alone, and does not
-      find the true class once that is gone.
+    - label doubtful: the classifier is sure, by the predicted class's region alone; once it is
+      gone the true class does not win with every filling.
     - undetermined: none of these.
 
     Args:
@@ -131,15 +136,16 @@ def verdict(
     related = hierarchy.relation(case.predicted, case.other) is not None
     p, q = case.probabilities[case.predicted], case.probabilities[case.other]
 
-    def mean(region: str, action: str, value: Callable[[Trial], float]) -> float:
-        return _mean(case, region, action, value)
+    mean = partial(_mean, case)
 
     def true_wins(trial: Trial) -> bool:
         return trial.top == case.other
 
     erased, against = (mean(region, "erase", true_wins) for region in ("predicted", "contrast"))
     anywhere, chance = (mean(control, "erase", true_wins) for control in ("random", "elsewhere"))
-    freed = max(erased - anywhere, against - chance)
+    # share of the fillings, and how much it is above the control's: without either region
+    without = (erased, erased - anywhere), (against, against - chance)
+    more, less = max(without), min(without)
     alone = mean("predicted", "keep", lambda trial: trial.top == case.predicted)
     objects = (
         mean("predicted", "keep", lambda trial: trial.predicted),
@@ -149,7 +155,7 @@ def verdict(
         ),
     )
     given = mean("predicted", "keep", _pair)
-    lost = mean("predicted", "erase", lambda trial: 1 - _pair(trial) / (p + q))
+    lost = mean("predicted", "erase", lambda trial: 1 - _pair(trial) / max(p + q, 1e-12))
     asked = {
         "broader or narrower label": (
             _least("the hierarchy holds one of the classes broader", float(related), 1),
@@ -162,11 +168,11 @@ def verdict(
             ),
             _least(
                 "without that region, or without the predicted class's, the true class wins",
-                max(erased, against),
+                more[0],
                 t.most,
             ),
-            _least("without the other of the two it wins, too", min(erased, against), t.some),
-            _least("it does more often than without a random region", freed, t.some),
+            _least("without the other of the two it wins, too", less[0], t.some),
+            _least("the first it does more often than without a random region", more[1], t.some),
         ),
         "several objects": (
             _most("overlap of the two regions", alike.overlap, t.apart),
@@ -179,9 +185,9 @@ def verdict(
             ),
             _least("the less of these two probabilities", min(objects), t.least),
             _least(
-                "without what speaks against it the true class wins, more often than without a "
-                "random region",
-                freed,
+                "without what speaks against it, or the predicted class's region, the true class "
+                "wins, more often than without a random one",
+                max(gain for _, gain in without),
                 t.frees,
             ),
             _least("probability of the two classes", p + q, t.both),
@@ -206,7 +212,7 @@ def verdict(
             _least("the predicted class's region alone gives it", alone, t.most),
             _most(
                 "without the predicted class's region, or what speaks for it, the true class wins",
-                max(erased, against),
+                more[0],
                 1 - t.some,
             ),
         ),
@@ -235,7 +241,7 @@ def _in_front(case: Case, t: Thresholds, contested: bool) -> tuple[Check, ...]:
     do."""
     nothing = np.zeros(case.size, dtype=np.bool_)
     thing, behind = (case.regions.get(name, nothing) for name in ("thing", "behind"))
-    freed = _mean(case, "thing", "erase", lambda trial: trial.top == case.other)
+    freed = _mean(case, "thing", "erase", lambda trial: trial.top == case.other, SURROUNDINGS)
     shows = _mean(case, "thing", "erase", lambda trial: trial.other, SURROUNDINGS)
     after, control = (
         _mean(case, region, "erase", lambda trial: trial.other) for region in ("thing", "beside")
@@ -243,10 +249,10 @@ def _in_front(case: Case, t: Thresholds, contested: bool) -> tuple[Check, ...]:
     alone = _mean(case, "thing", "keep", lambda trial: trial.predicted)
     away = distance(thing, behind) if behind.any() else 1.0
     return (
-        _least("without the thing the true class wins", freed, t.some),
-        _least("its probability with the colours around the thing in its place", shows, t.seen),
+        _least("with the colours around the thing in its place the true class wins", freed, 1),
+        _least("its probability then", shows, t.seen),
         _least(
-            "probability that it takes, beyond what it takes without a random region",
+            "probability that it takes over all fillings, beyond that without a random region",
             after - control,
             t.clear if contested or case.agreement.correlation >= t.one else t.gain,
         ),

@@ -24,13 +24,13 @@ def front(
     thresholds: Thresholds,
     normalization: Normalization,
 ) -> dict[str, Region]:
-    """Of the things in an image, the one without which the true class is the most probable, over
-    all fillings; of those without which it wins, filled with the colours around them, and that lie
-    where it then is, if there are any.
+    """Of the things in an image without which the true class wins, with the colours around them in
+    their place, the one that frees it most, over all fillings: of those that lie where it then is,
+    if there are any. Where it wins without none of them, the one that frees it most.
 
     Args:
-        eyes: the classifier; it takes a pass a thing, and for those without which the true class
-            wins one for each other filling.
+        eyes: the classifier; it takes a pass a thing, and three more, of the other fillings, for
+            each without which the true class wins, or for the one without which it is likeliest.
         image, pixels: (C, H, W), normalised; (H, W, C) in [0, 1].
         pair: the predicted and the other class.
         thresholds: of the rule.
@@ -71,5 +71,5 @@ def front(
 
 
 def lies_in(thing: Region, behind: Region, thresholds: Thresholds) -> bool:
-    """Whether a thing lies where a region is, as the rule asks it."""
+    """Whether a thing lies where a region is, as the rule asks it where no other cause would do."""
     return bool(behind.any()) and distance(thing, behind) <= thresholds.upon

@@ -50,8 +50,8 @@ def analyze(
     """Why a classifier errs: for each error the maps of both classes, tests of them, and a cause.
 
     One pass an image finds the errors and explains them; 48 more an error, of masked copies, test
-    what the maps show; up to 59, and 3 for each thing without which the true class wins, what may
-    be in front. See `verdict` for the rule that names the
+    what the maps show; up to 59, and 3 for each thing without which the true class wins, or for the
+    likeliest, what may be in front. See `verdict` for the rule that names the
     causes.
 
     Args:
@@ -63,7 +63,8 @@ def analyze(
         hierarchy: which class is broader than which; None knows of none.
         thresholds: of the rule; None takes `Thresholds()`.
         fillings: of the tests: some of "black", "mean", "blur", and "surroundings", the colours
-            around what is erased; all but the last where a region alone is kept.
+            around what is erased; all but the last where a region alone is kept. What may be in
+            front is always tried with the last, too.
         correct: that many images that are classified correctly are looked at, too, for comparison:
             the first ones.
         training: of the classifier, in the same form: the nearest of them stand beside each case.

@@ -76,8 +76,9 @@ def made_case(
     if cause == "something in front":
         in_front = {"thing": region(blob((0.5, 0.5), grid, 1.0), size), "behind": region(two, size)}
         trials += tuple(
-            Trial(where, "erase", "surroundings", 0.1, 0.7, other, 0.7)
+            Trial(where, "erase", filling, 0.1, 0.7, other, 0.7)
             for where in ("thing", "beside", "beside", "beside")
+            for filling in ("black", "mean", "blur", "surroundings")
         )
     checks = {
         rule: tuple(Check(asked, 0.71, 0.5, True, rule == cause) for asked in conditions)

@@ -75,6 +75,18 @@ def case(
     )
 
 
+def but(found: Case, region, action, *fillings, **numbers) -> Case:
+    """The case with other numbers in the trials of a region, an action and some fillings."""
+    trials = [
+        replace(t, **numbers)
+        if (t.region, t.action) == (region, action) and (not fillings or t.filling in fillings)
+        else t
+        for t in found.trials
+    ]
+    assert trials != list(found.trials)
+    return replace(found, trials=tuple(trials))
+
+
 def cause(found: Case, hierarchy=None, contexts=None, **thresholds) -> str:
     known = Hierarchy() if hierarchy is None else hierarchy
     return verdict(found, Thresholds(**thresholds), known, contexts or {}).cause
@@ -181,6 +193,43 @@ def test_a_context_is_of_the_images_in_which_it_recurs():
         assert cause(case(**shown | {kept: A}), None, RECURS) == "undetermined"
         assert cause(case(**shown | {kept: A}), None, RECURS, some=0.0) == "context"
     assert cause(case(**shown, control=B), None, RECURS) == "undetermined"
+
+
+def test_a_context_wins_with_most_fillings_without_one_region_and_some_without_the_other():
+    found = case(erased=B, against=B, alone=A)
+    few = but(found, "predicted", "erase", "black", "mean", top=A)
+    assert cause(few, None, RECURS) == "context"
+    fewer = but(few, "contrast", "erase", "black", "mean", top=A)
+    assert cause(fewer, None, RECURS) == "undetermined"
+    assert cause(fewer, None, RECURS, most=0.3) == "context"
+    # what is freed without the first region is, without a random one of its shape, too
+    by_chance = but(
+        but(found, "contrast", "erase", "black", "mean", top=A), "random", "erase", top=B
+    )
+    assert cause(by_chance, None, RECURS) == "undetermined"
+
+
+def test_with_the_colours_around_the_thing_the_true_class_has_to_win():
+    found = case(**IN_FRONT)
+    assert cause(but(found, "thing", "erase", "surroundings", top=C)) == "undetermined"
+    assert cause(but(found, "thing", "erase", *FILLINGS, top=C)) == "something in front"
+
+
+def test_two_objects_show_their_classes_in_the_mean_and_both_of_them():
+    def shown(predicted, true):
+        found = but(case(**TWO), "predicted", "keep", predicted=predicted)
+        found = but(found, "other", "keep", other=true)
+        return cause(but(found, "contrast", "erase", other=true))
+
+    assert shown(0.6, 0.3) == shown(0.35, 0.4) == "several objects"
+    assert shown(0.3, 0.3) == "undetermined"  # 0.35 is asked for
+    assert shown(0.9, 0.1) == shown(0.1, 0.9) == "undetermined"  # 0.15 of either
+
+
+def test_near_identical_classes_have_the_probability_together():
+    alike = ALIKE | {"alone": BOTH}
+    assert cause(case(**alike | {"p": 0.2, "q": 0.16})) == "near-identical classes"
+    assert cause(case(**alike | {"p": 0.2, "q": 0.14})) == "undetermined"
 
 
 def test_every_condition_is_shown_with_its_numbers_also_of_causes_that_do_not_hold():

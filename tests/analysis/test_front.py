@@ -101,6 +101,10 @@ def test_things_are_pieces_of_one_colour_neither_tiny_nor_most_of_the_image():
     best = max((one & BAR).sum() / (one | BAR).sum() for one in found)
     assert best > 0.8
     assert things(np.full((64, 64, 3), 0.5, np.float32)) == []  # one piece, all of the image
+    for side, small in ((20, True), (29, False)):  # a tenth of it, and a fifth
+        square = np.full((64, 64, 3), 0.5, np.float32)
+        square[:side, :side] = 0.9
+        assert any(one[: side - 2, : side - 2].all() for one in things(square)) == small
 
 
 @pytest.mark.parametrize("size", [(224, 224), (150, 300), (7, 5), (1, 1)])
