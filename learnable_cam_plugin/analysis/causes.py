@@ -7,7 +7,7 @@ from statistics import fmean
 
 import numpy as np
 
-from .case import CAUSES, SURROUNDINGS, Case, Check, Trial, Verdict
+from .case import CAUSES, SURROUNDINGS, Case, Check, Region, Trial, Verdict
 from .hierarchy import Hierarchy
 from .regions import distance
 
@@ -112,9 +112,9 @@ def verdict(
     - something in front: a thing, see `things`. With the colours around it in its place the true
       class wins and is seen, and over all fillings it takes more than without a random region of
       its shape. The thing lies where the true class then is, and is no object of the predicted
-      class itself. Where several objects, a doubtful
-      label, or look-alikes that the region alone gives would do as well, it has to take clearly
-      more, and to lie closer; clearly more, too, where the maps of the two classes are one.
+      class itself. Where several objects, a doubtful label, or look-alikes that the region alone
+      gives would do as well, it has to take clearly more, and to lie closer; clearly more, too,
+      where the maps of the two classes are one.
     - several objects: the regions are two, and apart. The predicted class's alone gives that class,
       and the true one's its own, or the image without what speaks against it does; without that, or
       without the predicted class's, the true class wins, as it does not without a random region;
@@ -247,7 +247,6 @@ def _in_front(case: Case, t: Thresholds, contested: bool) -> tuple[Check, ...]:
         _mean(case, region, "erase", lambda trial: trial.other) for region in ("thing", "beside")
     )
     alone = _mean(case, "thing", "keep", lambda trial: trial.predicted)
-    away = distance(thing, behind) if behind.any() else 1.0
     return (
         _least("with the colours around the thing in its place the true class wins", freed, 1),
         _least("its probability then", shows, t.seen),
@@ -258,11 +257,17 @@ def _in_front(case: Case, t: Thresholds, contested: bool) -> tuple[Check, ...]:
         ),
         _most(
             "distance of the thing from the region that the true class then has",
-            away,
+            away(thing, behind),
             t.close if contested else t.upon,
         ),
         _most("probability of the predicted class in the thing alone", alone, t.itself),
     )
+
+
+def away(thing: Region, behind: Region) -> float:
+    """How far a thing lies from the region of the class that is seen behind it: see `distance`; 1
+    if that is not seen."""
+    return distance(thing, behind) if behind.any() else 1.0
 
 
 def _mean(

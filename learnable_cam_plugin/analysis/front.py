@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ..masking import FILLINGS, Normalization
 from .case import SURROUNDINGS, Region
-from .causes import Thresholds
+from .causes import Thresholds, away
 from .maps import Eyes
-from .regions import distance, region
+from .regions import region
 from .things import things
-from .trials import ERASURES, filled
+from .trials import filled
 
 
 def front(
@@ -30,7 +30,7 @@ def front(
 
     Args:
         eyes: the classifier; it takes a pass a thing, and three more, of the other fillings, for
-            each without which the true class wins, or for the one without which it is likeliest.
+            each that there is to choose among.
         image, pixels: (C, H, W), normalised; (H, W, C) in [0, 1].
         pair: the predicted and the other class.
         thresholds: of the rule.
@@ -54,22 +54,15 @@ def front(
         torch.full((len(asked),), index, device=seen.probabilities.device) for index in pair
     )
     size = (image.shape[1], image.shape[2])
-    behind = [
-        region(found_map, size, thresholds.level, thresholds.area)
-        for found_map in seen.of(asked).among(other, predicted)
-    ]
-    mean = shares[asked] / len(ERASURES)
-    for filling in FILLINGS:
-        without = filled(copies[asked], hidden[asked], normalization, filling)
-        mean = mean + eyes.probabilities(without)[:, pair[1]] / len(ERASURES)
-    lies = [
-        wins[i] and lies_in(found[i], where, thresholds)
-        for i, where in zip(asked, behind, strict=True)
-    ]
-    best = max(range(len(asked)), key=lambda j: (lies[j], float(mean[j])))
-    return {"thing": found[asked[best]], "behind": behind[best]}
-
-
-def lies_in(thing: Region, behind: Region, thresholds: Thresholds) -> bool:
-    """Whether a thing lies where a region is, as the rule asks it where no other cause would do."""
-    return bool(behind.any()) and distance(thing, behind) <= thresholds.upon
+    behind = {
+        i: region(found_map, size, thresholds.level, thresholds.area)
+        for i, found_map in zip(asked, seen.of(asked).among(other, predicted), strict=True)
+    }
+    upon = [i for i in asked if wins[i] and away(found[i], behind[i]) <= thresholds.upon]
+    among = upon or asked
+    total = shares[among]
+    for filling in FILLINGS if len(among) > 1 else ():
+        without = filled(copies[among], hidden[among], normalization, filling)
+        total = total + eyes.probabilities(without)[:, pair[1]]
+    best = among[int(total.argmax())]
+    return {"thing": found[best], "behind": behind[best]}

@@ -50,9 +50,8 @@ def analyze(
     """Why a classifier errs: for each error the maps of both classes, tests of them, and a cause.
 
     One pass an image finds the errors and explains them; 48 more an error, of masked copies, test
-    what the maps show; up to 59, and 3 for each thing without which the true class wins, or for the
-    likeliest, what may be in front. See `verdict` for the rule that names the
-    causes.
+    what the maps show; up to 59 what may be in front, and 3 for each of several things without
+    which the true class wins. See `verdict` for the rule that names the causes.
 
     Args:
         model: the classifier, giving class scores (N, K).
@@ -210,9 +209,9 @@ def _changes(
     if in_front:
         thing = in_front["thing"]
         beside = [elsewhere(thing, random) for _ in range(_CONTROLS)]
-        of_thing = dict.fromkeys([*fillings, SURROUNDINGS])  # the rule asks for the last
-        found.append(Change("thing", "erase", thing, [*of_thing]))
-        found += [Change("beside", "erase", where, [*of_thing]) for where in beside]
+        of_thing = [*dict.fromkeys([*fillings, SURROUNDINGS])]  # the rule asks for the last
+        found.append(Change("thing", "erase", thing, of_thing))
+        found += [Change("beside", "erase", where, of_thing) for where in beside]
         found.append(Change("thing", "keep", thing, around))
     return found
 
