@@ -17,6 +17,7 @@ INPUTS = 12
 _COMPETITORS = 8
 _SHARPNESS = 10.0  # of the finer layer's likeness of places
 _PLACES = 1024  # of which likeness is taken at most
+ENOUGH = 1 / 16  # a power of two: divided by it, what is that much gives 1 to the bit
 
 
 class Evidence(NamedTuple):
@@ -26,11 +27,14 @@ class Evidence(NamedTuple):
         maps: (N, 12, H, W) at the finest layer's grid; see `evidence`.
         contrast: (N, H, W), the class against its competitors, with mean 0 and deviation 1.
         strongest: (N,), the most that a place says for the class, in spreads of the logits.
+        varies: (N, 1, 1), the contrast's deviation over the places, in spreads, at most `ENOUGH`:
+            less is less than any image of a trained classifier showed, and rounding in the end.
     """
 
     maps: Tensor
     contrast: Tensor
     strongest: Tensor
+    varies: Tensor
 
 
 def standard(maps: Tensor) -> Tensor:
@@ -108,7 +112,8 @@ def evidence(
     carried = carried.reshape(-1, 4, *at_size.shape[2:])
     fine_norm = _repeated(_lengths(fine)[:, None], each)
     maps = torch.cat([at_size, standard(carried[:, :1]), carried[:, 1:], fine_norm], 1)
-    return Evidence(maps, at_size[:, 0], at_size[:, 2].amax((1, 2)))
+    varies = spoken[:, 0].std((1, 2), correction=0, keepdim=True).clamp(max=ENOUGH)
+    return Evidence(maps, at_size[:, 0], at_size[:, 2].amax((1, 2)), varies)
 
 
 def _repeated(values: Tensor, each: int) -> Tensor:

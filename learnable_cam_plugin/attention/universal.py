@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .evidence import INPUTS, Evidence, evidence, standard
+from .evidence import ENOUGH, INPUTS, Evidence, evidence, standard
 from .headed import HeadedAttention
 
 
@@ -112,7 +112,9 @@ class UniversalAttention(HeadedAttention):
     def _map(self, found: Evidence) -> Tensor:
         """(N, H, W)."""
         hidden = self._hidden(found)
-        order = standard(self.out(hidden)[:, 0] + found.contrast)
+        # where the classifier says the same everywhere, what was learned of it does not count
+        learned = self.out(hidden)[:, 0]
+        order = standard(torch.addcmul(found.contrast, found.varies, learned, value=1 / ENOUGH))
         pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
         shape = self.shape(torch.cat([pooled, found.strongest[:, None]], 1))
         # exp(0.8 tanh(s) + log(1.5)), between 0.7 and 3.3: steeper ones are flat inside and cut off

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from learnable_cam_plugin import LearnableCAM, load_attention
 from learnable_cam_plugin.attention import UniversalAttention, universal_attention
-from learnable_cam_plugin.attention.evidence import INPUTS, evidence, standard
+from learnable_cam_plugin.attention.evidence import ENOUGH, INPUTS, evidence, standard
 
 from ..conftest import tiny_network
 
@@ -128,6 +128,54 @@ def test_before_training_its_order_is_the_contrasts_at_a_weight_of_0(images, tin
         list(seen.values()), *attention_head(tiny), torch.tensor([0, 1, 2, 3])
     ).contrast
     assert (raw.flatten(1).argsort(1) == contrast.flatten(1).argsort(1)).float().mean() > 0.99
+
+
+def flattened(maps, share):
+    """Maps of which each place differs from the image's mean by that share of what it did."""
+    mean = maps.mean((2, 3), keepdim=True)
+    return mean + share * (maps - mean)
+
+
+def learned(net, images):
+    """An attention whose learned part says much, and what it reads of the images."""
+    attention = universal_attention(net, ["2", "4"], images, seed=3)
+    with torch.no_grad():
+        attention.out.weight.mul_(4)
+    return attention, tiny_features(net, images)[1]
+
+
+def test_where_the_classifier_says_the_same_everywhere_what_was_learned_does_not_count(
+    images, tiny
+):
+    """As beside random weights, whose evidence can be rounding: standardised it is an order, and
+    what was learned of norms and edges would make it look like an explanation."""
+    attention, seen = learned(tiny, images)
+    classes = torch.tensor([0, 1, 2, 3])
+    fine, last = seen.values()
+    dead = {"2": fine, "4": flattened(last, 1e-4)}
+    found = attention._evidence(dead, classes)
+    assert (found.varies < ENOUGH / 50).all()
+    (raw,) = attention(dead, classes)
+    (order, contrast) = (m.flatten(1).argsort(1).argsort(1) for m in (raw, found.contrast))
+    assert all(corr(a, b) > 0.99 for a, b in zip(order, contrast, strict=True))
+
+
+def test_where_it_does_not_what_was_learned_counts_in_full(images, tiny):
+    attention, seen = learned(tiny, images)
+    classes = torch.tensor([0, 1, 2, 3])
+    seen["4"] = flattened(seen["4"], 20)
+    found = attention._evidence(seen, classes)
+    assert (found.varies == ENOUGH).all()
+    hidden = attention._hidden(found)
+    order = standard(attention.out(hidden)[:, 0] + found.contrast)
+    (raw,) = attention(seen, classes)
+    logits = raw.logit()  # steepness * order + brightness, of the image each
+    assert torch.allclose(standard(logits), order, atol=1e-3)
+    assert not torch.allclose(standard(logits), found.contrast, atol=0.1)
+
+
+def corr(one, other):
+    return float(torch.corrcoef(torch.stack([one, other]).float())[0, 1])
 
 
 def tiny_features(net, images):

@@ -1,9 +1,13 @@
 """The pretrained classifiers that come without a download."""
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 
 from learnable_cam_plugin import FrozenClassifier, LearnableCAM
+from learnable_cam_plugin.attention.evidence import ENOUGH, evidence
 from learnable_cam_plugin.data import PhotoFolder
 from learnable_cam_plugin.pretrained import efficientnet_lite0
 from learnable_cam_plugin.pretrained.networks import _features
@@ -39,9 +43,32 @@ def test_a_real_network_explains_real_photographs(lite0, photos):
     assert maps.shape == (4, 224, 224)
 
 
+def test_beside_it_what_was_learned_counts_in_full_and_beside_random_weights_not_at_all(
+    lite0, photos
+):
+    model, normalization = lite0
+    images = PhotoFolder(photos, normalization)
+    x = torch.stack([images[i] for i in range(0, len(images), len(images) // 6)])
+
+    def varies(network):
+        cam = LearnableCAM(network)
+        cam.saliency(x)
+        features, scores = FrozenClassifier.found(network, x).clean_pass(x)
+        ranked = scores.argsort(1, descending=True)[:, [0, 1, 4, 49, 999]]
+        head = cam.attention.vectors, cam.attention.offsets
+        return evidence(list(features.values()), *head, ranked).varies
+
+    assert (varies(model) == ENOUGH).all()
+    drawn = copy.deepcopy(model)
+    for module in drawn.modules():
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.Linear)):
+            module.reset_parameters()
+    assert (varies(drawn) < ENOUGH / 100).all()
+
+
 def test_a_network_of_another_version_is_refused_naming_what_it_lacks():
     with pytest.raises(ModuleNotFoundError, match=r"has no \['_conv_stem', .*another version"):
-        _features(torch.nn.Sequential(torch.nn.ReLU()))
+        _features(nn.Sequential(nn.ReLU()))
 
 
 def test_its_two_layers_are_found(lite0):
