@@ -5,7 +5,8 @@
     python -m benchmarks sanity --data VAL_FOLDER --network efficientnet-lite2 --out DIR
 
 \b
-- Class sensitivity: on mosaics of four images, do the maps of two present classes differ?
+- Class sensitivity: on mosaics of four images, do the maps of a cell's class and of the most probable
+  other one, which mostly another cell shows, differ?
 - Model-parameter randomisation (Adebayo et al., NeurIPS 2018): as the classifier's weights are
   drawn anew from its head downwards, does the map change?
 - Fillings that no training saw: white, and noise.
@@ -90,7 +91,7 @@ def class_sensitivity(bed: Testbed, make: MakeCAM, others: Tensor) -> dict[str, 
     maps, other = (maps_of(make, bed.model, images, which) for which in (classes, others))
     return {
         "grid pointing": 100 * float(metrics.grid_pointing(maps, bed.mosaics.cells).mean()),
-        "maps of two present classes, r": correlation(maps, other),
+        "maps of it and the next class, r": correlation(maps, other),
     }
 
 
