@@ -13,8 +13,8 @@ images between them, are analysed as one data set.
 Leaves a contact sheet of each kind, and planted.json and planted.md: how often each cause is named;
 what it says of correct images; which conditions failed where the cause is wrong; what erasing the
 planted region itself does; whether contrasts point at the part in which look-alikes differ. The
-thresholds were chosen on seeds 101, 103, 104 and 106 to 109; what is published is of 110. Nothing is
-downloaded.
+thresholds were chosen on seeds 101, 103, 104 and 106 to 109; what is published is of 110. Nothing
+is downloaded.
 """
 
 from collections.abc import Iterator, Sequence

@@ -5,8 +5,8 @@
     python -m benchmarks sanity --data VAL_FOLDER --network efficientnet-lite2 --out DIR
 
 \b
-- Class sensitivity: on mosaics of four images, do the maps of a cell's class and of the most probable
-  other one, which mostly another cell shows, differ?
+- Class sensitivity: on mosaics of four images, do the maps of a cell's class and of the most
+  probable other one, which mostly another cell shows, differ?
 - Model-parameter randomisation (Adebayo et al., NeurIPS 2018): as the classifier's weights are
   drawn anew from its head downwards, does the map change?
 - Fillings that no training saw: white, and noise.
