@@ -199,7 +199,8 @@ class LearnableCAM(BaseCAM):
                 )
             maps = saliency(self._raw_maps(targets), input_tensor.shape[2:])
             given = None if targets is None else one_each(targets, len(scores))
-            classes, _ = classes_and_signs(given, scores)
+            classes, signs = classes_and_signs(given, scores)
+            classes = classes if signs is None else (signs < 0).long()
             against = other_classes(given, classes, scores.shape[1])
             return maps * attention.strength(features, classes, against)[:, None, None]
 
@@ -239,6 +240,8 @@ class LearnableCAM(BaseCAM):
             )
         targets = None if targets is None else one_each(targets, len(scores))
         classes, signs = classes_and_signs(targets, scores)
+        if signs is not None and attention.two_sided:
+            classes, signs = (signs < 0).long(), None
         classes = class_weights(targets, classes, scores)
         if classes.is_floating_point() and not attention.contrasts:
             raise TypeError(
@@ -263,10 +266,11 @@ class LearnableCAM(BaseCAM):
         if signs is not None and not eigen_smooth:
             raw_maps = [raw * signs.view(-1, *[1] * (raw.ndim - 1)) for raw in raw_maps]
         check_finite(raw_maps, scores, features, attention)
-        if all(raw[0].numel() == 1 for raw in raw_maps):
+        read = list(features.values())[-1:] if isinstance(attention, HeadedAttention) else raw_maps
+        if all(maps.flatten(-2)[0].shape[-1] == 1 for maps in read):
             warnings.warn(
-                f"the feature maps at {list(features)} are 1x1, so every map is constant: name an "
-                "earlier target layer, or pass larger images",
+                f"the feature maps at {list(features)[-len(read) :]} are 1x1, so every map is "
+                "constant: name an earlier target layer, or pass larger images",
                 stacklevel=4,
             )
         return raw_maps

@@ -32,6 +32,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 MASKED = ("AD 100%", "IC 100%", "AD 50%", "IC 50%", "AD 15%", "IC 15%")
 CURVES = ("insertion", "deletion", "ROAD", "grid pointing")
 ADCC = ("coherency", "complexity", "ADCC")
+README_COLUMNS = (*MASKED, *CURVES, "complexity")
 # folder of results -> the rows of the README's table of it
 README_METHODS: dict[str, tuple[str, ...]] = {
     "lite2-caltech-val": (
@@ -39,7 +40,7 @@ README_METHODS: dict[str, tuple[str, ...]] = {
         "classic CAM",
         "Grad-CAM",
         "Grad-CAM++",
-        "ShapleyCAM",
+        "FullGrad",
         "Recipro-CAM",
     ),
     "caltech-val": (
@@ -85,12 +86,12 @@ def readme(name: str) -> str:
     rows = {row["method"]: row for row in _results(name)["methods"]}
     subset: SubsetName = "common" if "RISE" in README_METHODS[name] else "all"
     return markdown(
-        ["method", "passes", *MASKED, *CURVES],
+        ["method", "passes", *README_COLUMNS],
         [
             [
                 method,
                 _passes(rows[method]),
-                *[_value(rows[method], key, subset) for key in (*MASKED, *CURVES)],
+                *[_value(rows[method], key, subset) for key in README_COLUMNS],
             ]
             for method in README_METHODS[name]
         ],

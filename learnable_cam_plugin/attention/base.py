@@ -44,11 +44,14 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         contrasts: whether `classes` may be weights of all classes, floating-point (N, K), too: a
             map of the same weighted difference of classes, as FinerCAM asks for.
         several: whether `classes` may be (N, M), with maps (N, M, ...), too.
+        two_sided: whether, of a classifier of one score, class 1 is what speaks against it. Else
+            that is its map with the other sign, which maps in (0, 1) do not have.
     """
 
     fuses = False
     contrasts = False
     several = False
+    two_sided = False
 
     def __init__(self, channels: Mapping[str, int], num_classes: int) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from ..classifier import (
     LOCK,
@@ -112,6 +112,9 @@ class DefaultAttention:
     """The shipped attention, bound to a classifier at its first images, and again whenever a module
     of it was replaced or its head moved. Another one of the same model finds it bound.
 
+    Images so small that the head reads one place of them have a binding of their own, at an earlier
+    layer, for their size alone.
+
     Args:
         model: the classifier.
         named: layers to read in place of the finer one that a pass shows; see `find_layers`.
@@ -124,12 +127,14 @@ class DefaultAttention:
         self._model, self._named, self._reshape = bare(model), list(named), reshape_transform
         self._classic = ClassicHead(model)
         self._bound: Bound | None = None
+        self._small: dict[Size, Bound] = {}
+        self._last: Bound | None = None
         self._walked: Walked | None = None
 
     @property
     def attention(self) -> AttentionMechanism | None:
         """The one bound last."""
-        return self._classic.attention if self._bound is None else self._bound.attention
+        return self._classic.attention if self._last is None else self._last.attention
 
     def read(
         self, classifier: FrozenClassifier, images: Tensor
@@ -139,15 +144,20 @@ class DefaultAttention:
         if isinstance(images, Tensor) and images.ndim == 5 and classifier.layers:
             return self._classic.read(classifier, images)
         walked = self._walk()
-        bound = self._current(walked) or self._bind(images, walked)
+        bound = self._current(walked, images) or self._bind(images, walked)
         outputs, features = bound.classifier.read(images, modules=walked.tree.modules)
-        if not bound.settled:
-            head = bound.attention.head
-            if head is not None and not tells_pooling(list(features.values())[-1]):
+        last = list(features.values())[-1]
+        one_place = last.shape[2:].numel() == 1
+        if one_place and (small := self._bind_small(images, walked, bound)) is not None:
+            bound = small
+            outputs, features = bound.classifier.read(images, modules=walked.tree.modules)
+        elif bound is self._bound and not bound.settled:
+            if bound.attention.head is not None and not tells_pooling(last):
                 self._bound = None  # on this batch every pooling is the mean: the next one decides
             else:
                 self._bound = bound._replace(settled=True)
                 self._remember(self._bound)
+        self._last = bound
         return outputs, features, bound.attention
 
     def _bind(self, images: Tensor, walked: Walked) -> Bound:
@@ -161,21 +171,50 @@ class DefaultAttention:
         """
         with LOCK, torch.inference_mode(False):
             self._recall()
-            if (bound := self._current(walked)) is not None:  # another one, or thread, was first
-                return bound
-            images = images.detach().clone() if images.is_inference() else images
-            found = shipped_beside(self._model, images, self._named, self._reshape)
-            attention = found[1]
-            if attention.head is None and not _is_identity(attention.vectors):
-                warnings.warn(
-                    f"the head of {type(self._model).__name__} is not applied place by place, so "
-                    f"it was linearised on these {len(images)} images, once, by gradients of its "
-                    f"{attention.num_classes} classes: pass attention=universal_attention("
-                    "model, None, images, trained=shipped_attention()), both of "
-                    "learnable_cam_plugin.attention, with 8 to 32 varied images, to choose them",
-                    stacklevel=4,
-                )
-            self._bound = bound = Bound(*found, self._state(attention, walked))
+            bound = self._current(walked, images)
+            if bound is None:  # else another one, or thread, was first
+                bound = self._look(images, walked)
+                if bound.classifier.one_place:
+                    self._small[images.shape[2:]] = bound
+                else:
+                    self._bound = bound
+        return bound
+
+    def _bind_small(self, images: Tensor, walked: Walked, bound: Bound) -> Bound | None:
+        """At an earlier layer, for images of which what is `bound` reads one place; None where
+        nothing else is found."""
+        with LOCK, torch.inference_mode(False):
+            if images.shape[2:] in self._small:
+                return None
+            self._small[images.shape[2:]] = bound
+            try:
+                small = self._look(images, walked)
+            except ValueError:  # no layer gives more: the map is constant, and that is warned of
+                return None
+            self._small[images.shape[2:]] = small
+            return small
+
+    def _look(self, images: Tensor, walked: Walked) -> Bound:
+        if isinstance(images, Tensor) and images.is_inference():
+            images = images.detach().clone()
+        found = shipped_beside(self._model, images, self._named, self._reshape)
+        classifier, attention = found
+        bound = Bound(*found, self._state(attention, walked))
+        if attention.head is None and not _is_identity(attention.vectors):
+            name, size = type(self._model).__name__, " x ".join(map(str, images.shape[2:]))
+            why = (
+                f"images of {size} leave the layer that the head of {name} reads one place, so "
+                "they are explained at an earlier one, and what follows it"
+                if classifier.one_place
+                else f"the head of {name} is not applied place by place, so it"
+            )
+            warnings.warn(
+                f"{why} was linearised on these {len(images)} images, once, by gradients of its "
+                f"{attention.num_classes} classes: pass attention=universal_attention("
+                "model, None, images, trained=shipped_attention()), both of "
+                "learnable_cam_plugin.attention, with 8 to 32 varied images, to choose them",
+                stacklevel=5,
+            )
         return bound
 
     def _remember(self, bound: Bound) -> None:
@@ -203,8 +242,10 @@ class DefaultAttention:
             self._walked = walked = Walked(tree, root, [*map(id, inside)])
         return walked
 
-    def _current(self, walked: Walked) -> Bound | None:
-        bound = self._bound
+    def _current(self, walked: Walked, images: Tensor) -> Bound | None:
+        """What is bound, for images of this size, if it holds for the model as it is."""
+        small = self._small.get(images.shape[2:]) if isinstance(images, Tensor) else None
+        bound = small or self._bound
         if bound is None or bound.state != self._state(bound.attention, walked):
             return None
         return bound

@@ -79,7 +79,8 @@ def evidence(
         vectors, offsets: (K, C), (K,), the head's.
         classes: (N,), integers in [0, K); or (N, M), several an image: then the result is of N * M,
             an image's one after the other. Or weights (N, K) of the classes, of which what is not
-            linear in them is the heaviest one's. A single class, K = 1, competes with a logit of 0.
+            linear in them is the heaviest one's. A single class, K = 1, competes with a logit of 0,
+            which is class 1.
         logits: (N, K), the head's of the pooled vector, where they are known: they save a fifth of
             the work of a network of 1,000 classes.
         against: of the shape of `classes`, integers: the class a that each one's contrast is held

@@ -137,7 +137,8 @@ class HeadedAttention(AttentionMechanism):
             found = (difference + offsets[flat] - offsets[other]).sigmoid()
         else:
             scores = vectors @ last + offsets
-            shares = scores.sigmoid() if len(vectors) == 1 else scores.softmax(1)
+            one = len(vectors) == 1  # and class 1 is what speaks against it
+            shares = torch.cat([scores, -scores], 1).sigmoid() if one else scores.softmax(1)
             found = shares.gather(1, flat[..., None].expand(-1, -1, last.shape[2]))
         return found.amax(2).view(classes.shape)
 

@@ -39,6 +39,7 @@ class UniversalAttention(HeadedAttention):
 
     contrasts = True
     several = True
+    two_sided = True
     bounds: Tensor
 
     def __init__(

@@ -56,6 +56,24 @@ def find_layers(
     return [*finer, last], spread
 
 
+def reads_one_place(runs: Sequence[Run], scores: Tensor) -> bool:
+    """Whether the images are so small that the maps which the head pools have one place: what pools
+    them, or the activation before it, was given one."""
+    linear = linear_of(list(runs), scores)
+    if linear is None or any(
+        _gives_maps(r, len(scores)) and _pools_to(r, linear.given) for r in runs
+    ):
+        return False
+    leaves = [run for run in runs if next(run.module.children(), None) is None]
+    return any(
+        isinstance(run.given, Tensor)
+        and run.given.ndim == 4
+        and run.given.shape[2:].numel() == 1
+        and _pools_to(run, linear.given)
+        for run in leaves
+    )
+
+
 def _read_last(
     model: nn.Module,
     runs: list[Run],

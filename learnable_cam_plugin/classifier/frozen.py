@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ..masking import Normalization
 from .checks import check_images, class_scores, not_finite_images, run_on
-from .find import find_layers
+from .find import find_layers, reads_one_place
 from .guards import channels_last, evaluating, frozen, on_device
 from .layers import ReshapeTransform, Spread, forward_with_features, layer_names
-from .record import linear_of, record
+from .record import Run, linear_of, record
 from .rerun import reaches_scores
 from .spread import spread_of
 from .wrappers import bare
@@ -31,6 +31,8 @@ class FrozenClassifier:
         reshape_transform: as in pytorch-grad-cam, for layers of tokens; those that make a grid of
             the images' proportions need none.
         as_grid: layers that were found, not named, and which it is not for.
+        one_place: whether the images by which they were found leave the head's layer one place, so
+            that an earlier one is read: of larger images another one would be.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> features, scores = FrozenClassifier.of(net, ["0"]).clean_pass(torch.rand(2, 3, 5, 6))
@@ -43,6 +45,7 @@ class FrozenClassifier:
     normalization: Normalization | None = None
     reshape_transform: ReshapeTransform | None = None
     as_grid: frozenset[str] = frozenset()
+    one_place: bool = False
     spreads: dict[str, Spread] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -75,6 +78,7 @@ class FrozenClassifier:
         """
         names = list(layer_names(model, named)) if named else []
         runs, scores = record(model, check_images(images)[:2])
+        _check_finite(runs, scores)
         read, spread = find_layers(model, runs, scores, names)
         layers = layer_names(model, read)
         for name in layers.keys() & set(names):
@@ -85,7 +89,8 @@ class FrozenClassifier:
                     "in a side branch. Name a layer that leads to the scores, or none at all"
                 )
         plain = frozenset(layers) - frozenset(names)
-        classifier = cls(bare(model), layers, normalization, reshape_transform, plain)
+        small = reads_one_place(runs, scores)
+        classifier = cls(bare(model), layers, normalization, reshape_transform, plain, small)
         if spread is not None:
             classifier.spreads[read[-1]] = spread
         return classifier
@@ -160,6 +165,19 @@ class FrozenClassifier:
         """For the length of the block on `device`, in eval mode, with no gradient of its own."""
         with on_device(self.model, device), channels_last(self.model), frozen(self.model):
             yield
+
+
+def _check_finite(runs: Sequence[Run], scores: Tensor) -> None:
+    """Before anything is found out from a pass: a head would be linearised in vain."""
+    if not (bad := not_finite_images(scores)):
+        return
+    outputs = [(run.name, run.output) for run in runs if isinstance(run.output, Tensor)]
+    first = next((name for name, out in outputs if not bool(torch.isfinite(out).all())), None)
+    where = "the class scores" if first is None else f"the feature maps at '{first}', the first,"
+    raise ValueError(
+        f"{where} of the images {bad} hold NaN or infinity. It comes from the classifier's own "
+        "pass: check its weights and its precision"
+    )
 
 
 @torch.no_grad()

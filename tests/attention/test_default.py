@@ -10,6 +10,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+import torchvision
 from captum.attr import LayerAttribution
 from pytorch_grad_cam import FinerCAM
 from pytorch_grad_cam.utils.model_targets import (
@@ -539,8 +540,69 @@ def test_a_single_logit_has_two_maps():
         cam = LearnableCAM(model)
         yes = cam(images, [BinaryClassifierOutputTarget(1)])
         no = cam(images, [BinaryClassifierOutputTarget(0)])
-        assert same(yes, 1 - no, atol=1e-5)
         assert same(cam(images), yes if float(cam.outputs) > 0 else no, atol=0)
+        both = LearnableCAM(with_a_logit_of_0(model))
+        assert same(yes, both(images, of_class(0)), atol=1e-5)
+        assert same(no, both(images, of_class(1)), atol=1e-5)
+
+
+def with_a_logit_of_0(model):
+    """The classifier of one logit z as one of two, z and 0."""
+    model = copy.deepcopy(model)
+    name, head = [n for n in model.named_modules() if isinstance(n[1], nn.Linear)][-1]
+    linear = nn.Linear(head.in_features, 2)
+    with torch.no_grad():
+        linear.weight.copy_(torch.cat([head.weight, torch.zeros_like(head.weight)]))
+        linear.bias.copy_(torch.cat([head.bias, torch.zeros_like(head.bias)]))
+    model.get_submodule(name.rpartition(".")[0])._modules[name.rpartition(".")[2]] = linear
+    return model
+
+
+class RedAgainstBlue(nn.Sequential):
+    """One logit, red less blue; green is neither."""
+
+    def __init__(self):
+        body = nn.Conv2d(3, 3, 1), nn.AvgPool2d(4), nn.ReLU()
+        super().__init__(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1))
+        with torch.no_grad():
+            self[0].weight.copy_(torch.eye(3)[..., None, None])
+            self[0].bias.zero_()
+            self[5].weight.copy_(torch.tensor([[1.0, 0.0, -1.0]]))
+            self[5].bias.zero_()
+
+
+def test_what_speaks_against_a_single_logit_is_no_negative_of_its_map():
+    """Where neither is, a map in (0, 1) is dark: with its sign turned it would be bright."""
+    images = torch.zeros(1, 3, 64, 64)
+    images[:, 0, 8:24, 8:24] = images[:, 1, 8:24, 40:56] = images[:, 2, 40:56, 40:56] = 1
+    cam = LearnableCAM(RedAgainstBlue().eval())
+    red, blue = (cam(images, [BinaryClassifierOutputTarget(c)])[0] for c in (1, 0))
+    for found, own in ((red, (16, 16)), (blue, (48, 48))):
+        assert found[own] > 0.8
+        assert found[16, 48] < 0.5 * found[own]  # green
+        assert found[48, 16] < 0.5 * found[own]  # nothing
+    assert red[48, 48] < 0.2
+    assert blue[16, 16] < 0.2
+
+
+def test_images_too_small_for_the_heads_layer_leave_larger_ones_as_they_are():
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18(num_classes=5).eval()
+    fresh, small, large = copy.deepcopy(model), pictures(2, 32), pictures(2, 128)
+    cam, other = LearnableCAM(model), LearnableCAM(fresh)
+    with pytest.warns(UserWarning, match="32 x 32 leave the layer that the head of ResNet reads"):
+        first = cam(small)
+    expected = other(large)
+    assert same(cam(large), expected, atol=0)
+    assert same(LearnableCAM(model)(large), expected, atol=0)
+    with pytest.warns(UserWarning, match="one place"):
+        assert same(other(small), first, atol=0)
+    assert list(other.attention.channels) == ["layer2", "layer3"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert same(cam(small), first, atol=0)
+        assert same(cam(large), expected, atol=0)
+    assert list(cam.attention.channels) == ["layer3", "layer4"]
 
 
 def test_finer_cam_takes_it():
