@@ -51,6 +51,9 @@ class _Recorder(threading.local):
         self.scores: Tensor | None = None
         self.attention: AttentionMechanism | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Recorder, (self._read,)  # a copy has seen nothing yet
+
     @property
     def activations(self) -> list[Tensor]:
         return list(self.features.values())

@@ -1,7 +1,9 @@
 """LearnableCAM against pytorch-grad-cam's contract, on torchvision's own networks."""
 
+import copy
 import functools
 import gc
+import pickle
 
 import numpy as np
 import pytest
@@ -440,3 +442,31 @@ def test_half_precision_models_give_float32_maps(resnet):
     model = copy.deepcopy(resnet).to(torch.bfloat16)
     maps = LearnableCAM(model, [model.layer4])(batch().to(torch.bfloat16))
     check(maps, 2, 64, 96)
+
+
+@pytest.mark.parametrize("attention", [None, "head"])
+def test_a_copy_explains_its_own_model(resnet, attention):
+    cam = LearnableCAM(resnet, [resnet.layer4], attention=attention)
+    images = batch(height=64)
+    expected = cam(images)
+    for again in (copy.deepcopy(cam), pickle.loads(pickle.dumps(cam))):
+        assert again.model is not resnet
+        assert np.array_equal(again(images), expected)
+
+
+@pytest.mark.parametrize("attention", [None, "head"])
+def test_a_model_compiled_in_place_is_read_as_it_is_written(resnet, attention):
+    images = batch(height=64)
+    expected = LearnableCAM(resnet, [resnet.layer4], attention=attention)(images)
+    compiled = copy.deepcopy(resnet)
+    compiled.compile(backend="eager")
+    with torch.no_grad():
+        compiled(images)  # from now on the compiled code runs, which sees no hook
+    cam = LearnableCAM(compiled, [compiled.layer4], attention=attention)
+    assert np.allclose(cam(images), expected, atol=1e-5)
+
+
+def test_what_is_no_module_or_hides_its_layers_is_refused(resnet):
+    for model in (torch.jit.trace(resnet, batch(height=64)), None, resnet.forward):
+        with pytest.raises(TypeError, match=r"must be a torch.nn.Module, .*got a"):
+            LearnableCAM(model)

@@ -37,7 +37,6 @@ from ..trainings import train_attentions
 
 _PATH = click.Path(path_type=Path)
 _SEEDED = "random weights: try out without a download"
-_ON_ALL = "slow methods too on all images, not on the common ones alone"
 _ACCELERATE = (
     "OpenVINO on the CPU: bfloat16 for the masked copies of RISE and its like, float32 for the "
     "metrics (extra `bench`)"
@@ -55,7 +54,6 @@ _ACCELERATE = (
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--seeded-weights", "seeded", is_flag=True, help=_SEEDED)
 @click.option("--accelerate", is_flag=True, help=_ACCELERATE)
-@click.option("--on-all", is_flag=True, help=_ON_ALL)
 def main(**options: Any) -> None:
     try:
         run_comparison(**options)
@@ -75,7 +73,6 @@ def run_comparison(
     device: str = "cpu",
     seeded: bool = False,
     accelerate: bool = False,
-    on_all: bool = False,
 ) -> None:
     """What the command does; a script of yours may register methods and metrics, and call it.
 
@@ -84,7 +81,6 @@ def run_comparison(
     holds results made with other settings; without OpenVINO, `accelerate` is a ModuleNotFoundError.
     """
     chosen, wanted = load_protocol(protocol), find_methods(methods)
-    wanted = [dataclasses.replace(m, slow=m.slow and not on_all) for m in wanted]
     for network in chosen.networks:
         folder = out if len(chosen.networks) == 1 else out / network
         bed = prepare(chosen, network, folder, data, names, limit, device, seeded)
@@ -93,7 +89,7 @@ def run_comparison(
         trained_on = train and _name_of(train)
         other = {"trained on": trained_on, "accelerated": accelerate, "device": bed.device.type}
         schema.claim(folder, run_settings(bed, other))
-        notes = _notes(bed, on_all)
+        notes = _notes(bed)
         if accelerate:
             bed, note = _accelerated(bed)
             notes.append(note)
@@ -121,15 +117,13 @@ def _name_of(folder: Path) -> str:
     return "/".join(folder.resolve().parts[-2:])
 
 
-def _notes(bed: Testbed, on_all: bool) -> list[str]:
-    slow = "methods of over 1,000 passes or over half a second an image"
-    but = "" if on_all else f", except of {slow}"
+def _notes(bed: Testbed) -> list[str]:
     return [
         f"Every method is scored on the {len(bed.common)} common images, drawn at random with "
         f"seed {bed.protocol.seed}. AD and IC with black masks, and location, are taken on all "
-        f"{len(bed.pictures.images)} too{but}. Coherency, ADCC and grid pointing explain anew: on "
-        f"the common images' side they are of {bed.protocol.few} images or mosaics for every "
-        "method.",
+        f"{len(bed.pictures.images)} too, except of methods of over 1,000 passes or over half a "
+        "second an image. Coherency, ADCC and grid pointing explain anew: on the common images' "
+        f"side they are of {bed.protocol.few} images or mosaics for every method.",
         "Intervals: 95 %, bootstrap over the images (over the mosaics, which share images).",
         "The library's methods are clipped at 0 and then scaled to [0, 1]; classic CAM, the "
         "learned methods, RISE, SIDU, Recipro-CAM and Opti-CAM are scaled by their minimum and "

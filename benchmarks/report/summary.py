@@ -16,16 +16,7 @@ from learnable_cam_plugin.metrics import METRICS, bootstrap
 from ..methods import METHODS
 from ..testbed import Testbed
 from .gallery import image_entries
-from .schema import (
-    ImageScores,
-    MeanScore,
-    MethodResults,
-    MethodRow,
-    Results,
-    read_left,
-    read_methods,
-    write_json,
-)
+from .schema import ImageScores, MeanScore, MethodRow, Results, read_left, read_methods, write_json
 
 PACKAGES = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum", "numpy")
 
@@ -62,7 +53,7 @@ def summarize(
             backward=found[name]["backward"],
             ms=speed.get(name),
             common=_means(found[name]["scores"], _common(bed)),
-            all=_means(found[name]["scores"], None) if _on_all(found[name], bed) else {},
+            all={} if method.slow else _means(found[name]["scores"], None),
         )
         for name, method in done.items()
     ]
@@ -94,12 +85,6 @@ def summarize(
     )
     write_json(folder / "results.json", results)
     return results
-
-
-def _on_all(found: MethodResults, bed: Testbed) -> bool:
-    """Whether a method was scored on more than the common images."""
-    scored = max((len(s["index"]) for s in found["scores"].values()), default=0)
-    return scored == len(bed.pictures.images)
 
 
 def _common(bed: Testbed) -> dict[str, set[int]]:

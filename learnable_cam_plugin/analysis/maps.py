@@ -15,7 +15,14 @@ from ..attention import (
     HeadedAttention,
     own_attention,
 )
-from ..classifier import FrozenClassifier, bare, class_scores, device_of, layer_names
+from ..classifier import (
+    FrozenClassifier,
+    bare,
+    class_scores,
+    device_of,
+    layer_names,
+    probabilities,
+)
 from ..saliency import min_max
 from .case import Maps
 from .neighbours import selected
@@ -126,10 +133,10 @@ class Eyes:
                 "the classifier gives one score; an analysis holds one class against another. Wrap "
                 "a binary classifier so that it returns two, for example torch.cat([-z, z], 1)"
             )
-        return Seen(scores.float().softmax(1), features, attention)
+        return Seen(probabilities(scores), features, attention)
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
         """(N, K), of images that are not explained."""
         outputs, _ = FrozenClassifier(bare(self.model), {}).read(images.to(self.device))
-        return class_scores(outputs).float().softmax(1)
+        return probabilities(class_scores(outputs))

@@ -22,6 +22,7 @@ from .layers import (
     watching,
 )
 from .rerun import Replay, classify_masked_features, forward_from_layer
+from .scores import probabilities
 from .wrappers import ScoresOf, bare, core, core_name, of_volumes
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "not_finite_images",
     "of_volumes",
     "predict",
+    "probabilities",
     "run_on",
     "tells_pooling",
     "watching",

@@ -15,6 +15,7 @@ from .guards import channels_last, evaluating, frozen, on_device
 from .layers import ReshapeTransform, Spread, forward_with_features, layer_names
 from .record import Run, linear_of, record
 from .rerun import reaches_scores
+from .scores import probabilities
 from .spread import spread_of
 from .wrappers import bare
 
@@ -184,5 +185,5 @@ def _check_finite(runs: Sequence[Run], scores: Tensor) -> None:
 def predict(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Probability and index of the top class, (N,) each."""
     with evaluating(model):
-        probabilities, classes = class_scores(model(images)).float().softmax(1).max(1)
-    return probabilities, classes
+        highest, classes = probabilities(class_scores(model(images))).max(1)
+    return highest, classes

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .layers import watching
 from .scores import gives_scores
+from .wrappers import uncompiled
 
 
 class HeadProbe:
@@ -27,7 +28,7 @@ class HeadProbe:
             self._calls.append((linear, given, output))
 
         with watching((linear, partial(keep, linear)) for linear in self._linears):
-            return forward(*inputs)
+            return uncompiled(forward)(*inputs)
 
     def head(self, outputs: Tensor, features: Tensor) -> nn.Linear | None:
         """The head after these feature maps if it is pooling + linear on this batch, else None."""

@@ -13,7 +13,7 @@ from torch import Size, Tensor, nn
 
 from .grid import as_grid as arranged
 from .guards import LOCK
-from .wrappers import core, core_name
+from .wrappers import core, core_name, uncompiled
 
 ReshapeTransform = Callable[[Any], Tensor]
 
@@ -157,7 +157,7 @@ def forward_with_features(
     hooks = [(layer, partial(keep, name)) for name, layer in layers.items() if name not in found]
     watched = {module for spread in found.values() for module in spread.watched}
     with watching([*hooks, *((module, partial(see, module)) for module in watched)]):
-        outputs = forward(*inputs)
+        outputs = uncompiled(forward)(*inputs)
     for name, spread in found.items():
         if size is not None and all(module in seen for module in spread.watched):
             features[name] = spread.maps([seen[module] for module in spread.watched], size)

@@ -12,7 +12,7 @@ from .grid import as_grid
 from .guards import evaluating
 from .layers import watching
 from .scores import gives_scores
-from .wrappers import bare, core
+from .wrappers import bare, core, uncompiled
 
 
 @dataclass(frozen=True, eq=False)  # a run is itself: tensors do not compare
@@ -47,7 +47,7 @@ def record(model: nn.Module, images: Tensor, *more: Any) -> tuple[list[Run], Ten
     named = core(model).named_modules()
     hooks = [(module, partial(keep, name, module)) for name, module in named if name]
     with evaluating(model), run_on(model, images), watching(hooks):
-        outputs = bare(model)(images, *more)
+        outputs = uncompiled(bare(model))(images, *more)
     return runs, class_scores(outputs)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .checks import class_scores, run_on
 from .guards import LOCK, evaluating
-from .wrappers import bare, core
+from .wrappers import bare, core, uncompiled
 
 
 def forward_from_layer(
@@ -26,7 +26,7 @@ def forward_from_layer(
     with LOCK:  # torch gives hooks of two threads one number, and loses one of them
         handle = layer.register_forward_hook(replaced)
     try:
-        return forward(*inputs)
+        return uncompiled(forward)(*inputs)
     finally:
         handle.remove()
 
@@ -103,7 +103,7 @@ class Replay:
         with ExitStack() as stack:
             for module, outputs in self._outputs.items():
                 stack.enter_context(_giving(module, outputs))
-            return self.model(images)
+            return uncompiled(self.model)(images)
 
     def reproduces(self, images: Tensor, outputs: Tensor) -> bool:
         """Whether a replay gives the recorded outputs; not if the network's code works in place."""

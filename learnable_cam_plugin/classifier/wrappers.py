@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -40,7 +41,16 @@ def bare(model: nn.Module) -> nn.Module:
 
     It is what is run to be read: compiled code skips hooks that were set later, replicas run in
     other threads, and a pass of one process must not wait for the others.
+
+    Raises:
+        TypeError: it is no module, or one of TorchScript, which cannot be read.
     """
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            f"the classifier must be a torch.nn.Module, whose layers can be read, got a "
+            f"{type(model).__name__}: pass the module that was traced or scripted, or that the "
+            "function calls"
+        )
     while True:
         if isinstance(model, (nn.DataParallel, DistributedDataParallel)):
             model = model.module
@@ -48,6 +58,14 @@ def bare(model: nn.Module) -> nn.Module:
             model = compiled
         else:
             return model
+
+
+def uncompiled(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A model's own pass, with its hooks, where it was compiled in place (`model.compile()`):
+    compiled code skips hooks that were set later."""
+    if getattr(forward, "_compiled_call_impl", None) is None:
+        return forward
+    return forward._call_impl  # type: ignore[attr-defined]
 
 
 def core(model: nn.Module) -> nn.Module:

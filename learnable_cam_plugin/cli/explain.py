@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from ..cam import LearnableCAM
 from ..checkpoint import atomic_path
-from ..classifier import class_scores
+from ..classifier import class_scores, probabilities
 from ..comparison import class_maps, grad_cam, picture
 from ..data import EXTENSIONS, photo_files, read_photo
 from ..loading import LoadedClassifier
@@ -168,7 +168,7 @@ def _top_classes(
     for part in batched(photos, _BATCH):
         with torch.no_grad():
             scores = class_scores(model(torch.stack([image for _, image in part])))
-        found = scores.softmax(1).topk(min(top, scores.shape[1]), 1)
+        found = probabilities(scores).topk(min(top, scores.shape[1]), 1)
         for (path, image), p, c in zip(part, found.values, found.indices, strict=True):
             for one, index in zip(p.tolist(), c.tolist(), strict=True):
                 yield path, image, index, one

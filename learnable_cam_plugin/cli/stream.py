@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..cam import LearnableCAM
 from ..checkpoint import atomic_path
-from ..classifier import class_scores
+from ..classifier import class_scores, probabilities
 from ..loading import LoadedClassifier
 from .classifiers import described, device_named, find_classes, open_attention
 from .common import Chosen
@@ -125,7 +125,7 @@ def explained(
     else:
         wanted = torch.tensor(classes).expand(count, -1)
     more = [maps(wanted[:, k].tolist()) for k in range(1, wanted.shape[1])]
-    return wanted, scores.softmax(1).gather(1, wanted), torch.stack([first, *more]).cpu()
+    return wanted, probabilities(scores).gather(1, wanted), torch.stack([first, *more]).cpu()
 
 
 def _stems(found: dict[Path, Path], done: dict[str, str]) -> dict[Path, str]:

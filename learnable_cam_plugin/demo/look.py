@@ -10,7 +10,7 @@ from pytorch_grad_cam.utils.image import show_cam_on_image
 from torch import Tensor
 
 from ..attention import AttentionMechanism
-from ..classifier import class_scores, device_of
+from ..classifier import class_scores, device_of, probabilities
 from ..data import read_photo
 from ..export import ExplainedClassifier
 from ..loading import LoadedClassifier
@@ -99,7 +99,7 @@ def look_at(
     """
     image = loaded.transform(read_photo(photo, loaded.side))
     logits, maps = explained(image[None].to(device_of(explained)))
-    found = logits[0].float().softmax(0).topk(explained.top or 1)
+    found = probabilities(logits)[0].topk(explained.top or 1)
     classes = found.indices.tolist()
     maps = maps[0] if maps.ndim == 4 else maps  # of a single class there is no dimension for it
     names = _names(loaded, classes, logits.shape[1])
@@ -151,9 +151,9 @@ def mask(
     weights = shown * heat if dim else shown
     image = mask_image(look.image[None], weights[None], _normalization(loaded), filling)
     scores = class_scores(loaded.model(image.to(device_of(loaded.model))))
-    probabilities = scores[0].float().softmax(0).cpu()[look.classes].tolist()
+    shares = probabilities(scores)[0].cpu()[look.classes].tolist()
     pixels = (_pixels(loaded, image[0]) * 255).round().astype(np.uint8)
-    return Masked(pixels, float(shown.mean()), probabilities)
+    return Masked(pixels, float(shown.mean()), shares)
 
 
 def sentence(look: Look, masked: Masked, number: int) -> str:

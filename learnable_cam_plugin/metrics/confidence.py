@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..classifier import check_one_class_each, class_scores, evaluating
+from ..classifier import check_one_class_each, class_scores, evaluating, probabilities
 from ..masking import Normalization, background
 
 KEEP = (1.0, 0.5, 0.15)
@@ -123,7 +123,8 @@ def increase_in_confidence(confidence: Tensor, masked: Tensor) -> float:
 
 @torch.no_grad()
 def confidence(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    """Softmax probability (N,) of `classes` (N,), in [0, 1]; errors for NaN, and no such class."""
+    """Probability (N,) of `classes` (N,), in [0, 1], as `classifier.probabilities` has it; errors
+    for NaN, and no such class."""
     check_one_class_each(images, classes)
     with evaluating(model):
         scores = class_scores(model(images))
@@ -132,10 +133,10 @@ def confidence(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         raise ValueError(
             f"classes lie in [{low}, {high}], but the model scores classes 0 to {count - 1}"
         )
-    probabilities = scores.float().softmax(1).gather(1, classes[:, None].to(scores.device))[:, 0]
-    if not bool(torch.isfinite(probabilities).all()):
+    found = probabilities(scores).gather(1, classes[:, None].to(scores.device))[:, 0]
+    if not bool(torch.isfinite(found).all()):
         raise ValueError("the model's scores hold NaN or infinity: no probability to measure by")
-    return probabilities
+    return found
 
 
 def masked_confidence(

@@ -23,7 +23,8 @@ class Explanation:
 
     Attributes:
         index, name: of the class; the name is None where the file has none.
-        probability: softmax of the scores; of a single score its sigmoid.
+        probability: softmax of the scores, unless they are probabilities already (none below 0, a
+            sum of 1); of a single score its sigmoid.
         heat: the map, (H, W) or the mechanism's grid, of 0 to 1; or uint8, if the file gives it.
         against: index of the class that it is held against, if the file is of `contrast=True`.
     """
@@ -270,6 +271,8 @@ def _probabilities(logits: np.ndarray) -> np.ndarray:
     logits = logits.astype(np.float64)
     if logits.shape[1] == 1:
         return 1 / (1 + np.exp(-logits))
+    if logits.min() >= 0 and np.abs(logits.sum(1) - 1).max() < 1e-4:  # they are probabilities
+        return logits
     shares = np.exp(logits - logits.max(1, keepdims=True))
     return shares / shares.sum(1, keepdims=True)
 

@@ -35,6 +35,11 @@ def without_maps() -> LoadedClassifier:
     return LoadedClassifier(nn.Sequential(nn.Flatten(), nn.Linear(3072, 5)), UNIT, 32, None, "no")
 
 
+def ended() -> LoadedClassifier:
+    """`small` with a softmax at its end."""
+    return LoadedClassifier(nn.Sequential(tiny_network(), nn.Softmax(1)), UNIT, 32, NAMES, "ended")
+
+
 def bare() -> nn.Module:
     """Nothing records its normalisation."""
     return tiny_network()

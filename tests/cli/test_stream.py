@@ -257,3 +257,15 @@ for which in ("00*.jpg", "01*.jpg", "*.jpg"):
 """
     _, before, after = map(float, python(code, tmp_path / "in", tmp_path / "out").split())
     assert after - before < 20
+
+
+def test_probabilities_of_a_model_that_ends_in_a_softmax_are_its_own(photos, tmp_path):
+    for name in ("small", "ended"):
+        done = run(
+            "explain", photos, "--model", f"{networks.HERE}:{name}", "--out", tmp_path / name
+        )
+        assert done.exit_code == 0, done.output
+    for one, other in zip(rows(tmp_path / "small"), rows(tmp_path / "ended"), strict=True):
+        (first,), (second,) = one["explanations"], other["explanations"]
+        assert first["class"] == second["class"]
+        assert first["probability"] == pytest.approx(second["probability"], abs=1e-5)
