@@ -370,7 +370,10 @@ def test_a_single_logit_has_two_maps():
     cam = LearnableCAM(model, [model.layer4])
     yes = cam(batch(1), [BinaryClassifierOutputTarget(1)])
     no = cam(batch(1), [BinaryClassifierOutputTarget(0)])
-    assert np.allclose(yes, 1 - no, atol=1e-5)
+    assert not np.allclose(yes, no, atol=0.1)
+    classic = LearnableCAM(model, [model.layer4], attention="head")  # of any sign, and turned
+    sides = [classic(batch(1), [BinaryClassifierOutputTarget(c)]) for c in (1, 0)]
+    assert np.allclose(sides[0], 1 - sides[1], atol=1e-5)
     predicted = yes if float(cam.outputs) > 0 else no
     assert np.array_equal(cam(batch(1)), predicted)
 
