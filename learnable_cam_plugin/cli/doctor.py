@@ -69,7 +69,7 @@ def _check(name: str, run: Callable[[], str]) -> Check:
     try:
         return Check(name, True, run())
     except CheckpointError as error:
-        return Check(name, False, f"{error}. {_TRAIN}")
+        return Check(name, False, f"{str(error).rstrip('.')}. {_TRAIN}")
     except Exception as error:  # a doctor names every illness
         said = str(error) or type(error).__name__
         return Check(name, False, said)
