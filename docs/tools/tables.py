@@ -37,7 +37,6 @@ README_COLUMNS = (*MASKED, *CURVES, "complexity")
 README_METHODS: dict[str, tuple[str, ...]] = {
     "lite2-caltech-val": (
         "LearnableCAM (no training)",
-        "classic CAM",
         "Grad-CAM",
         "Grad-CAM++",
         "FullGrad",
