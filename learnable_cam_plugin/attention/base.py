@@ -44,8 +44,7 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         contrasts: whether `classes` may be weights of all classes, floating-point (N, K), too: a
             map of the same weighted difference of classes, as FinerCAM asks for.
         several: whether `classes` may be (N, M), with maps (N, M, ...), too.
-        two_sided: whether, of a classifier of one score, class 1 is what speaks against it. Else
-            that is its map with the other sign, which maps in (0, 1) do not have.
+        two_sided: whether class 1 of a single score is what speaks against it; else its map turned.
     """
 
     fuses = False
