@@ -16,7 +16,7 @@ class FullGrad(library.FullGrad):
 
     >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1),
     ...                           torch.nn.Flatten())
-    >>> FullGrad(net, [])(torch.rand(2, 3, 8, 9)).shape
+    >>> FullGrad(net, [])(torch.rand(2, 3, 8, 9), None).shape
     (2, 8, 9)
     """
 
