@@ -25,8 +25,9 @@ class FullGrad(library.FullGrad):
     ) -> np.ndarray:
         if eigen_smooth:
             return super().compute_cam_per_layer(input_tensor, target_category, eigen_smooth)
-        images = input_tensor.detach()
-        of_pixels = _by_channel(input_tensor.grad * images).sum(1)
+        images, slope = input_tensor.detach(), input_tensor.grad
+        assert slope is not None, "the library asks for the gradient of the images"
+        of_pixels = _by_channel(slope * images).sum(1)
         found = of_pixels.cpu()
         for bias, gradient in zip(
             self.bias_data, self.activations_and_grads.gradients, strict=True
