@@ -17,6 +17,7 @@ from .attention import (
     AttentionMechanism,
     GivenAttention,
     HeadedAttention,
+    UniversalAttention,
     known_of,
     own_attention,
 )
@@ -269,10 +270,12 @@ class LearnableCAM(BaseCAM):
         if signs is not None and not eigen_smooth:
             raw_maps = [raw * signs.view(-1, *[1] * (raw.ndim - 1)) for raw in raw_maps]
         check_finite(raw_maps, scores, features, attention)
-        read = list(features.values())[-1:] if isinstance(attention, HeadedAttention) else raw_maps
-        if all(maps.flatten(-2)[0].shape[-1] == 1 for maps in read):
+        grids = [raw.shape[1:] for raw in raw_maps]
+        if isinstance(attention, UniversalAttention):  # places differ in what the head's layer says
+            grids = [list(features.values())[-1].shape[2:]]
+        if all(grid.numel() == 1 for grid in grids):
             warnings.warn(
-                f"the feature maps at {list(features)[-len(read) :]} are 1x1, so every map is "
+                f"the feature maps at {list(features)[-len(grids) :]} are 1x1, so every map is "
                 "constant: name an earlier target layer, or pass larger images",
                 stacklevel=4,
             )

@@ -84,4 +84,5 @@ def test_a_training_ends_with_the_attention_that_it_ended_with(recipe, classifie
     assert trained.keys() == expected.keys()
     apart = max(float((trained[name] - expected[name]).abs().max()) for name in expected)
     print(f"{recipe}: at most {apart:.1g} apart")  # where they were made 0; shown by pytest -s
-    assert apart < 2e-3  # 7e-4 on a processor without AVX-512
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"  # as where they were made
+    assert apart < (5e-4 if wide else 2e-3)

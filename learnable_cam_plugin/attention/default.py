@@ -133,7 +133,7 @@ class DefaultAttention:
 
     @property
     def attention(self) -> AttentionMechanism | None:
-        """The one bound last."""
+        """The one that explained last."""
         return self._classic.attention if self._last is None else self._last.attention
 
     def read(

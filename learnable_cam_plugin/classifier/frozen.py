@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ..masking import Normalization
-from .checks import check_images, class_scores, not_finite_images, run_on
+from .checks import check_finite, check_images, class_scores, not_finite_images, run_on
 from .find import find_layers, reads_one_place
 from .guards import channels_last, evaluating, frozen, on_device
 from .layers import ReshapeTransform, Spread, forward_with_features, layer_names
-from .record import Run, linear_of, record
+from .record import linear_of, record
 from .rerun import reaches_scores
 from .scores import probabilities
 from .spread import spread_of
@@ -79,7 +79,9 @@ class FrozenClassifier:
         """
         names = list(layer_names(model, named)) if named else []
         runs, scores = record(model, check_images(images)[:2])
-        _check_finite(runs, scores)
+        outputs = [(run.name, run.output) for run in runs if isinstance(run.output, Tensor)]
+        batched = {n: out for n, out in outputs if out.ndim > 1 and len(out) == len(scores)}
+        check_finite([], scores, batched, model)  # first: a head would be linearised in vain
         read, spread = find_layers(model, runs, scores, names)
         layers = layer_names(model, read)
         for name in layers.keys() & set(names):
@@ -166,19 +168,6 @@ class FrozenClassifier:
         """For the length of the block on `device`, in eval mode, with no gradient of its own."""
         with on_device(self.model, device), channels_last(self.model), frozen(self.model):
             yield
-
-
-def _check_finite(runs: Sequence[Run], scores: Tensor) -> None:
-    """Before anything is found out from a pass: a head would be linearised in vain."""
-    if not (bad := not_finite_images(scores)):
-        return
-    outputs = [(run.name, run.output) for run in runs if isinstance(run.output, Tensor)]
-    first = next((name for name, out in outputs if not bool(torch.isfinite(out).all())), None)
-    where = "the class scores" if first is None else f"the feature maps at '{first}', the first,"
-    raise ValueError(
-        f"{where} of the images {bad} hold NaN or infinity. It comes from the classifier's own "
-        "pass: check its weights and its precision"
-    )
 
 
 @torch.no_grad()

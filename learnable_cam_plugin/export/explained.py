@@ -184,10 +184,9 @@ class ExplainedClassifier(nn.Module):
         """A layer, or in all, (N, h, w), or (N, M, h, w) of several classes."""
         if classes is None and self.num_classes == 1:  # its sign is the predicted class
             sign = logits[:, 0].sign()
-            against = (sign < 0).long() if self.attention.two_sided else sign.long().zero_()
-            raw = self.attention(features, against)
             if self.attention.two_sided:
-                return [maps.float() for maps in raw]
+                return [maps.float() for maps in self.attention(features, (sign < 0).long())]
+            raw = self.attention(features, torch.zeros_like(sign, dtype=torch.long))
             return [(m.float() * sign.view(-1, *[1] * (m.ndim - 1))) for m in raw]
         if classes is None:
             top = 2 if self.contrast else self.top
