@@ -12,10 +12,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ConvNeXt, DenseNet, get_model
+from torchvision.models import ConvNeXt, DenseNet, GoogLeNet, get_model
 from torchvision.models.convnext import CNBlockConfig
-from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, conv1x1
+from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torchvision.models.vision_transformer import Encoder
+from torchvision.ops import Permute
 
 from learnable_cam_plugin import Normalization, checkpoint
 from learnable_cam_plugin.pretrained import efficientnet_lite
@@ -56,13 +58,17 @@ def _resnet() -> tuple[nn.Module, Normalization]:
     return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=CLASSES), IMAGENET
 
 
-def _vit() -> tuple[nn.Module, Normalization]:
-    """torchvision's encoder, 4 blocks on 7 x 7 patches, whose head reads the class token alone.
-
-    Its patches are cut from EfficientNet-Lite0's maps (N, 112, 14, 14), which stay as they are.
-    """
+def _stem() -> tuple[Stem, Normalization]:
+    """EfficientNet-Lite0 up to its maps (N, 112, 14, 14): what stands on them learns fast, and is
+    as sure as it is."""
     lite, normalization = efficientnet_lite(0)
     early, blocks = lite.get_submodule("features.stem"), lite.get_submodule("features.blocks")
+    return Stem(early, *list(blocks.children())[:11]), normalization
+
+
+def _vit() -> tuple[nn.Module, Normalization]:
+    """torchvision's encoder, 4 blocks on 7 x 7 patches, whose head reads the class token alone."""
+    stem, normalization = _stem()
     width = 192
     encoder = Encoder(
         seq_length=50,
@@ -75,7 +81,7 @@ def _vit() -> tuple[nn.Module, Normalization]:
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
     )
     parts = OrderedDict(
-        stem=Stem(early, *list(blocks.children())[:11]),
+        stem=stem,
         tokens=Tokens(112, width),
         encoder=encoder,
         first=ClassToken(),
@@ -104,6 +110,75 @@ def _shufflenet() -> tuple[nn.Module, Normalization]:
 def _densenet() -> tuple[nn.Module, Normalization]:
     """Less deep and narrower than DenseNet-121; a function, ReLU, stands before the pooling."""
     return DenseNet(24, (4, 8, 12, 8), 48, num_classes=CLASSES), IMAGENET
+
+
+def _vgg() -> tuple[nn.Module, Normalization]:
+    """Plain convolutions, no residual, nine of them; pooled to one vector, as VGG is not."""
+    parts: list[nn.Module] = []
+    inputs = 3
+    for outputs in (32, 0, 64, 0, 128, 128, 0, 256, 256, 0, 512, 512, 0, 512):
+        if outputs == 0:
+            parts.append(nn.MaxPool2d(2))
+            continue
+        convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        parts.append(nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU()))
+        inputs = outputs
+    return _pooled(OrderedDict(features=nn.Sequential(*parts)), inputs), IMAGENET
+
+
+def _googlenet() -> tuple[nn.Module, Normalization]:
+    """GoogLeNet: branches side by side, joined by their channels; Dropout before the head."""
+    return GoogLeNet(CLASSES, aux_logits=False, init_weights=False, dropout=0.0), IMAGENET
+
+
+def _resnext() -> tuple[nn.Module, Normalization]:
+    """Bottlenecks of 32 groups: 2,048 channels into the head."""
+    return ResNet(Bottleneck, [1, 2, 2, 1], CLASSES, groups=32, width_per_group=4), IMAGENET
+
+
+def _mlp() -> tuple[nn.Module, Normalization]:
+    """Two residual blocks on EfficientNet-Lite0's maps; a hidden layer in its head."""
+    stem, normalization = _stem()
+    width = 512
+    shorter = nn.Sequential(conv1x1(112, width, 2), nn.BatchNorm2d(width))
+    blocks = nn.Sequential(BasicBlock(112, width, 2, shorter), BasicBlock(width, width))
+    head = nn.Sequential(nn.Linear(width, 768), nn.Hardswish(), nn.Linear(768, CLASSES))
+    pooled = OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=head)
+    return nn.Sequential(OrderedDict(stem=stem, features=blocks, **pooled)), normalization
+
+
+def _swin() -> tuple[nn.Module, Normalization]:
+    """Windows of 7 x 7 places, 2 blocks on 14 x 14 and 2 on 7 x 7, on EfficientNet-Lite0's maps."""
+    stem, normalization = _stem()
+    width, norm = 128, partial(nn.LayerNorm, eps=1e-5)
+
+    def blocks(channels: int) -> nn.Sequential:
+        shifts = [[0, 0], [3, 3]]
+        return nn.Sequential(
+            *(
+                SwinTransformerBlock(channels, channels // 32, [7, 7], s, norm_layer=norm)
+                for s in shifts
+            )
+        )
+
+    parts = OrderedDict(
+        stem=stem,
+        places=Permute([0, 2, 3, 1]),
+        narrow=nn.Linear(112, width),
+        stage1=blocks(width),
+        merge=PatchMerging(width, norm),
+        stage2=blocks(2 * width),
+        norm=norm(2 * width),
+        maps=Permute([0, 3, 1, 2]),
+    )
+    return _pooled(parts, 2 * width), normalization
+
+
+def _pooled(parts: "OrderedDict[str, nn.Module]", channels: int) -> nn.Sequential:
+    """What ends in maps (N, C, h, w), and a linear head on their mean."""
+    head = nn.Linear(channels, CLASSES)
+    pooled = OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=head)
+    return nn.Sequential(OrderedDict(**parts, **pooled))
 
 
 @dataclass(frozen=True)
@@ -140,5 +215,10 @@ FAMILIES = {
     "regnet": student(_regnet, 160, 3e-3),
     "shufflenet": student(_shufflenet, 192, 3e-3),
     "densenet": student(_densenet, 160, 3e-3),
+    "vgg": student(_vgg, 160, 3e-3),
+    "googlenet": student(_googlenet, 192, 3e-3),
+    "resnext": student(_resnext, 160, 3e-3),
+    "mlp": student(_mlp, 224, 2e-3),
+    "swin": student(_swin, 224, 1.5e-3),
     "mobilenet": Family(mobilenet, 224),
 }

@@ -65,6 +65,11 @@ def write(folder: Path, tensors: dict[str, torch.Tensor]) -> Path:
         ("regnet", [(208, 10), (440, 5)]),
         ("shufflenet", [(232, 12), (1024, 6)]),
         ("densenet", [(420, 10), (402, 5)]),
+        ("vgg", [(512, 10), (512, 5)]),
+        ("googlenet", [(832, 12), (1024, 6)]),
+        ("resnext", [(1024, 10), (2048, 5)]),
+        ("mlp", [(112, 14), (768, 7)]),
+        ("swin", [(128, 14), (256, 7)]),
     ],
 )
 def test_a_family_gives_classes_and_is_read_at_maps_of_two_grids(name, shapes, tmp_path):
