@@ -26,14 +26,15 @@ class Evidence(NamedTuple):
     Attributes:
         maps: (N, 12, H, W) at the finest layer's grid; see `evidence`.
         contrast: (N, H, W), the class against its competitors, with mean 0 and deviation 1.
-        strongest: (N,), the most that a place says for the class, in spreads of the logits.
+        zero: (N,), where the contrast is 0 when it has mean 0 and deviation 1, within -1.5 and 1.5:
+            below 0 where the image as a whole speaks for the class.
         varies: (N, 1, 1), the contrast's deviation over the places, in spreads, at most `ENOUGH`:
             less is less than any image of a trained classifier showed, and rounding in the end.
     """
 
     maps: Tensor
     contrast: Tensor
-    strongest: Tensor
+    zero: Tensor
     varies: Tensor
 
 
@@ -113,8 +114,10 @@ def evidence(
     carried = carried.reshape(-1, 4, *at_size.shape[2:])
     fine_norm = _repeated(_lengths(fine)[:, None], each)
     maps = torch.cat([at_size, standard(carried[:, :1]), carried[:, 1:], fine_norm], 1)
-    varies = spoken[:, 0].std((1, 2), correction=0, keepdim=True).clamp(max=ENOUGH)
-    return Evidence(maps, at_size[:, 0], at_size[:, 2].amax((1, 2)), varies)
+    deviation, mean = torch.std_mean(spoken[:, 0], (1, 2), correction=0)
+    zero = (-mean / deviation.clamp(min=1e-12)).clamp(-1.5, 1.5)
+    varies = deviation.clamp(max=ENOUGH).view(-1, 1, 1)
+    return Evidence(maps, at_size[:, 0], zero, varies)
 
 
 def _repeated(values: Tensor, each: int) -> Tensor:

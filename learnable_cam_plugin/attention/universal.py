@@ -11,6 +11,13 @@ from torch.nn import functional as F
 from .evidence import ENOUGH, INPUTS, Evidence, evidence, standard
 from .headed import HeadedAttention
 
+# the logarithm of the steepness and the threshold, before training: steeper, and higher, where the
+# contrast is 0 at a higher place, as where most of the image speaks against the class
+SHAPE = {"weight": [[0.0, 2.0], [0.8, 1.0]], "bias": [0.2, -1.6]}  # read of (top, zero)
+# steeper ones are flat inside and cut off at the rim, and hide which part of an object matters
+STEEPNESS = (0.7, 3.3)
+HIGHEST = 4.0  # above it a spike would leave all else dark; photographs' strongest are at 2 to 3
+
 
 class UniversalAttention(HeadedAttention):
     """Raw maps from the classifier's own evidence; the same weights serve any classifier.
@@ -20,15 +27,17 @@ class UniversalAttention(HeadedAttention):
     convolutions of `width` channels give z, an order of the places, which is added to the contrast
     of the class against its competitors (classic CAM's, standardised), and the raw map is
 
-        sigmoid(s * z + b)      z: with mean 0 and standard deviation 1 over the image
+        sigmoid(s * (z - t))      z: with mean 0 and standard deviation 1 over the image
 
-    with a steepness s and a brightness b of the image, as in `ConditionedAttention`. The brightness
-    does not read the class's probability: unsure classifiers would get dark maps.
+    with a steepness s and a threshold t of the image. Both are read of two numbers that no scale of
+    a classifier's logits changes: where in z the contrast is 0, and how high the strongest place
+    is. (A brightness learned of pooled features, as `ConditionedAttention` has, was right beside
+    the classifiers that it learned beside, and beside others far too dark for some images.)
 
     Args: as of `HeadedAttention`, and
         width: channels of its convolutions.
-        darkness: what is taken off b: above 0 maps are smaller, at the price of average drop; their
-            order, and so every threshold, stays as it is.
+        darkness: what is taken off before the sigmoid: above 0 maps are smaller, at the price of
+            average drop; their order, and so every threshold, stays as it is.
 
     >>> attention = UniversalAttention({"layer3": 4, "layer4": 8}, num_classes=10)
     >>> features = {"layer3": torch.rand(2, 4, 14, 14), "layer4": torch.rand(2, 8, 7, 7)}
@@ -40,7 +49,6 @@ class UniversalAttention(HeadedAttention):
     contrasts = True
     several = True
     two_sided = True
-    bounds: Tensor
 
     def __init__(
         self,
@@ -62,13 +70,12 @@ class UniversalAttention(HeadedAttention):
         self.read = nn.Conv2d(INPUTS, width, 1)
         self.mix = nn.Sequential(convolution(width), nn.ReLU(), convolution(width), nn.ReLU())
         self.out = convolution(1)
-        self.shape = nn.Linear(width + 1, 2)
-        bounds = torch.tensor([[1, 0.5], [0.8, 5], [math.log(1.5), 0]])
-        self.register_buffer("bounds", bounds, persistent=False)
+        self.shape = nn.Linear(2, 2)
         with torch.no_grad():
+            self.shape.weight.copy_(torch.tensor(SHAPE["weight"]))
+            self.shape.bias.copy_(torch.tensor(SHAPE["bias"]))
             self.out.weight.mul_(0.5)
-            for zero in (self.out.bias, self.shape.weight, self.shape.bias):
-                nn.init.zeros_(zero)  # type: ignore[arg-type]
+            nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def settings(self) -> dict[str, Any]:
         return {"head": self.head, "width": self.width, "darkness": self.darkness}
@@ -112,19 +119,15 @@ class UniversalAttention(HeadedAttention):
 
     def _map(self, found: Evidence) -> Tensor:
         """(N, H, W)."""
-        hidden = self._hidden(found)
         # where the classifier says the same everywhere, what was learned of it does not count
-        learned = self.out(hidden)[:, 0]
+        learned = self.out(self._hidden(found))[:, 0]
         order = standard(torch.addcmul(found.contrast, found.varies, learned, value=1 / ENOUGH))
-        pooled = F.layer_norm(hidden.mean((2, 3)), (self.width,))
-        shape = self.shape(torch.cat([pooled, found.strongest[:, None]], 1))
-        # exp(0.8 tanh(s) + log(1.5)), between 0.7 and 3.3: steeper ones are flat inside and cut off
-        # at the rim, and hide which part of an object matters; 5 tanh(b / 2), between -5 and 5: the
-        # sigmoid keeps its order in float32
-        within, reach, centre = self.bounds.unbind()
-        shape = torch.addcmul(centre, reach, torch.tanh(within * shape))[..., None, None]
-        steepness, brightness = shape[:, 0].exp(), shape[:, 1] - self.darkness
-        return torch.sigmoid(torch.addcmul(brightness, steepness, order))
+        top = order.amax((1, 2)).clamp(max=HIGHEST)
+        shape = self.shape(torch.stack([top, found.zero], 1))[..., None, None]
+        steepness = shape[:, 0].clamp(*map(math.log, STEEPNESS)).exp()
+        return torch.sigmoid(
+            torch.addcmul(-steepness * shape[:, 1] - self.darkness, steepness, order)
+        )
 
     def contrast(
         self,

@@ -1,5 +1,8 @@
 """The mechanism that knows no classifier: inputs that mean the same, weights that serve any."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,6 +11,7 @@ from torch.nn import functional as F
 from learnable_cam_plugin import LearnableCAM, load_attention
 from learnable_cam_plugin.attention import UniversalAttention, universal_attention
 from learnable_cam_plugin.attention.evidence import ENOUGH, INPUTS, evidence, standard
+from learnable_cam_plugin.attention.universal import HIGHEST, STEEPNESS
 
 from ..conftest import tiny_network
 
@@ -130,6 +134,59 @@ def test_before_training_its_order_is_the_contrasts_at_a_weight_of_0(images, tin
     assert (raw.flatten(1).argsort(1) == contrast.flatten(1).argsort(1)).float().mean() > 0.99
 
 
+def classic(net, images):
+    """An attention whose order is the contrast's, and what it reads of the images."""
+    attention = universal_attention(net, ["2", "4"], images)
+    with torch.no_grad():
+        attention.out.weight.zero_()
+    return attention, tiny_features(net, images)[1]
+
+
+def test_its_steepness_and_threshold_are_read_of_the_zero_and_the_top_alone(images, tiny):
+    """An independent computation, in numpy."""
+    attention, seen = classic(tiny, images)
+    classes = torch.tensor([0, 1, 2, 3])
+    found = attention._evidence(seen, classes)
+    coarse = found.maps[:, 2]  # the contrast in spreads, at the finest grid
+    raw = attention._map(found).detach().numpy()
+    for own, contrast, zero in zip(raw, found.contrast.numpy(), found.zero.numpy(), strict=True):
+        order = (contrast - contrast.mean()) / contrast.std()
+        steepness = np.exp(np.clip(0.2 + 2.0 * zero, np.log(0.7), np.log(3.3)))
+        threshold = 0.8 * min(4.0, order.max()) + zero - 1.6
+        assert np.allclose(own, 1 / (1 + np.exp(-steepness * (order - threshold))), atol=1e-4)
+    mean, deviation = coarse.mean((1, 2)), coarse.std((1, 2))
+    expected = (-mean / deviation).clamp(-1.5, 1.5)  # the grids differ
+    assert torch.allclose(found.zero, expected, atol=0.2)
+
+
+def test_a_lone_spike_does_not_leave_everything_else_dark(images, tiny):
+    """Of 120 places one is far above the rest: 10 deviations, and the rest are as they were."""
+    attention, seen = classic(tiny, images)
+    found = attention._evidence(seen, torch.tensor([0, 1, 2, 3]))
+    spiked = torch.zeros(4, 10, 12)
+    spiked[:, 4, 5] = 1.0
+    zero = torch.full((4,), -1.0)  # the image as a whole speaks for the class
+    raw = attention._map(found._replace(contrast=spiked, zero=zero)).detach()
+    assert float(standard(spiked).max()) > 10
+    assert float(raw.median()) > 1 / (1 + math.exp(0.8 * HIGHEST - 1.4))
+    assert float(raw[:, 4, 5].min()) > 0.99
+
+
+def test_its_shape_is_learned_within_bounds(images, tiny):
+    attention, seen = classic(tiny, images)
+    classes, bound = torch.tensor([0, 1, 2, 3]), []
+    with torch.no_grad():
+        attention.shape.weight[0] = 0  # else these images' steepness is at its bound
+    attention(seen, classes)[0].mean().backward()
+    assert float(attention.shape.weight.grad.abs().min()) > 0
+    for bias in (math.log(STEEPNESS[1]), 50.0):
+        with torch.no_grad():
+            attention.shape.weight[0] = 0
+            attention.shape.bias[0] = bias
+        bound += attention(seen, classes)
+    assert torch.allclose(*bound)
+
+
 def flattened(maps, share):
     """Maps of which each place differs from the image's mean by that share of what it did."""
     mean = maps.mean((2, 3), keepdim=True)
@@ -169,7 +226,7 @@ def test_where_it_does_not_what_was_learned_counts_in_full(images, tiny):
     hidden = attention._hidden(found)
     order = standard(attention.out(hidden)[:, 0] + found.contrast)
     (raw,) = attention(seen, classes)
-    logits = raw.logit()  # steepness * order + brightness, of the image each
+    logits = raw.logit()  # steepness * order and a number of the image
     assert torch.allclose(standard(logits), order, atol=1e-3)
     assert not torch.allclose(standard(logits), found.contrast, atol=0.1)
 
