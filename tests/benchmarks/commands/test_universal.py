@@ -69,7 +69,7 @@ def test_drawn_images_of_another_seed_are_of_another_kind():
 
 def test_a_family_is_named_with_its_weights(tmp_path):
     assert companions.weights_of([f"resnet={tmp_path}"]) == {"resnet": tmp_path}
-    for wrong in ("resnet", "vgg=weights"):
+    for wrong in ("resnet", "alexnet=weights"):
         with pytest.raises(click.UsageError, match="name=path"):
             companions.weights_of([wrong])
 
