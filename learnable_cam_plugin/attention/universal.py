@@ -15,7 +15,7 @@ from .headed import HeadedAttention
 # contrast is 0 at a higher place, as where most of the image speaks against the class
 SHAPE = {"weight": [[0.0, 2.0], [0.8, 1.0]], "bias": [0.2, -1.6]}  # read of (top, zero)
 # steeper ones are flat inside and cut off at the rim, and hide which part of an object matters
-STEEPNESS = (0.7, 3.3)
+LOG_STEEPNESS = (math.log(0.7), math.log(3.3))
 HIGHEST = 4.0  # above it a spike would leave all else dark; photographs' strongest are at 2 to 3
 
 
@@ -124,10 +124,8 @@ class UniversalAttention(HeadedAttention):
         order = standard(torch.addcmul(found.contrast, found.varies, learned, value=1 / ENOUGH))
         top = order.amax((1, 2)).clamp(max=HIGHEST)
         shape = self.shape(torch.stack([top, found.zero], 1))[..., None, None]
-        steepness = shape[:, 0].clamp(*map(math.log, STEEPNESS)).exp()
-        return torch.sigmoid(
-            torch.addcmul(-steepness * shape[:, 1] - self.darkness, steepness, order)
-        )
+        steepness, threshold = shape[:, 0].clamp(*LOG_STEEPNESS).exp(), shape[:, 1]
+        return torch.sigmoid(steepness * (order - threshold) - self.darkness)
 
     def contrast(
         self,

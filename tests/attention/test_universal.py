@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from learnable_cam_plugin import LearnableCAM, load_attention
 from learnable_cam_plugin.attention import UniversalAttention, universal_attention
 from learnable_cam_plugin.attention.evidence import ENOUGH, INPUTS, evidence, standard
-from learnable_cam_plugin.attention.universal import HIGHEST, STEEPNESS
+from learnable_cam_plugin.attention.universal import HIGHEST, LOG_STEEPNESS
 
 from ..conftest import tiny_network
 
@@ -179,7 +179,7 @@ def test_its_shape_is_learned_within_bounds(images, tiny):
         attention.shape.weight[0] = 0  # else these images' steepness is at its bound
     attention(seen, classes)[0].mean().backward()
     assert float(attention.shape.weight.grad.abs().min()) > 0
-    for bias in (math.log(STEEPNESS[1]), 50.0):
+    for bias in (LOG_STEEPNESS[1], 50.0):
         with torch.no_grad():
             attention.shape.weight[0] = 0
             attention.shape.bias[0] = bias
