@@ -172,6 +172,19 @@ def test_a_lone_spike_does_not_leave_everything_else_dark(images, tiny):
     assert float(raw[:, 4, 5].min()) > 0.99
 
 
+def test_a_map_of_one_class_rather_than_another_is_no_wider_where_the_image_speaks_for_both(
+    images, tiny
+):
+    attention, seen = classic(tiny, images)
+    classes, without = torch.tensor([0, 1, 2, 3]), torch.tensor([1, 0, 3, 2])
+    found = attention._evidence(seen, classes, without=without)
+    assert bool((found.zero < 0).any())
+    (narrow,) = attention.among(seen, classes, without)
+    wide = attention._map(found)
+    for zero, own, other in zip(found.zero, narrow, wide, strict=True):
+        assert float(own.mean()) < float(other.mean()) if zero < 0 else torch.equal(own, other)
+
+
 def test_its_shape_is_learned_within_bounds(images, tiny):
     attention, seen = classic(tiny, images)
     classes, bound = torch.tensor([0, 1, 2, 3]), []
