@@ -5,7 +5,7 @@ Small ones, each of another kind, which `python -m benchmarks distil` trains; an
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, conv1x1
 from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torchvision.models.vision_transformer import Encoder
-from torchvision.ops import Permute
+from torchvision.ops import Conv2dNormActivation, Permute
 
 from learnable_cam_plugin import Normalization, checkpoint
 from learnable_cam_plugin.pretrained import efficientnet_lite
@@ -120,10 +120,10 @@ def _vgg() -> tuple[nn.Module, Normalization]:
         if outputs == 0:
             parts.append(nn.MaxPool2d(2))
             continue
-        convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        parts.append(nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU()))
+        parts.append(Conv2dNormActivation(inputs, outputs, inplace=False))
         inputs = outputs
-    return _pooled(OrderedDict(features=nn.Sequential(*parts)), inputs), IMAGENET
+    features = OrderedDict(features=nn.Sequential(*parts))
+    return _pooled(features, nn.Linear(inputs, CLASSES)), IMAGENET
 
 
 def _googlenet() -> tuple[nn.Module, Normalization]:
@@ -143,8 +143,7 @@ def _mlp() -> tuple[nn.Module, Normalization]:
     shorter = nn.Sequential(conv1x1(112, width, 2), nn.BatchNorm2d(width))
     blocks = nn.Sequential(BasicBlock(112, width, 2, shorter), BasicBlock(width, width))
     head = nn.Sequential(nn.Linear(width, 768), nn.Hardswish(), nn.Linear(768, CLASSES))
-    pooled = OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=head)
-    return nn.Sequential(OrderedDict(stem=stem, features=blocks, **pooled)), normalization
+    return _pooled(OrderedDict(stem=stem, features=blocks), head), normalization
 
 
 def _swin() -> tuple[nn.Module, Normalization]:
@@ -171,12 +170,11 @@ def _swin() -> tuple[nn.Module, Normalization]:
         norm=norm(2 * width),
         maps=Permute([0, 3, 1, 2]),
     )
-    return _pooled(parts, 2 * width), normalization
+    return _pooled(parts, nn.Linear(2 * width, CLASSES)), normalization
 
 
-def _pooled(parts: "OrderedDict[str, nn.Module]", channels: int) -> nn.Sequential:
-    """What ends in maps (N, C, h, w), and a linear head on their mean."""
-    head = nn.Linear(channels, CLASSES)
+def _pooled(parts: Mapping[str, nn.Module], head: nn.Module) -> nn.Sequential:
+    """What ends in maps (N, C, h, w), and a head on their mean."""
     pooled = OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=head)
     return nn.Sequential(OrderedDict(**parts, **pooled))
 

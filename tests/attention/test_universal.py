@@ -194,7 +194,6 @@ def test_its_shape_is_learned_within_bounds(images, tiny):
     assert float(attention.shape.weight.grad.abs().min()) > 0
     for bias in (LOG_STEEPNESS[1], 50.0):
         with torch.no_grad():
-            attention.shape.weight[0] = 0
             attention.shape.bias[0] = bias
         bound += attention(seen, classes)
     assert torch.allclose(*bound)
