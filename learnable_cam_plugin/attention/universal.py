@@ -1,6 +1,5 @@
 """An attention mechanism for every classifier: it sees no channel of it, only what it says."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +10,9 @@ from torch.nn import functional as F
 from .evidence import ENOUGH, INPUTS, Evidence, evidence, standard
 from .headed import HeadedAttention
 
-# the logarithm of the steepness and the threshold, before training: steeper, and higher, where the
-# contrast is 0 at a higher place, as where most of the image speaks against the class
-SHAPE = {"weight": [[0.0, 2.0], [0.8, 1.0]], "bias": [0.2, -1.6]}  # read of (top, zero)
-# steeper ones are flat inside and cut off at the rim, and hide which part of an object matters
-LOG_STEEPNESS = (math.log(0.7), math.log(3.3))
+# log k = 4 zero - 1.4 before training: about 0 where the image as a whole speaks for the class, as
+# most photographs do, and more where most of it speaks against the class
+NARROW = (4.0, -1.4)
 HIGHEST = 4.0  # above it a spike would leave all else dark; photographs' strongest are at 2 to 3
 
 
@@ -24,20 +21,21 @@ class UniversalAttention(HeadedAttention):
 
     Its inputs, see `evidence`, mean the same for a network of any number of channels and classes:
     what it learned beside some classifiers it can use beside one that it never saw (`beside`). Four
-    convolutions of `width` channels give z, an order of the places, which is added to the contrast
-    of the class against its competitors (classic CAM's, standardised), and the raw map is
+    convolutions of `width` channels are added to the contrast of the class against its competitors
+    (classic CAM's, standardised). Of that sum, the order of the places, standardised again, with
+    h >= 0 its height above the lowest place, the raw map is
 
-        sigmoid(s * (z - t))      z: with mean 0 and standard deviation 1 over the image
+        h (1 + k h / 2)
 
-    with a steepness s and a threshold t of the image. Both are read of two numbers that no scale of
-    a classifier's logits changes: where in z the contrast is 0, and how high the strongest place
-    is. (A brightness learned of pooled features, as `ConditionedAttention` has, was right beside
+    a straight line where k is 0, and a square, which is narrower, where it is large. k > 0 is read
+    of one number that no scale of a classifier's logits changes: where in the contrast the zero
+    lies. (A brightness learned of pooled features, as `ConditionedAttention` has, was right beside
     the classifiers that it learned beside, and beside others far too dark for some images.)
 
     Args: as of `HeadedAttention`, and
         width: channels of its convolutions.
-        darkness: what is taken off before the sigmoid: above 0 maps are smaller, at the price of
-            average drop; their order, and so every threshold, stays as it is.
+        darkness: added to k, 0 to 10: above 0 maps are smaller, at the price of average drop; their
+            order, and so every threshold, stays as it is.
 
     >>> attention = UniversalAttention({"layer3": 4, "layer4": 8}, num_classes=10)
     >>> features = {"layer3": torch.rand(2, 4, 14, 14), "layer4": torch.rand(2, 8, 7, 7)}
@@ -59,8 +57,8 @@ class UniversalAttention(HeadedAttention):
         darkness: float = 0.0,
     ) -> None:
         super().__init__(channels, num_classes, head, width)
-        if isinstance(darkness, bool) or not -10 <= darkness <= 10:
-            raise ValueError(f"darkness must lie in [-10, 10], got {darkness!r}")
+        if isinstance(darkness, bool) or not 0 <= darkness <= 10:
+            raise ValueError(f"darkness must lie in [0, 10], got {darkness!r}")
         self.darkness = float(darkness)
 
         def convolution(outputs: int) -> nn.Conv2d:
@@ -70,10 +68,10 @@ class UniversalAttention(HeadedAttention):
         self.read = nn.Conv2d(INPUTS, width, 1)
         self.mix = nn.Sequential(convolution(width), nn.ReLU(), convolution(width), nn.ReLU())
         self.out = convolution(1)
-        self.shape = nn.Linear(2, 2)
+        self.narrow = nn.Linear(1, 1)
         with torch.no_grad():
-            self.shape.weight.copy_(torch.tensor(SHAPE["weight"]))
-            self.shape.bias.copy_(torch.tensor(SHAPE["bias"]))
+            self.narrow.weight.fill_(NARROW[0])
+            self.narrow.bias.fill_(NARROW[1])
             self.out.weight.mul_(0.5)
             nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
@@ -85,7 +83,7 @@ class UniversalAttention(HeadedAttention):
     ) -> "UniversalAttention":
         """The same weights, shared, for another classifier, whose head is yet to be read."""
         other = UniversalAttention(channels, num_classes, head, self.width, self.darkness)
-        for name in ("read", "mix", "out", "shape"):
+        for name in ("read", "mix", "out", "narrow"):
             setattr(other, name, getattr(self, name))
         return other.train(self.training)
 
@@ -111,8 +109,9 @@ class UniversalAttention(HeadedAttention):
     def forward(
         self, features: Mapping[str, Tensor], classes: Tensor, logits: Tensor | None = None
     ) -> list[Tensor]:
-        """One map (N, H, W) in (0, 1), at the finest layer's grid, from the maps of all layers; of
-        several classes an image, (N, M), one map (N, M, H, W). For `logits` see `evidence`."""
+        """One map (N, H, W), 0 at its lowest place, at the finest layer's grid, from the maps of
+        all layers; of several classes an image, (N, M), one map (N, M, H, W). For `logits` see
+        `evidence`."""
         found = self._map(self._evidence(features, classes, logits))
         several = classes.ndim == 2 and not classes.is_floating_point()
         return [found.unflatten(0, classes.shape) if several else found]
@@ -122,12 +121,11 @@ class UniversalAttention(HeadedAttention):
         # where the classifier says the same everywhere, what was learned of it does not count
         learned = self.out(self._hidden(found))[:, 0]
         order = standard(torch.addcmul(found.contrast, found.varies, learned, value=1 / ENOUGH))
-        top = order.amax((1, 2)).clamp(max=HIGHEST)
-        shape = self.shape(torch.stack([top, found.zero], 1))[..., None, None]
-        steepness, threshold = shape[:, 0].clamp(*LOG_STEEPNESS).exp(), shape[:, 1]
-        return torch.sigmoid(steepness * (order - threshold) - self.darkness)
+        height = order.clamp(max=HIGHEST) - order.amin((1, 2), keepdim=True)
+        k = self.narrow(found.zero[:, None]).exp()[..., None] + self.darkness
+        return torch.addcmul(height, k * height, height, value=0.5)
 
-    def _narrow(self, found: Evidence) -> Evidence:
+    def _no_wider(self, found: Evidence) -> Evidence:
         """For a map of one class rather than others: not wider where the image as a whole speaks
         for it, as it does for both of two look-alikes."""
         return found._replace(zero=found.zero.clamp(min=0))
@@ -145,7 +143,7 @@ class UniversalAttention(HeadedAttention):
         The product of the class's map `among` the rest, and of one whose evidence is that of
         v_A - v_B: where a place shows neither, the difference says nothing, and is not small.
         """
-        held = self._map(self._narrow(self._evidence(features, classes, logits, against)))
+        held = self._map(self._no_wider(self._evidence(features, classes, logits, against)))
         plain = self.among(features, classes, against, logits)[0]
         return [plain * held.view_as(plain)]
 
@@ -157,7 +155,7 @@ class UniversalAttention(HeadedAttention):
         logits: Tensor | None = None,
     ) -> list[Tensor]:
         """See `AttentionMechanism.among`; classes and without may be (N, M)."""
-        found = self._map(self._narrow(self._evidence(features, classes, logits, None, without)))
+        found = self._map(self._no_wider(self._evidence(features, classes, logits, None, without)))
         return [found.view(*classes.shape, *found.shape[1:])]
 
     def along(self, direction: Tensor, offset: float = 0.0) -> "UniversalAttention":
