@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from .evidence import ENOUGH, INPUTS, Evidence, evidence, standard
 from .headed import HeadedAttention
 
-# log k = 4 zero - 1.4 before training: about 0 where the image as a whole speaks for the class, as
+# log k = 4 zero - 1.2 before training: about 0 where the image as a whole speaks for the class, as
 # most photographs do, and more where most of it speaks against the class
-NARROW = (4.0, -1.4)
+NARROW = (4.0, -1.2)
 HIGHEST = 4.0  # above it a spike would leave all else dark; photographs' strongest are at 2 to 3
 
 

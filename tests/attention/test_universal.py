@@ -150,7 +150,7 @@ def test_its_map_is_the_height_over_the_lowest_place_narrower_the_higher_the_zer
     raw = attention._map(found).detach().numpy()
     for own, contrast, zero in zip(raw, found.contrast.numpy(), found.zero.numpy(), strict=True):
         order = (contrast - contrast.mean()) / contrast.std()
-        height, k = np.minimum(order, 4.0) - order.min(), np.exp(4 * zero - 1.4)
+        height, k = np.minimum(order, 4.0) - order.min(), np.exp(4 * zero - 1.2)
         assert np.allclose(own, height + k * height**2 / 2, atol=1e-3)
     mean, deviation = coarse.mean((1, 2)), coarse.std((1, 2))
     expected = (-mean / deviation).clamp(-1.5, 1.5)  # the grids differ
