@@ -572,17 +572,17 @@ class RedAgainstBlue(nn.Sequential):
 
 
 def test_what_speaks_against_a_single_logit_is_no_negative_of_its_map():
-    """Where neither is, a map in (0, 1) is dark: with its sign turned it would be bright."""
+    """Where neither is, a map is dark: with its sign turned it would be bright."""
     images = torch.zeros(1, 3, 64, 64)
     images[:, 0, 8:24, 8:24] = images[:, 1, 8:24, 40:56] = images[:, 2, 40:56, 40:56] = 1
     cam = LearnableCAM(RedAgainstBlue().eval())
     red, blue = (cam(images, [BinaryClassifierOutputTarget(c)])[0] for c in (1, 0))
     for found, own in ((red, (16, 16)), (blue, (48, 48))):
-        assert found[own] > 0.8
+        assert found[own] > 0.7
         assert found[16, 48] < 0.5 * found[own]  # green
         assert found[48, 16] < 0.5 * found[own]  # nothing
-    assert red[48, 48] < 0.2
-    assert blue[16, 16] < 0.2
+    assert red[48, 48] < 0.4 * red[16, 16]
+    assert blue[16, 16] < 0.4 * blue[48, 48]
 
 
 def test_images_too_small_for_the_heads_layer_leave_larger_ones_as_they_are():
