@@ -26,7 +26,7 @@ class Evidence(NamedTuple):
     Attributes:
         maps: (N, 12, H, W) at the finest layer's grid; see `evidence`.
         contrast: (N, H, W), the class against its competitors, with mean 0 and deviation 1.
-        zero: (N,), where the contrast is 0 when it has mean 0 and deviation 1, within -1.5 and 1.5:
+        zero: (N,), where the contrast is 0 when it has mean 0 and deviation 1, within -1 and 1:
             below 0 where the image as a whole speaks for the class.
         varies: (N, 1, 1), the contrast's deviation over the places, in spreads, at most `ENOUGH`:
             less is less than any image of a trained classifier showed, and rounding in the end.
@@ -115,7 +115,7 @@ def evidence(
     fine_norm = _repeated(_lengths(fine)[:, None], each)
     maps = torch.cat([at_size, standard(carried[:, :1]), carried[:, 1:], fine_norm], 1)
     deviation, mean = torch.std_mean(spoken[:, 0], (1, 2), correction=0)
-    zero = (-mean / deviation.clamp(min=1e-12)).clamp(-1.5, 1.5)
+    zero = (-mean / deviation.clamp(min=1e-12)).clamp(-1, 1)
     varies = deviation.clamp(max=ENOUGH).view(-1, 1, 1)
     return Evidence(maps, at_size[:, 0], zero, varies)
 

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from .evidence import ENOUGH, INPUTS, Evidence, evidence, standard
 from .headed import HeadedAttention
 
-# log k = 4 zero - 1.2 before training: about 0 where the image as a whole speaks for the class, as
+# log k = 5 zero - 1.5 before training: about 0 where the image as a whole speaks for the class, as
 # most photographs do, and more where most of it speaks against the class
-NARROW = (4.0, -1.2)
+NARROW = (5.0, -1.5)
 HIGHEST = 4.0  # above it a spike would leave all else dark; photographs' strongest are at 2 to 3
 
 
@@ -25,11 +25,11 @@ class UniversalAttention(HeadedAttention):
     (classic CAM's, standardised). Of that sum, the order of the places, standardised again, with
     h >= 0 its height above the lowest place, the raw map is
 
-        h (1 + k h / 2)
+        h (1 + u / 2 + u^2 / 6)      u = k h
 
-    a straight line where k is 0, and a square, which is narrower, where it is large. k > 0 is read
-    of one number that no scale of a classifier's logits changes: where in the contrast the zero
-    lies. (A brightness learned of pooled features, as `ConditionedAttention` has, was right beside
+    the first terms of (exp(u) - 1) / k: a straight line where k is 0, and narrower, up to a cube,
+    the larger it is. k > 0 is read of one number that no scale of a classifier's logits changes:
+    where in the contrast the zero lies. (A brightness learned of pooled features, as `ConditionedAttention` has, was right beside
     the classifiers that it learned beside, and beside others far too dark for some images.)
 
     Args: as of `HeadedAttention`, and
@@ -123,7 +123,8 @@ class UniversalAttention(HeadedAttention):
         order = standard(torch.addcmul(found.contrast, found.varies, learned, value=1 / ENOUGH))
         height = order.clamp(max=HIGHEST) - order.amin((1, 2), keepdim=True)
         k = self.narrow(found.zero[:, None]).exp()[..., None] + self.darkness
-        return torch.addcmul(height, k * height, height, value=0.5)
+        u = k * height
+        return torch.addcmul(height, height, u * (u / 6 + 0.5))
 
     def _no_wider(self, found: Evidence) -> Evidence:
         """For a map of one class rather than others: not wider where the image as a whole speaks
