@@ -29,8 +29,9 @@ class UniversalAttention(HeadedAttention):
 
     the first terms of (exp(u) - 1) / k: a straight line where k is 0, and narrower, up to a cube,
     the larger it is. k > 0 is read of one number that no scale of a classifier's logits changes:
-    where in the contrast the zero lies. (A brightness learned of pooled features, as `ConditionedAttention` has, was right beside
-    the classifiers that it learned beside, and beside others far too dark for some images.)
+    where in the contrast the zero lies. (A brightness learned of pooled features, as
+    `ConditionedAttention` has, was right beside the classifiers that it learned beside, and beside
+    others far too dark for some images.)
 
     Args: as of `HeadedAttention`, and
         width: channels of its convolutions.
