@@ -127,11 +127,6 @@ class UniversalAttention(HeadedAttention):
         u = k * height
         return torch.addcmul(height, height, u * (u / 6 + 0.5))
 
-    def _no_wider(self, found: Evidence) -> Evidence:
-        """For a map of one class rather than others: not wider where the image as a whole speaks
-        for it, as it does for both of two look-alikes."""
-        return found._replace(zero=found.zero.clamp(min=0))
-
     def contrast(
         self,
         features: Mapping[str, Tensor],
@@ -145,7 +140,7 @@ class UniversalAttention(HeadedAttention):
         The product of the class's map `among` the rest, and of one whose evidence is that of
         v_A - v_B: where a place shows neither, the difference says nothing, and is not small.
         """
-        held = self._map(self._no_wider(self._evidence(features, classes, logits, against)))
+        held = self._map(self._evidence(features, classes, logits, against))
         plain = self.among(features, classes, against, logits)[0]
         return [plain * held.view_as(plain)]
 
@@ -157,7 +152,7 @@ class UniversalAttention(HeadedAttention):
         logits: Tensor | None = None,
     ) -> list[Tensor]:
         """See `AttentionMechanism.among`; classes and without may be (N, M)."""
-        found = self._map(self._no_wider(self._evidence(features, classes, logits, None, without)))
+        found = self._map(self._evidence(features, classes, logits, None, without))
         return [found.view(*classes.shape, *found.shape[1:])]
 
     def along(self, direction: Tensor, offset: float = 0.0) -> "UniversalAttention":

@@ -195,20 +195,6 @@ def test_a_lone_spike_does_not_leave_everything_else_dark(images, tiny):
     assert bool((raw[below] > 2 * min_max(height)[below]).logical_or(raw[below] == 0).all())
 
 
-def test_a_map_of_one_class_rather_than_another_is_no_wider_where_the_image_speaks_for_both(
-    images, tiny
-):
-    attention, seen = classic(tiny, images)
-    classes, without = torch.tensor([0, 1, 2, 3]), torch.tensor([1, 0, 3, 2])
-    found = attention._evidence(seen, classes, without=without)
-    assert bool((found.zero < 0).any())
-    (narrow,) = attention.among(seen, classes, without)
-    wide = attention._map(found)
-    for zero, own, other in zip(found.zero, narrow, wide, strict=True):
-        sizes = [float(min_max(m[None]).detach().mean()) for m in (own, other)]
-        assert sizes[0] < sizes[1] if zero < 0 else torch.equal(own, other)
-
-
 def test_how_narrow_it_is_is_learned(images, tiny):
     attention, seen = classic(tiny, images)
     (raw,) = attention(seen, torch.tensor([0, 1, 2, 3]))
