@@ -23,7 +23,7 @@ class UniversalAttention(HeadedAttention):
     what it learned beside some classifiers it can use beside one that it never saw (`beside`). Four
     convolutions of `width` channels are added to the contrast of the class against its competitors
     (classic CAM's, standardised). Of that sum, the order of the places, standardised again, with
-    h >= 0 its height above the lowest place, the raw map is
+    h >= 0 its height above the lowest place (the order counts up to `HIGHEST`), the raw map is
 
         h (1 + u / 2 + u^2 / 6)      u = k h
 
