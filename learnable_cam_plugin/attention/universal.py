@@ -25,13 +25,13 @@ class UniversalAttention(HeadedAttention):
     (classic CAM's, standardised). Of that sum, the order of the places, standardised again, with
     h >= 0 its height above the lowest place (the order counts up to `HIGHEST`), the raw map is
 
-        h (1 + u / 2 + u^2 / 6)      u = k h
+        h (1 + u / 2 + u^2 / 6) / (1 + k)^2      u = k h
 
-    the first terms of (exp(u) - 1) / k: a straight line where k is 0, and narrower, up to a cube,
-    the larger it is. k > 0 is read of one number that no scale of a classifier's logits changes:
-    where in the contrast the zero lies. (A brightness learned of pooled features, as
-    `ConditionedAttention` has, was right beside the classifiers that it learned beside, and beside
-    others far too dark for some images.)
+    the first terms of (exp(u) - 1) / k, of one size for all k: a straight line where k is 0, and
+    narrower, up to a cube, the larger it is. k > 0 is read of one number that no scale of a
+    classifier's logits changes: where in the contrast the zero lies. (A brightness learned of
+    pooled features, as `ConditionedAttention` has, was right beside the classifiers that it learned
+    beside, and beside others far too dark for some images.)
 
     Args: as of `HeadedAttention`, and
         width: channels of its convolutions.
@@ -125,7 +125,7 @@ class UniversalAttention(HeadedAttention):
         height = order.clamp(max=HIGHEST) - order.amin((1, 2), keepdim=True)
         k = self.narrow(found.zero[:, None]).exp()[..., None] + self.darkness
         u = k * height
-        return torch.addcmul(height, height, u * (u / 6 + 0.5))
+        return torch.addcmul(height, height, u * (u / 6 + 0.5)) / (1 + k).square()
 
     def contrast(
         self,
