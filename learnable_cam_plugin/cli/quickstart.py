@@ -105,7 +105,7 @@ def fine_tune(
         model,
         FrozenClassifier.found(model, images).layers,
         # most of a drawn image is background, which should be dark
-        recipe=EveryThreshold(area=1.0),
+        recipe=EveryThreshold(area=3.0),  # at 1 its maps are bright nearly everywhere
         start="universal",
         normalization=NORMALIZATION,
         epochs=epochs,
