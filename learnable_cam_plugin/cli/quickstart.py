@@ -104,8 +104,8 @@ def fine_tune(
     trainer = LearnableCAMTrainer(
         model,
         FrozenClassifier.found(model, images).layers,
-        # most of a drawn image is background, which should be dark
-        recipe=EveryThreshold(area=3.0),  # at 1 its maps are bright nearly everywhere
+        # most of a drawn image is background, which should be dark, and at 1 is not
+        recipe=EveryThreshold(area=3.0),
         start="universal",
         normalization=NORMALIZATION,
         epochs=epochs,
