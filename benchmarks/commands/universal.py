@@ -67,6 +67,7 @@ BY = "columns, but complexity, by the paired 95 % interval over the images"
 @click.option("--bf16", is_flag=True, help="train in mixed precision: a third less time")
 @click.option("--workers", default=0, show_default=True, help="processes that read photographs")
 @click.option("--kept", type=_PATH, help="folder of the drawn networks; out/classifiers unless so")
+@click.option("--further", type=_PATH, help="an attention to start from; at random unless given")
 @click.option("--attention", "given", multiple=True, type=_PATH, help="to score, untrained here")
 @click.option("--lite", "numbers", multiple=True, type=int, help="to score beside; 2 unless others")
 @click.option("--shapes/--no-shapes", default=True, help="score beside the quick start's network")
@@ -90,6 +91,7 @@ def main(
     bf16: bool,
     workers: int,
     kept: Path | None,
+    further: Path | None,
     given: Sequence[Path],
     numbers: Sequence[int],
     shapes: bool,
@@ -104,7 +106,9 @@ def main(
             *drawn_companions(drawn, kept),
         ]
         first, others, images = beside_what(folders, companions, lites, photos)
-        trained = train(first, others, images, recipe, epochs, batch, seed, bf16, workers, out)
+        start = None if further is None else UniversalAttention.load(further)
+        several = BesideSeveral(recipe, others, start)
+        trained = train(first, several, images, epochs, batch, seed, bf16, workers, out)
         trained.save(out / "attention.safetensors")
     trainings = [UniversalAttention.load(path) for path in given] or [trained]
     numbers = numbers or (() if unseen else (2,))
@@ -164,9 +168,8 @@ def beside_what(
 
 def train(
     first: FrozenClassifier,
-    others: Sequence[Companion],
+    several: BesideSeveral,
     images: Any,
-    recipe: EveryThreshold,
     epochs: int,
     batch: int,
     seed: int,
@@ -178,7 +181,7 @@ def train(
     trainer = LearnableCAMTrainer(
         first.model,
         list(first.layers),
-        recipe=BesideSeveral(recipe, others),
+        recipe=several,
         normalization=first.pixels,
         epochs=epochs,
         seed=seed,
@@ -187,7 +190,7 @@ def train(
         checkpoint_every=50,
     )
     with ExitStack() as stack:
-        for one in others:
+        for one in several.companions:
             stack.enter_context(frozen(one.classifier.model.to(best_device())))
         loader = DataLoader(images, batch, shuffle=True, drop_last=True, num_workers=workers)
         attention = trainer.fit(loader, resume=True)
