@@ -92,6 +92,19 @@ def test_it_trains_scores_and_goes_on(tmp_path, photos, monkeypatch):
     trained = UniversalAttention.load(out / "attention.safetensors")
     assert trained.origin is None, "it belongs to no classifier"
 
+    begun = [
+        *training[:-1],
+        str(tmp_path / "on"),
+        "--kept",
+        str(out / "classifiers"),
+        "--no-shapes",
+    ]
+    begun += ["--further", str(out / "attention.safetensors"), "--seed", "1"]
+    run = CliRunner().invoke(universal.main, options + begun, catch_exceptions=False)
+    assert run.exit_code == 0, run.output
+    further = UniversalAttention.load(tmp_path / "on" / "attention.safetensors").read.weight
+    assert 0 < (further - trained.read.weight).abs().max() < 0.02, "a step on from there"
+
     dark = ["--darkness", "0", "--darkness", "2", "--attention", str(out / "attention.safetensors")]
     kept = ["--kept", str(out / "classifiers"), "--out", str(tmp_path / "front")]
     run = CliRunner().invoke(universal.main, options + dark + kept, catch_exceptions=False)
