@@ -81,8 +81,12 @@ def classes_and_signs(
             return torch.zeros_like(scores[:, 0], dtype=torch.long), scores[:, 0].sign()
         return scores.argmax(1), None
     categories = [target_category(target) for target in targets]
-    if num_classes == 1 and all(isinstance(t, BinaryClassifierOutputTarget) for t in targets):
-        signs = torch.tensor([1.0 if c == 1 else -1.0 for c in categories]).to(scores.device)
+    binary = [isinstance(target, BinaryClassifierOutputTarget) for target in targets]
+    if num_classes == 1 and any(binary):
+        against = [b and c != 1 for b, c in zip(binary, categories, strict=True)]
+        others = [c for b, c in zip(binary, categories, strict=True) if not b]
+        class_indices(torch.tensor(others, dtype=torch.long), 1)  # which must be there
+        signs = torch.tensor([-1.0 if turned else 1.0 for turned in against]).to(scores.device)
         return torch.zeros(count, dtype=torch.long, device=scores.device), signs
     given = torch.tensor(categories, device=scores.device)
     within = min(categories) >= 0 and max(categories) < num_classes  # which tensors tell slower

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -23,41 +23,12 @@ from ..classifier import (
     tells_pooling,
 )
 from .base import AttentionMechanism
+from .bound import Bound, Walked
 from .classic import ClassicHead
 from .starts import universal_beside
 from .universal import UniversalAttention
 
 UNIVERSAL = Path(__file__).parent / "universal.safetensors"
-
-
-class Bound(NamedTuple):
-    """The shipped attention beside a classifier.
-
-    Attributes:
-        classifier: with the layers to read.
-        attention: its own.
-        state: what of the model they hold for; see `DefaultAttention._state`.
-        settled: whether a pass has shown what it was bound by to tell the head's pooling.
-    """
-
-    classifier: FrozenClassifier
-    attention: UniversalAttention
-    state: tuple[list[int], list[int]]
-    settled: bool = False
-
-
-class Walked(NamedTuple):
-    """What a model is made of, looked for only when a module of it was replaced.
-
-    Attributes:
-        tree: its modules.
-        root: the classifier itself, inside of wrappers.
-        ids: of the modules of that.
-    """
-
-    tree: ModuleTree
-    root: nn.Module
-    ids: list[int]
 
 
 # by model and named layers: the next LearnableCAM of a model needs no passes to find them again
@@ -145,12 +116,16 @@ class DefaultAttention:
             return self._classic.read(classifier, images)
         walked = self._walk()
         bound = self._current(walked, images) or self._bind(images, walked)
-        outputs, features = bound.classifier.read(images, modules=walked.tree.modules)
+        outputs, features, same = bound.read(images, walked)
+        if not same:  # the model gives another head's scores now, or another model's `output` does
+            self._forget(bound)
+            bound = self._bind(images, walked)
+            outputs, features, _ = bound.read(images, walked)
         last = list(features.values())[-1]
         one_place = last.shape[2:].numel() == 1
         if one_place and (small := self._bind_small(images, walked, bound)) is not None:
             bound = small
-            outputs, features = bound.classifier.read(images, modules=walked.tree.modules)
+            outputs, features, _ = bound.read(images, walked)
         elif bound is self._bound and not bound.settled:
             if bound.attention.head is not None and not tells_pooling(last):
                 self._bound = None  # on this batch every pooling is the mean: the next one decides
@@ -219,8 +194,10 @@ class DefaultAttention:
 
     def _remember(self, bound: Bound) -> None:
         """For others of the same model; without the model itself, which nothing here keeps."""
-        root = core(self._model)
+        root, linearised = core(self._model), bound.attention.head is None
         if self._reshape is not None or root in bound.classifier.layers.values():
+            return
+        if linearised and root is not self._model:  # it is of what a wrapper makes of the output
             return
         classifier = replace(bound.classifier, model=nn.Identity())
         with LOCK:
@@ -228,8 +205,17 @@ class DefaultAttention:
             own = bound.attention.shared()
             known[tuple(self._named)] = bound._replace(classifier=classifier, attention=own)
 
+    def _forget(self, bound: Bound) -> None:
+        with LOCK:
+            self._bound = None if self._bound is bound else self._bound
+            self._small = {size: one for size, one in self._small.items() if one is not bound}
+            _KNOWN.get(core(self._model), {}).pop(tuple(self._named), None)
+
     def _recall(self) -> None:
-        known = _KNOWN.get(core(self._model), {}).get(tuple(self._named))
+        root = core(self._model)
+        known = _KNOWN.get(root, {}).get(tuple(self._named))
+        if known is not None and known.attention.head is None and root is not self._model:
+            return
         if known is not None and self._bound is None and self._reshape is None:
             classifier = replace(known.classifier, model=self._model)
             self._bound = known._replace(classifier=classifier, attention=known.attention.shared())

@@ -22,7 +22,7 @@ from .layers import (
     watching,
 )
 from .rerun import Replay, classify_masked_features, forward_from_layer
-from .scores import probabilities
+from .scores import probabilities, still_gives
 from .wrappers import ScoresOf, bare, core, core_name, of_volumes
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "predict",
     "probabilities",
     "run_on",
+    "still_gives",
     "tells_pooling",
     "watching",
 ]

@@ -16,11 +16,13 @@ def class_scores(outputs: Any) -> Tensor:
     if not isinstance(outputs, Tensor):
         outputs = getattr(outputs, "logits", outputs)
     if not isinstance(outputs, Tensor):
+        keys = list(outputs) if isinstance(outputs, Mapping) else []
+        what = f"{type(outputs).__name__} of {keys}" if keys else type(outputs).__name__
+        take = f"lambda outputs: outputs[{keys[0]!r}]" if keys else "lambda outputs: outputs[0]"
         raise TypeError(
-            f"the model returns a {type(outputs).__name__}; a tensor of class scores (N, K) is "
-            "needed, or an object with .logits. Say where they are, for example "
-            "LearnableCAM(model, output=lambda outputs: outputs[0]), or wrap the model: "
-            "ScoresOf(model, lambda outputs: outputs[0]) serves everywhere."
+            f"the model returns a {what}; a tensor of class scores (N, K) is needed, or an object "
+            f"with .logits. Say where they are, for example LearnableCAM(model, output={take}), or "
+            f"wrap the model: ScoresOf(model, {take}) serves everywhere."
         )
     if outputs.ndim == 1:
         outputs = outputs[:, None]

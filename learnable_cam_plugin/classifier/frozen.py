@@ -1,5 +1,7 @@
 """The classifier that is explained: what it is read at, its clean pass, and how it is held."""
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from .checks import check_finite, check_images, class_scores, not_finite_images,
 from .find import find_layers, reads_one_place
 from .guards import channels_last, evaluating, frozen, on_device
 from .layers import ReshapeTransform, Spread, forward_with_features, layer_names
-from .record import linear_of, record
+from .record import Run, linear_of, record
 from .rerun import reaches_scores
 from .scores import probabilities
 from .spread import spread_of
@@ -82,8 +84,10 @@ class FrozenClassifier:
         outputs = [(run.name, run.output) for run in runs if isinstance(run.output, Tensor)]
         batched = {n: out for n, out in outputs if out.ndim > 1 and len(out) == len(scores)}
         check_finite([], scores, batched, model)  # first: a head would be linearised in vain
-        read, spread = find_layers(model, runs, scores, names)
+        with evaluating(model):  # parts of the head are tried
+            read, spread = find_layers(model, runs, scores, names)
         layers = layer_names(model, read)
+        _tell_of_several_runs(model, runs, scores, read)
         for name in layers.keys() & set(names):
             gives = any(run.name == name and isinstance(run.output, Tensor) for run in runs)
             if gives and not reaches_scores(model, layers[name], images[:2]):
@@ -104,7 +108,8 @@ class FrozenClassifier:
         if any(name not in self.spreads for name in heads):
             runs, scores = record(self.model, images[:2])
             linear = linear_of(runs, scores)
-            spread = None if linear is None else spread_of(runs, linear)
+            with evaluating(self.model):
+                spread = None if linear is None else spread_of(runs, linear)
             if linear is not None and spread is not None:
                 self.spreads[linear.name] = spread
 
@@ -168,6 +173,22 @@ class FrozenClassifier:
         """For the length of the block on `device`, in eval mode, with no gradient of its own."""
         with on_device(self.model, device), channels_last(self.model), frozen(self.model):
             yield
+
+
+def _tell_of_several_runs(
+    model: nn.Module, runs: Sequence[Run], scores: Tensor, read: Sequence[str]
+) -> None:
+    """Warn where the scores are of several runs of what is read, as of test-time augmentation: its
+    map may be of a mirrored image."""
+    times = Counter(run.name for run in runs)
+    again = [name for name in read if times[name] > 1]
+    if again and linear_of(list(runs), scores) is None:
+        warnings.warn(
+            f"{type(model).__name__} runs its layer '{again[-1]}' {times[again[-1]]} times for an "
+            "image, and only the last run is explained; of mirrored or scaled images the map is of "
+            "those. Pass the classifier that is inside of it",
+            stacklevel=2,
+        )
 
 
 @torch.no_grad()

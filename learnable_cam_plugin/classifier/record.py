@@ -24,11 +24,13 @@ class Run:
     given: Any
     output: Any
     size: Size  # of the images
+    last: bool  # of this module in the pass: the one that is seen where its maps are read
 
     def maps(self) -> Tensor | None:
-        """Its output as feature maps (N, C, h, w); None if it is none. Of a module that gives
-        several things, as an attention layer does, none is."""
-        return as_grid(self.output, self.size)
+        """Its output as feature maps (N, C, h, w) that can be read; None if it is none. Of a module
+        that gives several things, as an attention layer does, none is; nor of one that runs again,
+        as an activation that serves the maps and then the head."""
+        return as_grid(self.output, self.size) if self.last else None
 
 
 @torch.no_grad()
@@ -37,18 +39,26 @@ def record(model: nn.Module, images: Tensor, *more: Any) -> tuple[list[Run], Ten
 
     Everything is kept until the answer is dropped: pass two images or so.
     """
-    runs: list[Run] = []
+    seen: list[tuple[str, nn.Module, Any, Any]] = []
 
     def keep(name: str, module: nn.Module, given: Any, output: Any) -> None:
         # what follows may work in place on it
         copy = output.clone() if isinstance(output, Tensor) else output
-        runs.append(Run(name, module, given, copy, images.shape[2:]))
+        seen.append((name, module, given, copy))
 
     named = core(model).named_modules()
     hooks = [(module, partial(keep, name, module)) for name, module in named if name]
     with evaluating(model), run_on(model, images), watching(hooks):
         outputs = uncompiled(bare(model))(images, *more)
-    return runs, class_scores(outputs)
+    scores = class_scores(outputs)
+    if len(scores) != len(images):
+        raise ValueError(
+            f"the model returns {tuple(outputs.shape)} for {len(images)} images; class scores (N, "
+            "K) are needed, a row an image: does it drop dimensions of 1, as squeeze() does?"
+        )
+    ends = {one[1]: number for number, one in enumerate(seen)}
+    runs = [Run(*one, images.shape[2:], ends[one[1]] == number) for number, one in enumerate(seen)]
+    return runs, scores
 
 
 def linear_of(runs: list[Run], scores: Tensor) -> Run | None:
@@ -56,6 +66,6 @@ def linear_of(runs: list[Run], scores: Tensor) -> Run | None:
     vector an image, if one did."""
     for run in reversed(runs):
         linear = isinstance(run.module, nn.Linear) and run.given.ndim == 2
-        if linear and gives_scores(run.output, scores):
+        if linear and run.last and gives_scores(run.output, scores):
             return run
     return None

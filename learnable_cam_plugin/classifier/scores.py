@@ -7,11 +7,13 @@ from torch import Tensor
 
 
 def gives_scores(output: Any, scores: Tensor) -> bool:
-    """Whether the scores (N, K) are this output, or its softmax: then its classes are theirs.
+    """Whether the scores (N, K) are this output, its softmax, or the logarithm of that: then its
+    classes are theirs.
 
     >>> logits = torch.rand(2, 5)
-    >>> gives_scores(logits, logits), gives_scores(logits, logits.softmax(1))
-    (True, True)
+    >>> [gives_scores(logits, scores) for scores in
+    ...  (logits, logits.softmax(1), logits.log_softmax(1))]
+    [True, True, True]
     >>> gives_scores(logits, logits.sigmoid()), gives_scores(logits[:, :4], logits)
     (False, False)
     """
@@ -21,9 +23,30 @@ def gives_scores(output: Any, scores: Tensor) -> bool:
         return True
     exact = scores.dtype in (torch.float32, torch.float64)
     close = 1e-5 if exact else 1e-2
-    shares = output.softmax(1).to(scores)
-    # of one class every score would be 1
-    return output.shape[1] > 1 and torch.allclose(shares, scores, rtol=close, atol=close / 100)
+    if output.shape[1] == 1:  # every score would be 1, or 0
+        return False
+    shares, logarithms = output.softmax(1).to(scores), output.log_softmax(1).to(scores)
+    if torch.allclose(shares, scores, rtol=close, atol=close / 100):
+        return True
+    return torch.allclose(logarithms, scores, rtol=close, atol=close)
+
+
+def still_gives(output: Any, scores: Tensor) -> bool:
+    """Whether the scores of another pass are of an output that gave them before: as `gives_scores`,
+    or behind a temperature that was fitted since, so many times the output.
+
+    >>> logits = torch.rand(2, 5)
+    >>> still_gives(logits, logits / 3), still_gives(logits, logits + torch.rand(2, 5))
+    (True, False)
+    """
+    if gives_scores(output, scores):
+        return True
+    if not isinstance(output, Tensor) or output.shape != scores.shape or output.shape[1] == 1:
+        return False
+    output, scores = output.float(), scores.float()
+    times = (output * scores).sum() / (output * output).sum()
+    close = 1e-4 * scores.abs().amax()
+    return bool(times > 0) and torch.allclose(times * output, scores, rtol=1e-4, atol=float(close))
 
 
 def probabilities(scores: Tensor) -> Tensor:

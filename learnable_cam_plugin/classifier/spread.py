@@ -149,7 +149,8 @@ def _placewise(before: list[Run], linear: Run) -> PlacewiseHead | None:
         inner.insert(0, run)
     chain = tuple((run.module, run.given.ndim) for run in inner)
     first = _first_linear(chain)
-    between = () if first is None else (first,)
+    seen = first is not None and all(run.last for run in inner if run.module is first)
+    between = (first,) if first is not None and seen else ()
     for run in reversed(before[: before.index(inner[0])] if inner else before):
         maps = run.maps()
         if maps is None or places(maps) < 2:

@@ -1,6 +1,5 @@
 """The classifier that the options name, with its classes; where it runs."""
 
-import difflib
 import hashlib
 import os
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torchvision.models import EfficientNet_B0_Weights
 
+from ..analysis.labels import ClassNames
 from ..attention import AttentionMechanism, load_attention
 from ..loading import LoadedClassifier, load_classifier
 from ..pretrained import efficientnet_lite0
@@ -74,32 +74,25 @@ def _load(chosen: Chosen) -> LoadedClassifier:
 
 def _names(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(path.read_text(encoding="utf-8").splitlines())
+        return tuple(path.read_text(encoding="utf-8-sig").splitlines())  # or after a mark of order
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8: write the name of a class a line") from error
 
 
 def find_classes(loaded: LoadedClassifier, given: Sequence[str], count: int) -> list[int]:
-    """Indices of classes of `count`, given as names or indices.
+    """Indices of classes of `count`, given as names, see `ClassNames`, or indices.
 
     Raises:
-        ValueError: there is none of that name or index, with those that are close.
+        ValueError: there is none of that name or index, with those that are close; or several.
     """
-    names = [name.casefold() for name in loaded.class_names or ()]
-    if names:
-        loaded.check_names(count)
-    found = []
-    for one in given:
-        if one.casefold() in names:
-            found.append(names.index(one.casefold()))
-        elif one.isdecimal() and int(one) < count:
-            found.append(int(one))
-        else:
-            close = difflib.get_close_matches(one.casefold(), names, 3, 0.5)
-            hint = f" (did you mean {', '.join(map(repr, close))}?)" if close else ""
-            known = f"an index of 0 to {count - 1}" + (", or a name" if names else "")
-            raise ValueError(f"there is no class '{one}'{hint}: give {known}")
-    return found
+    loaded.check_names(count)
+    if loaded.class_names is not None:
+        names = ClassNames(loaded.class_names)
+        return [names.index(one) for one in given]
+    wrong = [one for one in given if not (one.isdecimal() and int(one) < count)]
+    if wrong:
+        raise ValueError(f"there is no class '{wrong[0]}': give an index of 0 to {count - 1}")
+    return [int(one) for one in given]
 
 
 def open_attention(given: str | None) -> AttentionMechanism | None:
@@ -131,6 +124,7 @@ def described(chosen: Chosen, attention: AttentionMechanism | None) -> dict[str,
     """What tells a classifier and an attention (None or loaded) from others."""
     found: dict[str, Any] = {"model": chosen.model, "weights": chosen.weights}
     found["attention"] = None if attention is None else attention.source
+    found["names"] = None if chosen.names is None else str(chosen.names)
     for name, value in found.items():
         if name != "model" and value and os.path.isfile(value):
             found[name] = digest(value)

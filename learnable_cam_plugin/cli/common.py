@@ -36,13 +36,14 @@ class Chosen:
 
 
 def model_options(
-    default: str | None = None, required: bool = False
+    default: str | None = None, required: bool = False, device: bool = True
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options that name a classifier, given to the command as one `Chosen`.
 
     Args:
         default: the classifier that is taken without --model, if any.
         required: whether --model must be given.
+        device: whether one can be chosen.
     """
     named: dict[str, Any] = (
         {} if default is None else {"default": default}
@@ -62,22 +63,17 @@ def model_options(
         ),
         click.option("--num-classes", type=click.IntRange(1), help="Of --weights."),
         click.option("--names", type=FILE, help="A text file with the name of a class a line."),
-        click.option(
-            "--device",
-            type=click.Choice(["auto", "cpu", "cuda"]),
-            default="auto",
-            help="Where it runs.",
-        ),
     ]
+    if device:
+        kinds = click.Choice(["auto", "cpu", "cuda"])
+        options.append(click.option("--device", type=kinds, default="auto", help="Where it runs."))
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(command)
         def wrapped(**given: Any) -> Any:
-            names = Chosen.__dataclass_fields__
-            chosen = Chosen(
-                **{name: given.pop(name) for name in names if name != "model"},
-                model=given.pop("model") or "",
-            )
+            named = {name: given.pop(name) for name in ("weights", "num_classes", "names")}
+            where = given.pop("device") if device else "cpu"
+            chosen = Chosen(**named, model=given.pop("model") or "", device=where)
             return command(chosen=chosen, **given)
 
         for option in reversed(options):

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..cam import LearnableCAM
 from ..checkpoint import atomic_path
-from ..classifier import class_scores, probabilities
+from ..classifier import class_scores, device_of, probabilities
 from ..comparison import class_maps, grad_cam, picture
 from ..data import EXTENSIONS, photo_files, read_photo
 from ..loading import LoadedClassifier
@@ -94,12 +94,14 @@ def explain_photos(
     loaded: LoadedClassifier | None = None,
     attention: str | None = None,
     batch: int = _BATCH,
+    device: torch.device | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Explain the `top` most probable classes (1 to 1,000) of photographs, beside Grad-CAM.
 
     The photographs are those of `find_photos`. They are read and explained a few at a time. Writes
     `name`.png and, beyond `batch` rows, `name`-002.png and so on into the folder `out`, `name`.json
-    at the end. The classifier is EfficientNet-Lite0, unless another one is `loaded`.
+    at the end. The classifier is EfficientNet-Lite0, unless another one is `loaded`;
+    on `device`, or where it is.
 
     Returns:
         what the JSON file holds, a row an explanation, with "photo", "class" (index), "name",
@@ -108,15 +110,16 @@ def explain_photos(
     Raises:
         ModuleNotFoundError: the extra `photos` is not installed.
         FileNotFoundError: no photograph is given, and no package here ships any.
-        ValueError: `top` is out of range.
+        ValueError: `top` is out of range; or the names are not one a class.
     """
     loaded = loaded or default_classifier()
+    loaded.model.to(device or device_of(loaded.model))
     classes = len(loaded.class_names or ())
     if top < 1 or (classes and top > classes):
         raise ValueError(f"top must be 1 to {classes}, the number of classes, got {top}")
     files = list(find_photos(photos, out))
     unread: list[str] = []
-    explanations = _top_classes(loaded.model, read_each(files, loaded, unread, "explaining"), top)
+    explanations = _top_classes(loaded, read_each(files, loaded, unread, "explaining"), top)
     rows: list[dict[str, Any]] = []
     ours = LearnableCAM(loaded.model, attention=open_attention(attention))
     for page, part in enumerate(batched(explanations, batch), 1):
@@ -162,12 +165,14 @@ def read_each(
 
 
 def _top_classes(
-    model: nn.Module, photos: Iterable[tuple[Path, Tensor]], top: int
+    loaded: LoadedClassifier, photos: Iterable[tuple[Path, Tensor]], top: int
 ) -> Iterator[tuple[Path, Tensor, int, float]]:
     """Each photograph with each of its `top` most probable classes, and its probability."""
     for part in batched(photos, _BATCH):
         with torch.no_grad():
-            scores = class_scores(model(torch.stack([image for _, image in part])))
+            images = torch.stack([image for _, image in part])
+            scores = class_scores(loaded.model(images.to(device_of(loaded.model))))
+        loaded.check_names(scores.shape[1])
         found = probabilities(scores).topk(min(top, scores.shape[1]), 1)
         for (path, image), p, c in zip(part, found.values, found.indices, strict=True):
             for one, index in zip(p.tolist(), c.tolist(), strict=True):

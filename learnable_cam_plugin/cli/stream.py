@@ -80,7 +80,9 @@ def explain_each(
         unread += ignored
         return
     cam.saliency(torch.stack(first))  # the layers, and how the head is read, are found on these
-    classes = _classes(loaded, wanted, class_scores(cam.outputs).shape[1])
+    count = class_scores(cam.outputs).shape[1]
+    loaded.check_names(count)
+    classes = _classes(loaded, wanted, count)
     with records(out, settings) as (done, add):
         again = {key(path) for path in found} & done.keys()
         yield from ((row, False) for row in whole_rows(out) if key(row["photo"]) in again)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
-from ..classifier import FrozenClassifier
+from ..classifier import FrozenClassifier, device_of
 from ..data import photo_transform
 from ..masking import Normalization
 
@@ -37,6 +37,7 @@ class LoadedClassifier:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.rand(1, 3, self.side, self.side, generator=generator)
         images = self.normalization.normalize(pixels) if self.normalization else pixels
+        images = images.to(device_of(self.model))
         return FrozenClassifier.found(self.model, images, normalization=self.normalization)
 
     def check_names(self, count: int) -> None:

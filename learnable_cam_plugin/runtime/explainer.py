@@ -251,9 +251,12 @@ class Explainer:
 
     def _index(self, one: int | str) -> int:
         if isinstance(one, str):
-            if one not in (self.class_names or ()):
+            same = [i for i, name in enumerate(self.class_names or ()) if name == one]
+            if not same:
                 raise KeyError(f"there is no class {one!r} in the file")
-            return (self.class_names or ()).index(one)
+            if len(same) > 1:
+                raise KeyError(f"{one!r} is the name of the classes {same}: give one's index")
+            return same[0]
         if not 0 <= one < self.record["num_classes"]:
             last = self.record["num_classes"] - 1
             raise IndexError(f"class index {one} is out of range: the classes are 0 to {last}")

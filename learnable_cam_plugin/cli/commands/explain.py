@@ -89,7 +89,7 @@ def explain_command(
     again = "run again for all of them" if kinds == ("pages",) else "run again to finish the rest"
     unread: list[str] = []
     with one_line("photos", f"what was made before is in {out}; {again}"):
-        from ..classifiers import open_classifier
+        from ..classifiers import device_named, open_classifier
 
         loaded = open_classifier(chosen)
         if kinds == ("pages",):
@@ -97,8 +97,9 @@ def explain_command(
                 raise click.UsageError("--class goes with --write overlay, heatmap, npy or jsonl")
             from ..explain import explain_photos
 
+            device = device_named(chosen.device)
             rows, unread = explain_photos(
-                photos, out, top, loaded=loaded, attention=attention, batch=batch_size
+                photos, out, top, "explanations", loaded, attention, batch_size, device
             )
             _say_pages(rows, out, as_json)
         else:

@@ -24,7 +24,7 @@ from ..common import (
     f"--pixels --out explained.onnx\n\n{EXIT_CODES}",
 )
 @click.argument("photos", nargs=-1, type=click.Path(path_type=Path))
-@model_options(DEFAULT)
+@model_options(DEFAULT, device=False)  # a file runs anywhere
 @attention_option
 @click.option("--top", type=click.IntRange(1), help="Maps of so many classes; the top one without.")
 @click.option("--classes", is_flag=True, help="A second input says which classes are explained.")
