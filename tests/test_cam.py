@@ -376,6 +376,13 @@ def test_a_single_logit_has_two_maps():
     assert np.allclose(sides[0], 1 - sides[1], atol=1e-5)
     predicted = yes if float(cam.outputs) > 0 else no
     assert np.array_equal(cam(batch(1)), predicted)
+    # of targets of both kinds each counts for its own image
+    mixed = cam(
+        batch(1).repeat(2, 1, 1, 1), [BinaryClassifierOutputTarget(0), ClassifierOutputTarget(0)]
+    )
+    assert np.allclose(mixed, np.concatenate([no, yes]), atol=1e-5)
+    with pytest.raises(IndexError, match="class index 1 is out of range"):
+        cam(batch(2), [BinaryClassifierOutputTarget(0), ClassifierOutputTarget(1)])
 
 
 # Bad input

@@ -20,7 +20,8 @@ def as_grid(output: object, size: Size) -> Tensor | None:
     if not isinstance(output, Tensor) or output.ndim not in (3, 4) or len(size) != 2:
         return None
     if output.ndim == 4:
-        if output.shape[3] <= max(output.shape[1:3]):  # asked first: a graph of any size can be
+        # asked first: a graph of any size can be (and a single channel is no row of places)
+        if output.shape[1] == 1 or output.shape[3] <= max(output.shape[1:3]):
             return output
         first, last = (_off(grid, size) for grid in (output.shape[2:], output.shape[1:3]))
         return output.permute(0, 3, 1, 2) if last < min(0.4, first / 2) else output

@@ -51,3 +51,25 @@ def test_another_model_is_refused_at_once(tiny, images):
     with pytest.raises(CheckpointError):
         GivenAttention(tiny_network(seed=1), trained)
     GivenAttention(tiny_network(seed=1), trained, check=False)
+
+
+def replaced(model):
+    model[8] = torch.nn.Linear(8, 5)
+
+
+def assigned(model):
+    model.load_state_dict({k: v + 1 for k, v in model.state_dict().items()}, assign=True)
+
+
+def other_data(model):
+    model[8].weight.data = torch.randn(5, 8)
+
+
+@pytest.mark.parametrize("change", [replaced, assigned, other_data])
+def test_so_it_does_where_a_tensor_or_a_module_is_another_one(change, tiny, images):
+    given = GivenAttention(tiny, calibrate(tiny, ["4"], images))
+    classifier = FrozenClassifier(bare(tiny), given.layers)
+    given.read(classifier, images)
+    change(tiny)
+    with pytest.raises(CheckpointError, match="made for"):
+        given.read(classifier, images)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnable_cam_plugin import FrozenClassifier
+from learnable_cam_plugin import FrozenClassifier, LearnableCAM
 from learnable_cam_plugin.classifier.find import find_layers
 from learnable_cam_plugin.classifier.record import record
 
@@ -70,6 +70,77 @@ def test_a_module_that_runs_twice_counts_with_its_last_run(images):
             return self.fc(self.act(self.second(x)).mean((2, 3)))
 
     assert layers(Shared(), images) == ["first", "act"]
+
+
+class Thrifty(nn.Module):
+    """One activation, or one dropout, for the maps and for the head, as tutorials write it; or
+    several, of the same weights."""
+
+    def __init__(self, kind, shared):
+        super().__init__()
+        torch.manual_seed(0)
+        self.c1, self.c2 = nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 8, 3, 2, 1)
+        self.pool, self.kind = nn.AdaptiveAvgPool2d(1), kind
+        self.hidden = nn.Conv2d(8, 12, 1) if kind == "convolution" else nn.Linear(8, 12)
+        self.fc = nn.Linear(8 if kind in ("activation", "dropout") else 12, 5)
+        make = nn.Dropout if kind == "dropout" else nn.ReLU
+        self.again = make()
+        self.once = self.again if shared else make()
+
+    def forward(self, x):
+        x = self.pool(self.again(self.c2(self.c1(x).relu())))
+        if self.kind == "convolution":
+            return self.fc(self.once(self.hidden(x)).flatten(1))
+        x = x.flatten(1)
+        return self.fc(self.once(x if self.kind in ("activation", "dropout") else self.hidden(x)))
+
+
+@pytest.mark.parametrize("kind", ["hidden", "convolution", "activation", "dropout"])
+def test_a_module_that_serves_the_maps_and_the_head_hides_neither(kind, images):
+    """The maps are those of the same network with a module for each."""
+    shared, apart = (Thrifty(kind, shared).eval() for shared in (True, False))
+    found, expected = (LearnableCAM(model)(images) for model in (shared, apart))
+    assert found.std() > 0.05
+    assert abs(found - expected).max() < 1e-5
+    named = LearnableCAM(shared, [shared.c1])(images)
+    assert named.shape == found.shape
+
+
+def test_scores_of_several_passes_are_told(images):
+    class Augmented(nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, x):
+            return (self.model(x) + self.model(x.flip(3))) / 2
+
+    with pytest.warns(UserWarning, match="runs its layer 'model.4' 2 times.*the last run"):
+        layers(Augmented(tiny_network()), images)
+
+
+def test_a_module_of_two_names_is_known_by_both(images):
+    class Aliased(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = tiny_network()
+            self.target = self.body[2]
+
+        def forward(self, x):
+            return self.body(x)
+
+    expected = layers(Aliased(), images, ["body.2"])
+    assert "body.2" in expected
+    assert layers(Aliased(), images, ["target"]) == expected
+
+
+def test_scores_that_are_not_a_row_an_image_are_refused(images):
+    class Squeezed(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x).squeeze()
+
+    with pytest.raises(ValueError, match=r"returns \(5,\) for 1 images.*a row an image"):
+        layers(Squeezed(*tiny_network()), images[:1])
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,20 @@ def test_a_reshape_transform_arranges_tokens(images):
     assert torch.equal(features["0"], images)
 
 
+def test_a_norm_in_the_head_keeps_its_statistics_in_training(images):
+    norm = nn.BatchNorm1d(6)
+    model = nn.Sequential(*tiny_network()[:8], nn.Linear(8, 6), norm, nn.ReLU(), nn.Linear(6, 5))
+    model.train()
+    model(images)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    classifier = FrozenClassifier.found(model, images)
+    assert list(classifier.layers)[-1] == "11", "it is told apart by place"
+    classifier.read(images)
+    FrozenClassifier.of(model, ["11"]).read(images)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 def test_it_is_held_and_left_as_it_was_found(images):
     model = tiny_network().train()
     model[1].eval()

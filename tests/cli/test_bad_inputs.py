@@ -46,11 +46,17 @@ WRONG = {
     "an empty folder": ("explain @/none", "no photograph ("),
     "a pattern of nothing": ("explain @/*.tif", "no photograph matches '"),
     "an unknown class": ("explain @/in --class dgo", "no class 'dgo' (did you mean 'dog'?)"),
-    "a class out of range": ("explain @/in --class 5", "no class '5': give an index of 0 to 4"),
+    "a class out of range": ("explain @/in --class 5", "no class '5': indices are 0 to 4"),
     "too many classes": ("explain @/in --top 6", "top must be 1 to 5"),
     "names that are no text": ("explain @/in --names @/names.txt", "is no text in UTF-8"),
     "names that are not there": ("explain @/in --names @/gone.txt", "gone.txt"),
     "names that are too few": ("explain @/in --names @/two.txt --class a", "2 class names"),
+    "names that are too few, unasked": ("explain @/in --names @/two.txt", "2 class names"),
+    "names that are too few, on pages": (
+        "explain @/in --names @/two.txt --write pages",
+        "2 class names",
+    ),
+    "no CUDA for pages": ("explain @/in --device cuda --write pages", "no CUDA device here"),
     "an attention that is not there": ("explain @/in --attention @/gone", "no attention at"),
     "an attention of other weights": (
         "explain @/in --attention @/other.safetensors",

@@ -60,6 +60,23 @@ def test_classes_are_asked_for_by_name_and_by_index(photos, tmp_path):
         assert all(list(one["files"]) == ["overlay"] for one in row["explanations"])
 
 
+def test_of_names_alike_but_for_case_the_one_that_was_written_is_meant(photos, tmp_path):
+    names, out = tmp_path / "names.txt", tmp_path / "out"
+    names.write_text("\ufeffant\nCardigan\ncat\ncardigan\nelk", encoding="utf-8")
+    given = ("--names", names, "--out", out)
+    done = run("explain", photos, "--class", "cardigan", "--class", "ant", *given)
+    assert done.exit_code == 0, done.output
+    assert {tuple(one["class"] for one in row["explanations"]) for row in rows(out)} == {(3, 0)}
+    names.write_text("ant\nbee\ncat\ncardigan\nelk", encoding="utf-8")
+    done = run("explain", photos, "--class", "cardigan", "--class", "ant", *given)
+    assert done.exit_code == 1
+    assert "other settings (names:" in done.output
+    names.write_text("ant\nbee\ncat\ncardigan\nCARDIGAN", encoding="utf-8")
+    given = ("--names", names, "--out", tmp_path / "other")
+    done = run("explain", photos, "--class", "Cardigan", *given)
+    assert "several classes, give one's index: 3 ('cardigan'), 4 ('CARDIGAN')" in done.output
+
+
 def test_names_of_classes_come_from_a_file(photos, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join("abcde"))
     options = ["--names", tmp_path / "names.txt", "--write", "jsonl", "--out", tmp_path / "out"]

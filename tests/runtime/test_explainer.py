@@ -261,5 +261,8 @@ class TestRefused:
             chosen.explain(photo(), [5])
         with pytest.raises(KeyError, match="there is no class 'fox'"):
             chosen.explain(photo(), ["fox"])
+        chosen.class_names = ("ant", "bee", "ant", "cat", "dog")
+        with pytest.raises(KeyError, match=r"'ant' is the name of the classes \[0, 2\]"):
+            chosen.explain(photo(), ["ant"])
         with pytest.raises(ValueError, match="does not say what normalisation"):
             Explainer(folder / "bare.onnx").explain(photo())
