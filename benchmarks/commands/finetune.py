@@ -44,6 +44,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--photos", "counts", multiple=True, type=int, default=[50, 200])
 @click.option("--steps", default=200, show_default=True)
 @click.option("--area", default=1.5, show_default=True)
+@click.option("--start", "starts", multiple=True, type=click.Choice(list(STARTS)), default=STARTS)
 @click.option("--rate", default=1e-3, show_default=True, help="of learning, from the shipped one")
 @click.option("--every", default=8, show_default=True, help="which of the held-out photographs")
 @click.option("--few", default=24, show_default=True, help="on which the slow metrics are taken")
@@ -57,6 +58,7 @@ def main(
     counts: Sequence[int],
     steps: int,
     area: float,
+    starts: Sequence[str],
     rate: float,
     every: int,
     few: int,
@@ -77,9 +79,9 @@ def main(
             "0 photographs": universal_beside(classifier, first, shipped_attention())
         }
         minutes = {"0 photographs": 0.0}
-        for start, what in STARTS.items():
+        for start in starts:
             for count in counts:
-                name = f"{count} photographs, {what}"
+                name = f"{count} photographs, {STARTS[start]}"
                 recipe = EveryThreshold(
                     whole=0.25, area=area, learning_rate=rate if start == "universal" else 2e-3
                 )
