@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_EXACT = {torch.float32, torch.float64}
+
 
 def gives_scores(output: Any, scores: Tensor) -> bool:
     """Whether the scores (N, K) are this output, its softmax, or the logarithm of that: then its
@@ -21,11 +23,11 @@ def gives_scores(output: Any, scores: Tensor) -> bool:
         return False
     if torch.equal(output, scores):
         return True
-    exact = scores.dtype in (torch.float32, torch.float64)
-    close = 1e-5 if exact else 1e-2
+    close = 1e-5 if {output.dtype, scores.dtype} <= _EXACT else 1e-2
     if output.shape[1] == 1:  # every score would be 1, or 0
         return False
-    shares, logarithms = output.softmax(1).to(scores), output.log_softmax(1).to(scores)
+    wide = output.double() if output.dtype == torch.float64 else output.float()  # as autocast does
+    shares, logarithms = wide.softmax(1).to(scores), wide.log_softmax(1).to(scores)
     if torch.allclose(shares, scores, rtol=close, atol=close / 100):
         return True
     return torch.allclose(logarithms, scores, rtol=close, atol=close)
@@ -43,10 +45,10 @@ def still_gives(output: Any, scores: Tensor) -> bool:
         return True
     if not isinstance(output, Tensor) or output.shape != scores.shape or output.shape[1] == 1:
         return False
+    close = 1e-4 if {output.dtype, scores.dtype} <= _EXACT else 1e-2
     output, scores = output.float(), scores.float()
-    times = (output * scores).sum() / (output * output).sum()
-    close = 1e-4 * scores.abs().amax()
-    return bool(times > 0) and torch.allclose(times * output, scores, rtol=1e-4, atol=float(close))
+    times, least = (output * scores).sum() / (output * output).sum(), close * scores.abs().amax()
+    return bool(times > 0) and torch.allclose(times * output, scores, rtol=close, atol=float(least))
 
 
 def probabilities(scores: Tensor) -> Tensor:
@@ -61,7 +63,7 @@ def probabilities(scores: Tensor) -> Tensor:
     >>> probabilities(torch.tensor([[0.0], [-30.0]])).round().tolist()
     [[0.0], [0.0]]
     """
-    exact, scores = scores.dtype in (torch.float32, torch.float64), scores.float()
+    exact, scores = scores.dtype in _EXACT, scores.float()
     if scores.shape[1] == 1:
         return scores.sigmoid()
     off, close = (scores.sum(1) - 1).abs(), 1e-4 if exact else 1e-2

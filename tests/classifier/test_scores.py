@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from learnable_cam_plugin.classifier import predict, probabilities
+from learnable_cam_plugin.classifier import predict, probabilities, still_gives
 from learnable_cam_plugin.metrics import confidence
 
 from ..conftest import tiny_network
@@ -29,6 +29,20 @@ def test_one_row_that_is_no_probabilities_makes_all_of_them_logits():
 def test_half_precision_adds_up_less_exactly():
     shares = torch.randn(3, 1000, generator=torch.Generator().manual_seed(0)).softmax(1)
     assert torch.equal(probabilities(shares.bfloat16()), shares.bfloat16().float())
+
+
+@pytest.mark.parametrize("given", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kept", [torch.float32, torch.bfloat16, torch.float16])
+def test_scores_are_known_by_what_gave_them_in_any_precision(given, kept):
+    """As in autocast, where a linear layer is rounded and the softmax after it is not."""
+    logits = 3 * torch.randn(4, 10, generator=torch.Generator().manual_seed(0)).to(given)
+    wide = logits.double()
+    for scores in (wide, wide.softmax(1), wide.log_softmax(1), wide / 3):
+        assert still_gives(logits, scores.to(kept))
+    for other in (wide.flip(1), wide.flip(1).softmax(1), wide + wide.flip(1), -wide):
+        assert not still_gives(logits, other.to(kept))
+    assert not still_gives(logits[:, :9], wide.to(kept))
+    assert not still_gives((logits,), wide.to(kept))
 
 
 @pytest.mark.parametrize("end", [nn.Identity(), nn.Softmax(1)])
