@@ -75,7 +75,7 @@ def classes_and_signs(
 ) -> tuple[Tensor, Tensor | None]:
     """The class (N,) that each target names, of scores (N, K), and the sign of its map (N,); None
     where none turns it. Without targets the top class; a single score's sign is its class."""
-    count, num_classes = scores.shape
+    num_classes = scores.shape[1]
     if targets is None:
         if num_classes == 1:
             return torch.zeros_like(scores[:, 0], dtype=torch.long), scores[:, 0].sign()
@@ -83,11 +83,10 @@ def classes_and_signs(
     categories = [target_category(target) for target in targets]
     binary = [isinstance(target, BinaryClassifierOutputTarget) for target in targets]
     if num_classes == 1 and any(binary):
-        against = [b and c != 1 for b, c in zip(binary, categories, strict=True)]
-        others = [c for b, c in zip(binary, categories, strict=True) if not b]
-        class_indices(torch.tensor(others, dtype=torch.long), 1)  # which must be there
-        signs = torch.tensor([-1.0 if turned else 1.0 for turned in against]).to(scores.device)
-        return torch.zeros(count, dtype=torch.long, device=scores.device), signs
+        each = list(zip(binary, categories, strict=True))
+        signs = torch.tensor([-1.0 if b and c != 1 else 1.0 for b, c in each])
+        classes = class_indices(torch.tensor([0 if b else c for b, c in each]), 1)
+        return classes.to(scores.device), signs.to(scores.device)
     given = torch.tensor(categories, device=scores.device)
     within = min(categories) >= 0 and max(categories) < num_classes  # which tensors tell slower
     return given if within else class_indices(given, num_classes), None

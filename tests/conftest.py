@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from learnable_cam_plugin import Normalization
@@ -28,6 +29,11 @@ def tiny_network(num_classes: int = 5, seed: int = 0) -> nn.Sequential:
         nn.Dropout(0.5),
         nn.Linear(8, num_classes),
     )
+
+
+def of_class(*classes: int) -> list[ClassifierOutputTarget]:
+    """A target of pytorch-grad-cam's each."""
+    return [ClassifierOutputTarget(index) for index in classes]
 
 
 @pytest.fixture

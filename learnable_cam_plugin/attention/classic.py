@@ -5,7 +5,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..classifier import FrozenClassifier, HeadProbe, bare, class_scores, tells_pooling
+from ..classifier import (
+    FrozenClassifier,
+    HeadProbe,
+    bare,
+    class_scores,
+    tells_pooling,
+    tensor_states,
+)
 from .calibration import head_start
 from .lcam import LCAMAttention
 
@@ -53,10 +60,4 @@ class ClassicHead:
 
 
 def _state(linear: nn.Linear) -> list[int]:
-    numbers = []
-    for tensor in (linear.weight, linear.bias):
-        if tensor is not None:
-            # tensors of inference mode cannot change in place, and count no versions
-            version = 0 if tensor.is_inference() else tensor._version
-            numbers += [tensor.data_ptr(), version]
-    return numbers
+    return tensor_states((linear.weight, linear.bias))

@@ -21,6 +21,7 @@ from ..classifier import (
     core,
     modules_of,
     tells_pooling,
+    tensor_states,
 )
 from .base import AttentionMechanism
 from .bound import Bound, Walked
@@ -194,16 +195,20 @@ class DefaultAttention:
 
     def _remember(self, bound: Bound) -> None:
         """For others of the same model; without the model itself, which nothing here keeps."""
-        root, linearised = core(self._model), bound.attention.head is None
-        if self._reshape is not None or root in bound.classifier.layers.values():
-            return
-        if linearised and root is not self._model:  # it is of what a wrapper makes of the output
+        root = core(self._model)
+        if not self._shares(bound) or root in bound.classifier.layers.values():
             return
         classifier = replace(bound.classifier, model=nn.Identity())
         with LOCK:
             known = _KNOWN.setdefault(root, {})
             own = bound.attention.shared()
             known[tuple(self._named)] = bound._replace(classifier=classifier, attention=own)
+
+    def _shares(self, bound: Bound) -> bool:
+        """Whether it is for others of the same model, or from them: a linearised head is of what a
+        wrapper makes of the output, and a `reshape_transform` is each one's own."""
+        whole = bound.attention.head is not None or core(self._model) is self._model
+        return whole and self._reshape is None
 
     def _forget(self, bound: Bound) -> None:
         with LOCK:
@@ -212,11 +217,8 @@ class DefaultAttention:
             _KNOWN.get(core(self._model), {}).pop(tuple(self._named), None)
 
     def _recall(self) -> None:
-        root = core(self._model)
-        known = _KNOWN.get(root, {}).get(tuple(self._named))
-        if known is not None and known.attention.head is None and root is not self._model:
-            return
-        if known is not None and self._bound is None and self._reshape is None:
+        known = _KNOWN.get(core(self._model), {}).get(tuple(self._named))
+        if known is not None and self._bound is None and self._shares(known):
             classifier = replace(known.classifier, model=self._model)
             self._bound = known._replace(classifier=classifier, attention=known.attention.shared())
 
@@ -242,8 +244,7 @@ class DefaultAttention:
         as they were."""
         head = attention.head
         if head is None:
-            read = chain(self._model.parameters(), self._model.buffers())
-            state = [n for p in read for n in (p.data_ptr(), _version(p))]
+            state = tensor_states(chain(self._model.parameters(), self._model.buffers()))
         else:
             try:
                 linear = walked.root.get_submodule(head)
@@ -257,7 +258,3 @@ class DefaultAttention:
 
 def _is_identity(rows: Tensor) -> bool:
     return torch.equal(rows, torch.eye(*rows.shape).to(rows))
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version

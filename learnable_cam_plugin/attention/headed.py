@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..checkpoint import CheckpointError
-from ..classifier import core, core_name, of_volumes
+from ..classifier import core, core_name, evaluating, of_volumes
 from .base import AttentionMechanism
 
 
@@ -79,7 +79,8 @@ class HeadedAttention(AttentionMechanism):
             self.head = core_name(model, self.head)
             try:
                 linear = core(model).get_submodule(self.head)
-                self.read_head(linear.weight, linear.bias)  # type: ignore[arg-type]
+                with evaluating(linear):  # a weight that is computed may be another in training
+                    self.read_head(linear.weight, linear.bias)  # type: ignore[arg-type]
             except (AttributeError, ValueError) as error:
                 raise CheckpointError(
                     f"the attention reads the linear layer '{self.head}' of its classifier, and "

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..checkpoint import CheckpointError
-from ..classifier import ModuleTree, core
+from ..classifier import ModuleTree, core, tensor_states
 from .fingerprint import Fingerprint, differences, fingerprint
 
 _PACKAGES = ("learnable-cam-plugin", "torch", "torchvision", "grad-cam", "captum")
@@ -122,27 +123,19 @@ class Watch:
     def __init__(self, origin: Origin | None, model: nn.Module) -> None:
         self._origin, self._model = origin, model
         self._tree = ModuleTree(model)
-        self._then = self._now()
+        self._then = [] if origin is None else self._now()
 
     def check(self) -> None:
         """Raise CheckpointError if it is another now; see `Origin.check`."""
-        now = self._now()
-        if self._origin is not None and now != self._then:
+        if self._origin is not None and (now := self._now()) != self._then:
             self._origin.check(self._model)
             self._then = now
 
     def _now(self) -> list[int]:
-        if self._origin is None:
-            return []
         if not self._tree.holds():
             self._tree = ModuleTree(self._model)
-        return [
-            number
-            for module in self._tree.modules
-            for tensor in (*module._parameters.values(), *module._buffers.values())
-            if tensor is not None
-            for number in (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version)
-        ]
+        held = [(*m._parameters.values(), *m._buffers.values()) for m in self._tree.modules]
+        return tensor_states(chain.from_iterable(held))
 
 
 def _shapes_digest(model: nn.Module) -> str:

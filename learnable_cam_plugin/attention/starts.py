@@ -13,7 +13,6 @@ from ..classifier import (
     ReshapeTransform,
     class_scores,
     core,
-    evaluating,
     watching,
 )
 from .calibration import calibrate, channels_of
@@ -147,8 +146,7 @@ def _beside_head(
         reshape = None if last in classifier.as_grid else classifier.reshape_transform
         rows = calibrate(model, [last], images, reshape, progress)
         attention.read_head(rows.weights[0], rows.biases[0])
-    with evaluating(model):  # a weight that is computed may be another in training
-        attention.attach(model, list(features))
+    attention.attach(model, list(features))
     same = linear is not None and probe.untouched(linear, scores)
     attention.scores_are_logits = same and gives_logits(attention, features, scores)
     return attention

@@ -12,7 +12,15 @@ from .checks import (
 )
 from .frozen import FrozenClassifier, predict
 from .grid import as_grid
-from .guards import LOCK, ModuleTree, device_of, evaluating, frozen, modules_of
+from .guards import (
+    LOCK,
+    ModuleTree,
+    device_of,
+    evaluating,
+    frozen,
+    modules_of,
+    tensor_states,
+)
 from .head import HeadProbe, tells_pooling
 from .layers import (
     ReshapeTransform,
@@ -59,5 +67,6 @@ __all__ = [
     "run_on",
     "still_gives",
     "tells_pooling",
+    "tensor_states",
     "watching",
 ]

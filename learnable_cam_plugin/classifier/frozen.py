@@ -176,13 +176,13 @@ class FrozenClassifier:
 
 
 def _tell_of_several_runs(
-    model: nn.Module, runs: Sequence[Run], scores: Tensor, read: Sequence[str]
+    model: nn.Module, runs: list[Run], scores: Tensor, read: Sequence[str]
 ) -> None:
     """Warn where the scores are of several runs of what is read, as of test-time augmentation: its
     map may be of a mirrored image."""
     times = Counter(run.name for run in runs)
     again = [name for name in read if times[name] > 1]
-    if again and linear_of(list(runs), scores) is None:
+    if again and linear_of(runs, scores) is None:
         warnings.warn(
             f"{type(model).__name__} runs its layer '{again[-1]}' {times[again[-1]]} times for an "
             "image, and only the last run is explained; of mirrored or scaled images the map is of "

@@ -8,7 +8,7 @@ from threading import RLock
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 # What threads share: hooks being set, and flags that blocks hold off.
 LOCK = RLock()
@@ -43,6 +43,17 @@ class ModuleTree:
     def holds(self) -> bool:
         """Whether no module was added, taken away or replaced since."""
         return self._now() == self._children
+
+
+def tensor_states(tensors: Iterable[Tensor | None]) -> list[int]:
+    """Of each tensor that is there two numbers, which change with it: where it lies, and how often
+    it was changed in place. Tensors of inference mode cannot be, and count no versions."""
+    return [
+        number
+        for tensor in tensors
+        if tensor is not None
+        for number in (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version)
+    ]
 
 
 @contextmanager

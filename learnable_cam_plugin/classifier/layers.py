@@ -4,7 +4,7 @@ Nothing here changes the classifier: hooks live for the length of one call.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from threading import get_ident
 from typing import Any, Protocol
@@ -58,9 +58,6 @@ def layer_names(model: nn.Module, target_layers: Iterable[nn.Module | str]) -> d
     found: dict[str, nn.Module] = {}
     for layer in target_layers:
         name = core_name(model, layer) if isinstance(layer, str) else names.get(id(layer))
-        if name is not None and name not in modules:  # a second name of a module
-            with suppress(AttributeError):
-                name = names.get(id(core(model).get_submodule(name)))
         if name is None or name not in modules:
             what = repr(layer) if isinstance(layer, str) else f"a {type(layer).__name__}"
             raise ValueError(

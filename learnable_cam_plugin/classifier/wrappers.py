@@ -1,6 +1,7 @@
 """The network inside what programs put around it: compiled, parallel, behind a normalisation."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -114,7 +115,12 @@ def of_volumes(model: nn.Module) -> bool:
 
 
 def core_name(model: nn.Module, name: str) -> str:
-    """A module's name inside the wrappers; `name` itself if it is that, or no module's."""
+    """A module's name inside the wrappers, the first one if it has several; `name` itself if it is
+    that, or no module's."""
     inside = {id(module): own for own, module in core(model).named_modules()}
-    given = dict(model.named_modules()).get(name)
-    return name if name in inside.values() else inside.get(id(given), name)
+    if name in inside.values():
+        return name
+    for root in (model, core(model)):
+        with suppress(AttributeError):
+            return inside.get(id(root.get_submodule(name)), name)
+    return name

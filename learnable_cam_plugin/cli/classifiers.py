@@ -80,12 +80,12 @@ def _names(path: Path) -> tuple[str, ...]:
 
 
 def find_classes(loaded: LoadedClassifier, given: Sequence[str], count: int) -> list[int]:
-    """Indices of classes of `count`, given as names, see `ClassNames`, or indices.
+    """Indices of classes of `count`, given as names, see `ClassNames`, or indices. Names, where
+    they are known, must be one a class: see `LoadedClassifier.check_names`.
 
     Raises:
         ValueError: there is none of that name or index, with those that are close; or several.
     """
-    loaded.check_names(count)
     if loaded.class_names is not None:
         names = ClassNames(loaded.class_names)
         return [names.index(one) for one in given]

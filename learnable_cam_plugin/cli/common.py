@@ -71,9 +71,12 @@ def model_options(
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(command)
         def wrapped(**given: Any) -> Any:
-            named = {name: given.pop(name) for name in ("weights", "num_classes", "names")}
-            where = given.pop("device") if device else "cpu"
-            chosen = Chosen(**named, model=given.pop("model") or "", device=where)
+            given.setdefault("device", "cpu")
+            names = Chosen.__dataclass_fields__
+            chosen = Chosen(
+                **{name: given.pop(name) for name in names if name != "model"},
+                model=given.pop("model") or "",
+            )
             return command(chosen=chosen, **given)
 
         for option in reversed(options):

@@ -113,7 +113,8 @@ def explain_photos(
         ValueError: `top` is out of range; or the names are not one a class.
     """
     loaded = loaded or default_classifier()
-    loaded.model.to(device or device_of(loaded.model))
+    if device is not None:
+        loaded.model.to(device)
     classes = len(loaded.class_names or ())
     if top < 1 or (classes and top > classes):
         raise ValueError(f"top must be 1 to {classes}, the number of classes, got {top}")

@@ -4,18 +4,13 @@ import copy
 
 import pytest
 import torch
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from learnable_cam_plugin import LayerLearnableCam, LearnableCAM, ScoresOf
 
-from ..conftest import tiny_network
+from ..conftest import of_class, tiny_network
 from ..networks import pictures
-
-
-def of_class(*classes):
-    return [ClassifierOutputTarget(index) for index in classes]
 
 
 class TwoHeads(nn.Module):

@@ -15,7 +15,6 @@ from captum.attr import LayerAttribution
 from pytorch_grad_cam import FinerCAM
 from pytorch_grad_cam.utils.model_targets import (
     BinaryClassifierOutputTarget,
-    ClassifierOutputTarget,
     FinerWeightedTarget,
 )
 from torch import nn
@@ -29,7 +28,7 @@ from learnable_cam_plugin.attention import default, shipped_attention, universal
 from learnable_cam_plugin.classifier import guards
 from learnable_cam_plugin.saliency import min_max
 
-from ..conftest import tiny_network
+from ..conftest import of_class, tiny_network
 from ..networks import (
     CLASSES,
     LAYERS,
@@ -42,10 +41,6 @@ from ..networks import (
 )
 
 linearised = pytest.mark.filterwarnings("ignore:the head of:UserWarning")
-
-
-def of_class(*classes):
-    return [ClassifierOutputTarget(index) for index in classes]
 
 
 def same(one, other, atol=1e-4):

@@ -15,7 +15,6 @@ from pytorch_grad_cam.utils.image import show_cam_on_image
 from pytorch_grad_cam.utils.model_targets import (
     BinaryClassifierOutputTarget,
     ClassifierOutputSoftmaxTarget,
-    ClassifierOutputTarget,
     RawScoresOutputTarget,
     SemanticSegmentationTarget,
 )
@@ -23,13 +22,10 @@ from torch import nn
 
 from learnable_cam_plugin import LearnableCAM, calibrate
 
+from ..conftest import of_class
 from .networks import Returns, Tokens, classifier, of_volumes
 
 pytestmark = pytest.mark.parametrize("method", [GradCAM, LearnableCAM])
-
-
-def of_class(*classes):
-    return [ClassifierOutputTarget(index) for index in classes]
 
 
 def hooks(model):

@@ -97,10 +97,10 @@ def explain_command(
                 raise click.UsageError("--class goes with --write overlay, heatmap, npy or jsonl")
             from ..explain import explain_photos
 
-            device = device_named(chosen.device)
             rows, unread = explain_photos(
-                photos, out, top, "explanations", loaded, attention, batch_size, device
-            )
+                photos, out, top, loaded=loaded, attention=attention, batch=batch_size,
+                device=device_named(chosen.device),
+            )  # fmt: skip
             _say_pages(rows, out, as_json)
         else:
             from ..stream import Wanted, explain_each
