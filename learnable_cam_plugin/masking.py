@@ -119,4 +119,4 @@ def mask_image(
     [0, 1], is (N, h, w) or (N, d, h, w), and resized bilinearly to them.
     """
     behind = background(images, normalization, filling)
-    return torch.lerp(behind, images, resize(mask, images.shape[2:])[:, None])
+    return torch.lerp(behind, images, resize(mask, images.shape[2:])[:, None].to(images))

@@ -141,10 +141,12 @@ def case_record(analysis: Analysis, number: int, photograph: bool = True) -> Rec
 
 
 def rows(analysis: Analysis) -> Iterator[list[Any]]:
-    """The lines of a table, a case each; the first line names the columns."""
+    """The lines of a table, a case each; the first line names the columns. A name that a
+    spreadsheet would take for a formula comes after an apostrophe."""
     tried: dict[str, None] = {}
     for case in analysis.cases:
         tried.update(dict.fromkeys(_tried(case)))
+    named = [_text(name) for name in analysis.class_names]
     columns = [f"{name}_{what}" for name in tried for what in ("p_predicted", "p_other", "top")]
     yield [
         *("name", "correct", "cause", "expected", "expected_name", "predicted", "predicted_name"),
@@ -153,9 +155,9 @@ def rows(analysis: Analysis) -> Iterator[list[Any]]:
         *columns,
     ]
     for number, case in enumerate(analysis.cases):
-        names, p, trials = analysis.class_names, case.probabilities, _tried(case)
+        names, p, trials = named, case.probabilities, _tried(case)
         yield [
-            *(case.photo.name, int(case.correct), case.cause),
+            *(_text(case.photo.name), int(case.correct), case.cause),
             *(case.photo.label, names[case.photo.label], case.predicted, names[case.predicted]),
             *(case.other, names[case.other], case.rank),
             *map(_short, (p[case.predicted], p[case.other])),
@@ -176,6 +178,10 @@ def _tried(case: Case) -> dict[str, tuple[Any, ...]]:
             name = f"{stem}_{again}"
         found[name] = (_short(trial.predicted), _short(trial.other), trial.top)
     return found
+
+
+def _text(name: str) -> str:
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 def _short(value: float) -> str:

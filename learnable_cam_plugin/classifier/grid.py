@@ -2,7 +2,7 @@
 
 import math
 
-from torch import Size, Tensor
+from torch import Size, SymInt, Tensor
 
 _EXTRA = (1, 0, 2, 5)  # tokens before those of places: a class token, none, distillation, registers
 
@@ -20,7 +20,12 @@ def as_grid(output: object, size: Size) -> Tensor | None:
     if not isinstance(output, Tensor) or output.ndim not in (3, 4) or len(size) != 2:
         return None
     if output.ndim == 4:
-        # asked first: a graph of any size can be (and a single channel is no row of places)
+        # of a graph of images of any size, the side that stays is that of the channels
+        if isinstance(output.shape[1], SymInt):
+            return output.permute(0, 3, 1, 2)
+        if isinstance(output.shape[3], SymInt):
+            return output
+        # a single channel is no row of places
         if output.shape[1] == 1 or output.shape[3] <= max(output.shape[1:3]):
             return output
         first, last = (_off(grid, size) for grid in (output.shape[2:], output.shape[1:3]))

@@ -146,7 +146,8 @@ class ExplainedClassifier(nn.Module):
 
         Raises:
             IndexError: a class is out of range; not checked in what was compiled or exported.
-            ValueError: classes of another shape; or a class against itself, not checked there.
+            TypeError, ValueError: classes that are no tensor of integers, or of another shape; a
+                class against itself, which is not checked there.
         """
         logits = class_scores(self.model(images))
         features = self._features(self._notes.taken(), images.shape[2:])
@@ -213,10 +214,14 @@ class ExplainedClassifier(nn.Module):
         return [maps.float().unflatten(0, classes.shape) for maps in raw]
 
 
-def _checked(classes: Tensor, logits: Tensor, contrast: bool) -> Tensor:
+def _checked(classes: Any, logits: Tensor, contrast: bool) -> Tensor:
+    if not isinstance(classes, Tensor):
+        kind = type(classes).__name__
+        raise TypeError(f"classes must be a tensor of integers, got {kind}: use torch.tensor")
     count, shape = len(logits), tuple(classes.shape)
     fits = shape == (count, 2) if contrast else len(shape) in (1, 2) and shape[0] == count
-    if not fits or classes.is_floating_point():
+    integers = not classes.is_floating_point() and classes.dtype != torch.bool
+    if not fits or not integers or not classes.numel():
         expected = f"({count}, 2), pairs" if contrast else f"({count},) or ({count}, M)"
         raise ValueError(
             f"classes must be integers of shape {expected}, got {classes.dtype} of {shape}"

@@ -23,6 +23,10 @@ def check_saliency(saliency: Tensor) -> Tensor:
     if saliency.ndim not in (3, 4) or saliency.numel() == 0:
         shape = tuple(saliency.shape)
         raise ValueError(f"saliency has shape {shape}; (N, H, W) with N > 0 is needed")
+    if not saliency.is_floating_point():
+        kind = str(saliency.dtype).removeprefix("torch.")
+        how = "maps.float() / 255" if saliency.dtype == torch.uint8 else "maps.float()"
+        raise ValueError(f"saliency is {kind}; numbers in [0, 1] are needed: pass {how}")
     if not bool(torch.isfinite(saliency).all()):
         raise ValueError("saliency holds NaN or infinity")
     low, high = float(saliency.min()), float(saliency.max())

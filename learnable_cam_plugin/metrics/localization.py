@@ -24,6 +24,7 @@ def energy_inside(saliency: Tensor, regions: Tensor) -> Tensor:
     tensor([0.5000])
     """
     flat, inside = _regions(saliency, regions)
+    flat = flat.float()  # a sum of so many pixels overflows in half precision
     total = flat.sum(1)
     return (flat * inside).sum(1) / torch.where(total > 0, total, 1)
 

@@ -1,10 +1,10 @@
 """Does the class fade, and come back, in the map's order of pixels? Insertion, deletion, ROAD."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from pytorch_grad_cam.metrics.road import ROADCombined
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
 from torch import Tensor, nn
 
 from ..classifier import evaluating
@@ -100,6 +100,11 @@ def _distinct_ranks(one: Tensor, seed: int) -> Tensor:
     return order.argsort().to(flat).view_as(one)
 
 
+def _as_given(model: nn.Module, dtype: torch.dtype, classes: Tensor, images: Tensor) -> Tensor:
+    """`confidence` (N,) on float32 images, handed on as those that were given."""
+    return confidence(model, images.to(dtype), classes)
+
+
 def road(
     model: nn.Module,
     images: Tensor,
@@ -135,13 +140,15 @@ def road(
     # the library compares in the maps' own type, which must hold the ranks exactly
     maps = saliency.detach().cpu().double()
     scores = []
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(model):
-        for image, one, label in zip(images.detach(), maps, classes.tolist(), strict=True):
+    with torch.random.fork_rng(devices=[]), evaluating(model):
+        for image, one, label in zip(images.detach(), maps, classes, strict=True):
             if one.min() == one.max():
                 scores.append(0.0)
                 continue
             torch.default_generator.manual_seed(seed)  # the CPU's only, which fork_rng restores
             ranks = _distinct_ranks(one, seed)[None].numpy()
-            target = ClassifierOutputSoftmaxTarget(label)
-            scores.append(float(metric(image[None], ranks, [target], model)[0]))
+            # the library's own target is a softmax, of whatever the model gives; and it
+            # interpolates in float32
+            shown = partial(_as_given, model, images.dtype, label[None])
+            scores.append(float(metric(image[None].float(), ranks, [Tensor.cpu], shown)[0]))
     return torch.tensor(scores)

@@ -14,6 +14,7 @@ from PIL import Image
 from .photographs import cropped, photo_files, read_photo, upright
 
 KEY, FORMAT = "learnable_cam_plugin", 1
+_ASKED = {"class_names", "explains", "input_size", "normalization", "num_classes", "pixels"}
 Photo = str | os.PathLike[str] | Image.Image | np.ndarray
 
 
@@ -285,6 +286,8 @@ def _record(path: Any, metadata: dict[str, str]) -> dict[str, Any]:
         record = json.loads(metadata[KEY])
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}, this version reads format {FORMAT}")
+        if missing := sorted(_ASKED - set(record)):
+            raise ValueError(f"its record lacks {missing}")
         return record
     except (KeyError, TypeError, ValueError) as error:
         reason = "it has no record of one" if isinstance(error, KeyError) else _line(error)

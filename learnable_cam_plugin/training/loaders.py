@@ -49,14 +49,24 @@ def seed_epoch(loader: Iterable[Any], seed: int, epoch: int) -> None:
 
     number = (seed * 1_000_003 + epoch) % 2**32
     set_seed(number)
-    batches = getattr(loader, "batch_sampler", None)
-    for owner in (loader, getattr(loader, "sampler", None), getattr(batches, "sampler", None)):
-        generator = getattr(owner, "generator", None)
-        if isinstance(generator, torch.Generator):
-            generator.manual_seed(number)
+    for generator in generators_of(loader):
+        generator.manual_seed(number)
+    for owner in _drawing(loader):
         set_epoch = getattr(owner, "set_epoch", None)
         if set_epoch is not None:
             set_epoch(epoch)
+
+
+def generators_of(loader: Any) -> list[torch.Generator]:
+    """The loader's own generators, which its order is drawn from."""
+    found = [getattr(owner, "generator", None) for owner in _drawing(loader)]
+    return [one for one in found if isinstance(one, torch.Generator)]
+
+
+def _drawing(loader: Any) -> tuple[Any, ...]:
+    """What may draw the order of a loader's images: itself and its samplers."""
+    batches = getattr(loader, "batch_sampler", None)
+    return loader, getattr(loader, "sampler", None), getattr(batches, "sampler", None)
 
 
 def length_of(loader: Any) -> int | None:

@@ -81,7 +81,7 @@ class TrainingRun:
             return plan.recipe.start(self.classifier, images, plan.start, plan.seed, plan.progress)
         attention = copy.deepcopy(plan.given)
         attention.attach(self.classifier.model, list(self.classifier.layers))
-        return attention.to(images.device)
+        return attention.to(images.device).float()  # one in half precision learns in float32
 
     def _images(self, batch: Any) -> Tensor:
         images = images_of(batch, self.accelerator.device)

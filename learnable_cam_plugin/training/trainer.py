@@ -16,7 +16,7 @@ from ..classifier import FrozenClassifier, ReshapeTransform
 from ..masking import Normalization
 from .checks import check_extras, check_weights
 from .folder import held_folder
-from .loaders import check_loader
+from .loaders import check_loader, generators_of
 from .loop import TrainingRun
 from .plan import Plan
 from .processes import own_accelerator
@@ -192,7 +192,7 @@ class LearnableCAMTrainer:
                     f"{self.output_dir} holds a training already: pass resume=True to continue it, "
                     "or choose another output_dir"
                 )
-            with _random_state_kept(), self.classifier.held(accelerator.device):
+            with _random_state_kept(train_loader), self.classifier.held(accelerator.device):
                 run = TrainingRun(self.classifier, self.plan, accelerator, train_loader, val_loader)
                 if earlier:
                     run.resume(earlier)
@@ -211,8 +211,10 @@ class LearnableCAMTrainer:
 
 
 @contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """The caller's random generators, as they were, after a block that seeds them."""
+def _random_state_kept(loader: Any) -> Iterator[None]:
+    """The caller's random generators and the loader's own, as they were, after a block that seeds
+    them."""
+    own = [(generator, generator.get_state()) for generator in generators_of(loader)]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one
     try:
         with torch.random.fork_rng():
@@ -220,3 +222,5 @@ def _random_state_kept() -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
+        for generator, state in own:
+            generator.set_state(state)

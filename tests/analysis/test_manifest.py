@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from learnable_cam_plugin.analysis.manifest import SCHEMA_VERSION, case_record, run_record
+from learnable_cam_plugin.analysis import Photo
+from learnable_cam_plugin.analysis.manifest import SCHEMA_VERSION, case_record, rows, run_record
 from learnable_cam_plugin.analysis.written import write_report
 from learnable_cam_plugin.metrics import wilson
 
@@ -32,6 +33,17 @@ def manifest(folder: Path) -> dict:
 
 def kind(value: object) -> type:
     return float if isinstance(value, int) and not isinstance(value, bool) else type(value)
+
+
+def test_no_name_in_the_table_is_a_formula():
+    analysis = made_analysis(2, 0)
+    names = ("=1+1", "@SUM(A1)", *analysis.class_names[2:])
+    first = replace(analysis.cases[0], photo=Photo("-2+3.jpg", 0), predicted=1, other=0)
+    table = list(rows(replace(analysis, cases=(first, *analysis.cases[1:]), class_names=names)))
+    shown = dict(zip(table[0], table[1], strict=True))
+    assert [shown[key] for key in ("name", "expected_name", "predicted_name", "other_name")] == [
+        "'-2+3.jpg", "'=1+1", "'@SUM(A1)", "'=1+1",
+    ]  # fmt: skip
 
 
 def test_a_case_with_the_runs_fields_is_what_torch_cam_writes(folder, manifest, tmp_path):

@@ -65,6 +65,32 @@ def test_every_error_is_a_case_with_its_numbers(tiny, batches):
     assert sum(pair.errors for pair in found.pairs) == 4
 
 
+class Even(nn.Module):
+    """Seventeen classes, all equally probable but the first: more than an unstable sort keeps in
+    order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features, self.pool = nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(8, 17)
+        with torch.no_grad():
+            self.head.weight[1:] = self.head.weight[1]
+            self.head.bias[1:] = self.head.bias[1]
+            self.head.weight[0], self.head.bias[0] = self.head.weight[1], -100.0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.pool(self.features(images)).flatten(1))
+
+
+def test_of_equally_probable_classes_the_first_is_predicted_throughout():
+    photos = [Photo("right.jpg", 1), Photo("wrong.jpg", 9)]
+    batch = torch.rand(2, 3, 24, 24), photos
+    found = analyze(Even(), [batch], UNIT, progress=False)
+    assert found.errors == 1
+    assert [(case.predicted, case.correct) for case in found.cases] == [(1, True), (1, False)]
+    assert [case.other for case in found.cases] == [2, 9]
+
+
 def test_the_contrasts_are_those_of_learnable_cam_on_one_scale(tiny, batches):
     found = analyze(tiny, batches, UNIT, progress=False)
     images = torch.cat([images for images, _ in batches])

@@ -224,6 +224,11 @@ class TestRefused:
             explained(images, torch.tensor([0, 1]))
         with pytest.raises(ValueError, match="classes must be integers"):
             explained(images, torch.rand(4, 5))
+        for none in (torch.tensor([True] * 4), torch.zeros(4, 0, dtype=torch.long)):
+            with pytest.raises(ValueError, match="classes must be integers"):
+                explained(images, none)
+        with pytest.raises(TypeError, match=r"got list: use torch\.tensor"):
+            explained(images, [0, 1, 2, 3])
 
     def test_settings(self, tiny, images):
         with pytest.raises(ValueError, match="top must be 1 to 5"):

@@ -77,11 +77,13 @@ def test_every_mechanism(mechanism, tiny, images, tmp_path):
         assert np.abs(found[1] - maps.numpy()).max() < 1e-4
 
 
-def test_images_of_any_height_and_width(tmp_path):
+@pytest.mark.parametrize("channels", [64, 6])  # more than columns, and fewer
+def test_images_of_any_height_and_width(tmp_path, channels):
     torch.manual_seed(0)
     model = nn.Sequential(
-        *(nn.Conv2d(3, 64, 3, 2, 1), nn.ReLU(), nn.Conv2d(64, 64, 3, 2, 1), nn.ReLU()),
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 5)),
+        *(nn.Conv2d(3, channels, 3, 2, 1), nn.ReLU()),
+        *(nn.Conv2d(channels, channels, 3, 2, 1), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 5)),
     ).eval()
     images = torch.rand(4, 3, 24, 32)
     explained = ExplainedClassifier(model, images)

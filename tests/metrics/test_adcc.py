@@ -33,6 +33,14 @@ def test_constant_maps_are_like_each_other_and_unlike_all_else():
     assert coherency(other, half).tolist() == coherency(zeros, other).tolist() == [50.0]
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8])
+def test_maps_that_are_no_numbers_in_0_to_1_are_refused(dtype):
+    maps = torch.ones(2, 3, 4, dtype=dtype)
+    for metric in (complexity, lambda x: coherency(x, x)):
+        with pytest.raises(ValueError, match=r"saliency is (bool|uint8); .* pass maps.float\(\)"):
+            metric(maps)
+
+
 def test_complexity_is_the_mean_in_percent():
     maps = torch.rand(3, 5, 6)
     expected = [100 * statistics.fmean(one.flatten().tolist()) for one in maps]

@@ -19,6 +19,14 @@ def test_location_by_hand():
     assert pointing_hit(maps, regions).tolist() == [False, True]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_maps_in_half_precision_are_added_up_in_single(dtype):
+    maps, regions = torch.full((1, 300, 300), 0.9, dtype=dtype), torch.zeros(1, 300, 300).bool()
+    regions[:, :100] = True
+    assert float(energy_inside(maps, regions)) == pytest.approx(1 / 3, abs=1e-5)
+    assert float(grid_pointing(maps, torch.tensor([1]))) == pytest.approx(1 / 4, abs=1e-5)
+
+
 @settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
 def test_energy_inside_and_outside_is_all_of_it(height, width, seed):

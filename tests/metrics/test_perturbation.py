@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -133,6 +135,74 @@ def test_road_removes_an_exact_share_however_many_pixels_are_equal(sharp, images
     assert removed == [0, share, 0, share]  # the image, then least relevant and most relevant first
     assert (seen[1] == images[0])[:, 3, 5].all()
     assert (seen[3] != images[0])[:, 3, 5].all()
+
+
+class Logits:
+    def __init__(self, logits):
+        self.logits = logits
+
+
+def of_any_kind(net):
+    """A classifier's name -> one of its kind that gives the same probabilities, and the type of its
+    images."""
+    soft, precise, named = net, copy.deepcopy(net).double(), ScoresIn(net)
+    return {
+        "softmax": (torch.nn.Sequential(soft, torch.nn.Softmax(1)), torch.float32),
+        "log-softmax": (torch.nn.Sequential(soft, torch.nn.LogSoftmax(1)), torch.float32),
+        ".logits": (named, torch.float32),
+        "float64": (precise, torch.float64),
+    }
+
+
+class ScoresIn(torch.nn.Module):
+    """As the models of transformers."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        return Logits(self.net(images))
+
+
+@pytest.mark.parametrize("kind", ["softmax", "log-softmax", ".logits", "float64"])
+def test_road_is_of_probabilities_whatever_the_classifier_gives(sharp, images, kind):
+    maps = torch.stack([torch.randperm(480).view(20, 24) / 480 for _ in range(4)])
+    expected = road(sharp.eval(), images, maps, CLASSES, (30, 70))
+    assert float(expected.abs().max()) > 0.01
+    model, dtype = of_any_kind(sharp)[kind]
+    found = road(model, images.to(dtype), maps, CLASSES, (30, 70))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_road_of_a_single_score_is_of_its_sigmoid(images):
+    net = sharp_network()
+    single = torch.nn.Sequential(net, torch.nn.Linear(5, 1)).eval()
+
+    class Both(torch.nn.Module):
+        def forward(self, x):
+            score = single(x)
+            return torch.cat([score, torch.zeros_like(score)], 1)  # a softmax that is its sigmoid
+
+    maps = torch.stack([torch.randperm(480).view(20, 24) / 480 for _ in range(4)])
+    zeros = torch.zeros(4, dtype=torch.long)
+    found = road(single, images, maps, zeros, (50,))
+    assert float(found.abs().max()) > 1e-3
+    torch.testing.assert_close(found, road(Both(), images, maps, zeros, (50,)))
+
+
+def test_road_of_a_classifier_in_half_precision(sharp, images):
+    maps = torch.stack([torch.randperm(480).view(20, 24) / 480 for _ in range(4)])
+    expected = road(sharp.eval(), images, maps, CLASSES, (50,))
+    found = road(sharp.bfloat16(), images.bfloat16(), maps, CLASSES, (50,))
+    torch.testing.assert_close(found, expected, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("label", [-1, 5])
+def test_road_refuses_a_class_that_there_is_not(sharp, images, label):
+    maps = torch.rand(4, 20, 24)
+    with pytest.raises(ValueError, match="the model scores classes 0 to 4"):
+        road(sharp.eval(), images, maps, torch.full((4,), label))
 
 
 def test_road_takes_grey_images(images):

@@ -230,6 +230,12 @@ class TestRefused:
         onnx.save(model, tmp_path / "other.onnx")
         with pytest.raises(ValueError, match=r"other.onnx is no file of export_onnx"):
             Explainer(tmp_path / "other.onnx")
+        onnx.helper.set_model_props(
+            model, {"learnable_cam_plugin": '{"format": 1, "pixels": true}'}
+        )
+        onnx.save(model, tmp_path / "part.onnx")
+        with pytest.raises(ValueError, match=r"part.onnx is .* lacks \['class_names', 'explains'"):
+            Explainer(tmp_path / "part.onnx")
 
     def test_a_missing_onnxruntime(self, folder, monkeypatch):
         monkeypatch.setitem(sys.modules, "onnxruntime", None)

@@ -180,6 +180,16 @@ def test_seeds_repeat_and_differ_and_the_callers_generators_are_left_alone():
     assert (random.random(), np.random.rand()) == drawn[1:]  # noqa: NPY002
 
 
+def test_the_loaders_own_generator_is_left_as_it_was():
+    own = torch.Generator().manual_seed(5)
+    shuffled = DataLoader(TensorDataset(pixels()), 4, shuffle=True, generator=own)
+    before = own.get_state()
+    first = trainer(tiny_network(), seed=3).fit(shuffled)
+    assert torch.equal(own.get_state(), before)
+    own.manual_seed(6)
+    assert same(first, trainer(tiny_network(), seed=3).fit(shuffled))  # the seed alone decides
+
+
 class Stops:
     """A loader that breaks off at a batch of an epoch."""
 
@@ -316,6 +326,20 @@ def test_several_layers_and_a_given_attention_and_volumes():
         LearnableCAMTrainer(
             volume, ["1"], recipe=recipe, normalization=UNIT, epochs=1, progress=False, device="cpu"
         ).fit([torch.rand(2, 1, 8, 8, 8)])
+
+
+@pytest.mark.parametrize("recipe", ["l-cam-img", "l-cam-fm", "every-threshold"])
+def test_a_classifier_in_double_precision_and_an_attention_in_half(recipe):
+    double = LearnableCAMTrainer(
+        tiny_network().double(), ["4"], recipe=recipe, normalization=UNIT, epochs=1, progress=False,
+        device="cpu",
+    ).fit([pixels().double()])  # fmt: skip
+    assert all(torch.isfinite(p).all() for p in double.parameters())
+    model = tiny_network()
+    started = trainer(model, recipe=recipe, epochs=1).fit(loader())
+    further = trainer(model, recipe=recipe, epochs=1, start=started.half()).fit(loader())
+    assert {p.dtype for p in further.parameters()} == {torch.float32}
+    assert not same(further, started)
 
 
 def test_dataset_labels_are_an_option():
