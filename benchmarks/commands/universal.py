@@ -14,6 +14,7 @@ attention in training/attention and in attention.safetensors, and goes on where 
 interrupted. With --attention it only scores: several side by side, with their mean and spread.
 """
 
+import copy
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from typing import Any
 
 import click
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
@@ -68,6 +70,13 @@ BY = "columns, but complexity, by the paired 95 % interval over the images"
 @click.option("--workers", default=0, show_default=True, help="processes that read photographs")
 @click.option("--kept", type=_PATH, help="folder of the drawn networks; out/classifiers unless so")
 @click.option("--further", type=_PATH, help="an attention to start from; at random unless given")
+@click.option(
+    "--way",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="the share of the way from --further that is taken",
+)
 @click.option("--attention", "given", multiple=True, type=_PATH, help="to score, untrained here")
 @click.option("--lite", "numbers", multiple=True, type=int, help="to score beside; 2 unless others")
 @click.option("--shapes/--no-shapes", default=True, help="score beside the quick start's network")
@@ -92,6 +101,7 @@ def main(
     workers: int,
     kept: Path | None,
     further: Path | None,
+    way: float,
     given: Sequence[Path],
     numbers: Sequence[int],
     shapes: bool,
@@ -99,6 +109,8 @@ def main(
     out: Path,
 ) -> None:
     kept = kept or out / "classifiers"
+    if way < 1 and further is None:
+        raise click.UsageError("--way is from where the training starts: pass --further too")
     if not given:
         recipe = EveryThreshold(whole=whole, area=area)
         companions = [
@@ -107,16 +119,18 @@ def main(
         ]
         first, others, images = beside_what(folders, companions, lites, photos)
         start = None if further is None else UniversalAttention.load(further)
-        several = BesideSeveral(recipe, others, start)
+        several = BesideSeveral(recipe, others, copy.deepcopy(start))  # its weights are trained
         trained = train(first, several, images, epochs, batch, seed, bf16, workers, out)
+        if start is not None:
+            trained = on_the_way(start, trained, way)
         trained.save(out / "attention.safetensors")
     trainings = [UniversalAttention.load(path) for path in given] or [trained]
     numbers = numbers or (() if unseen else (2,))
     unseen_networks = {f"Lite{number}": (lite(number), SIDES[number]) for number in numbers}
     unseen_networks |= {name: family(name, path) for name, path in weights_of(unseen).items()}
     rows: list[dict[str, Any]] = []
-    for dark in darkness or (trainings[0].darkness,):
-        dark_ones = [as_dark(one, dark) for one in trainings]
+    for dark in darkness or (None,):
+        dark_ones = trainings if dark is None else [as_dark(one, dark) for one in trainings]
         shown = kept if shapes else None
         rows += rows_of(dark_ones, unseen_networks, held_out, every, few, shown)
     seen = f"Insertion, deletion, ROAD: {few} images each. Ahead of Grad-CAM, behind: {BY}."
@@ -198,6 +212,20 @@ def train(
     return attention  # type: ignore[return-value]
 
 
+def on_the_way(
+    start: UniversalAttention, trained: UniversalAttention, share: float
+) -> UniversalAttention:
+    """The weights so far on the way from where a training started to where it ended: of what was
+    known before it loses less (Wortsman et al., CVPR 2022, arXiv 2109.01903)."""
+    found, before, after = copy.deepcopy(trained), start.state_dict(), trained.state_dict()
+    mixed = {
+        name: torch.lerp(before[name].double(), after[name].double(), share).to(after[name])
+        for name in after
+    }
+    found.load_state_dict(mixed)
+    return found
+
+
 def rows_of(
     trainings: Sequence[UniversalAttention],
     networks: Mapping[str, tuple[FrozenClassifier, int]],
@@ -241,9 +269,9 @@ def _rows(
         for name, of in ((OURS, statistics.mean), ("spread of the trainings", statistics.stdev)):
             found = {key: of([row[key] for row in rows[: len(bound)]]) for key in keys}
             own.append({"method": name, "images": count, **found})
+    known = {name: one.darkness for name, one in zip(names, trainings, strict=True)}
     for row in own + others:
-        dark = 0.0 if row in others else trainings[0].darkness
-        yield {"where": where, "darkness": dark, **row}
+        yield {"where": where, "darkness": known.get(row["method"], 0.0), **row}
 
 
 def as_dark(attention: UniversalAttention, darkness: float) -> UniversalAttention:

@@ -99,11 +99,15 @@ def test_it_trains_scores_and_goes_on(tmp_path, photos, monkeypatch):
         str(out / "classifiers"),
         "--no-shapes",
     ]
-    begun += ["--further", str(out / "attention.safetensors"), "--seed", "1"]
+    begun += ["--further", str(out / "attention.safetensors"), "--seed", "1", "--way", "0.5"]
     run = CliRunner().invoke(universal.main, options + begun, catch_exceptions=False)
     assert run.exit_code == 0, run.output
-    further = UniversalAttention.load(tmp_path / "on" / "attention.safetensors").read.weight
-    assert 0 < (further - trained.read.weight).abs().max() < 0.02, "a step on from there"
+    halfway = UniversalAttention.load(tmp_path / "on" / "attention.safetensors")
+    whole = UniversalAttention.from_pretrained(tmp_path / "on" / "training" / "attention")
+    assert 0 < (whole.read.weight - trained.read.weight).abs().max() < 0.02, "a step on from there"
+    for name, weight in halfway.state_dict().items():
+        mean = (whole.state_dict()[name] + trained.state_dict()[name]) / 2
+        torch.testing.assert_close(weight, mean, rtol=1e-5, atol=1e-7)
 
     dark = ["--darkness", "0", "--darkness", "2", "--attention", str(out / "attention.safetensors")]
     kept = ["--kept", str(out / "classifiers"), "--out", str(tmp_path / "front")]
