@@ -32,7 +32,8 @@ def write_report(
     """Write what is found out about the images; the page's path is returned.
 
     `index.html` is a page with everything inside, to be opened from a disk or mailed;
-    `manifest.json` and `cases.csv` are for programs; `cases/` has a folder for each case: the
+    `manifest.json` and `cases.csv` are for programs (in the table, a name that a spreadsheet would
+    take for a formula comes after an apostrophe); `cases/` has a folder for each case: the
     photograph, the four maps as float32 (`.npy`), as 8-bit masks at the image's size and over the
     photograph, and the regions. An earlier report in the folder is as it was until all of the
     new one is written, and then gone; other files there are left alone.
