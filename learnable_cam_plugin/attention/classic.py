@@ -10,6 +10,7 @@ from ..classifier import (
     HeadProbe,
     bare,
     class_scores,
+    evaluating,
     tells_pooling,
     tensor_states,
 )
@@ -51,7 +52,8 @@ class ClassicHead:
         outputs, features = classifier.read(images, partial(probe, classifier.model))
         scores = class_scores(outputs)
         heads = {name: probe.head(scores, maps) for name, maps in features.items()}
-        self.attention = attention = head_start(heads, features, self._model)
+        with evaluating(self._model):  # a weight that is computed may be another in training
+            self.attention = attention = head_start(heads, features, self._model)
         if all(tells_pooling(maps) for maps in features.values()):
             names = {id(module): name for name, module in self._model.named_modules()}
             used = [head for head in heads.values() if head is not None]
@@ -60,4 +62,6 @@ class ClassicHead:
 
 
 def _state(linear: nn.Linear) -> list[int]:
-    return tensor_states((linear.weight, linear.bias))
+    """Of the tensors that are there: to ask for a weight that is computed can change the layer."""
+    plain = [value for value in vars(linear).values() if isinstance(value, Tensor)]
+    return tensor_states([*linear.parameters(), *linear.buffers(), *plain])

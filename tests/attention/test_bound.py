@@ -86,11 +86,14 @@ def test_a_head_whose_weight_is_computed_is_read_as_it_is_now(compute):
     assert abs(found - LearnableCAM(plain)(images, of_class(1, 2))).max() < 1e-5
 
 
-def test_to_look_at_a_computed_weight_changes_nothing_in_training():
+@pytest.mark.parametrize("attention", [None, "head"])
+def test_to_look_at_a_computed_weight_changes_nothing_in_training(attention):
     model = tiny_network().train()
     parametrizations.spectral_norm(model[8])
     before = copy.deepcopy(model.state_dict())
-    LearnableCAM(model)(pictures(2, 32))
+    cam = LearnableCAM(model, [model[4]], attention=attention)
+    cam(pictures(2, 32))
+    cam(pictures(2, 32))
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
 

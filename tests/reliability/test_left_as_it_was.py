@@ -52,6 +52,12 @@ def spectral():
     return net.train()
 
 
+def spectral_head():
+    net = tiny_network()
+    net[8] = nn.utils.parametrizations.spectral_norm(net[8])
+    return net.train()
+
+
 def partly_frozen():
     net = tiny_network().train()
     net[0].requires_grad_(False)
@@ -76,7 +82,7 @@ def large(name):
     return make
 
 
-MODELS = [tiny_network, merging, spectral, partly_frozen, with_gradients]
+MODELS = [tiny_network, merging, spectral, spectral_head, partly_frozen, with_gradients]
 LARGE = {
     "resnet18": "layer4",
     "mobilenet_v3_small": "features",
