@@ -145,7 +145,8 @@ class ExplainedClassifier(nn.Module):
             the scores, and maps (N, H, W), or (N, M, H, W) of several classes; one map a pair.
 
         Raises:
-            IndexError: a class is out of range; not checked in what was compiled or exported.
+            IndexError: a class is out of range; what was compiled or exported has its runtime's
+                own error there.
             TypeError, ValueError: classes that are no tensor of integers, or of another shape; a
                 class against itself, which is not checked there.
         """
@@ -195,6 +196,8 @@ class ExplainedClassifier(nn.Module):
         elif torch.compiler.is_compiling():  # values are not known yet
             torch._check(classes.shape[0] == logits.shape[0])  # one length, of one name in a file
             classes = torch.where(classes < 0, classes + self.num_classes, classes)
+            # one still below 0 would count from the end again: no runtime takes one beyond it
+            classes = torch.where(classes < 0, self.num_classes, classes)
         else:
             given = _checked(classes, logits, self.contrast)
             classes = class_indices(given, self.num_classes)

@@ -77,6 +77,20 @@ def test_every_mechanism(mechanism, tiny, images, tmp_path):
         assert np.abs(found[1] - maps.numpy()).max() < 1e-4
 
 
+@pytest.mark.parametrize("attention", [None, "head"])
+def test_a_class_that_there_is_not_is_refused_on_either_side(tiny, images, tmp_path, attention):
+    layers = ["4"] if attention else None
+    explained = ExplainedClassifier(tiny.eval(), images, layers, attention=attention)
+    path = export_onnx(explained, tmp_path / "explained.onnx", images, classes=True)
+    last, fifth = (run(path, images=images, classes=torch.full((4, 1), c)) for c in (-1, -5))
+    for found, label in ((last, 4), (fifth, 0)):
+        expected = explained(images, torch.full((4, 1), label))[1]
+        assert np.abs(found[1] - expected.numpy()).max() < 1e-4
+    for label in (5, -6, -10):
+        with pytest.raises(Exception, match=r"(?i)out of data bounds|invalid index"):
+            run(path, images=images, classes=torch.full((4, 1), label))
+
+
 @pytest.mark.parametrize("channels", [64, 6])  # more than columns, and fewer
 def test_images_of_any_height_and_width(tmp_path, channels):
     torch.manual_seed(0)
