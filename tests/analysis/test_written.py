@@ -65,7 +65,7 @@ def test_a_hostile_name_stays_inside_the_folder_and_every_file_is_read_again(tmp
     assert all((out / case["input_image"]).is_file() for case in manifest["cases"])
     with open(out / "cases.csv", encoding="utf-8", newline="") as handle:
         read = [line["name"] for line in csv.DictReader(handle)]
-    assert read[1:] == list(names[1:])
+    assert read[1:] == [*names[1:-1], "'=1+1.jpg"]  # no formula
     assert read[0] == names[0].replace("\udcff", "\\udcff")  # no text: a byte of no encoding
 
 
