@@ -46,11 +46,6 @@ class Seen(NamedTuple):
         features = {name: maps[images] for name, maps in self.features.items()}
         return Seen(self.probabilities[images], features, self.attention)
 
-    @property
-    def order(self) -> Tensor:
-        """The classes (N, K) of each image, the most probable first, of equal ones the first."""
-        return self.probabilities.argsort(dim=1, descending=True, stable=True)
-
     @torch.no_grad()
     def maps(self, predicted: Tensor, other: Tensor) -> list[Maps]:
         """Of two classes (N,) each: see `Maps`. All are scaled to their highest place, and that by
@@ -77,7 +72,7 @@ class Seen(NamedTuple):
     @torch.no_grad()
     def selected(self) -> Tensor:
         """The features (N, C) that the map of each image's most probable class selects."""
-        top = self.order[:, 0]
+        top = self.probabilities.argmax(1)
         maps = min_max(self.attention(self.features, top)[0])
         return selected(list(self.features.values())[-1], maps)
 

@@ -98,7 +98,7 @@ def analyze(
         seen = eyes.look(images)
         class_names = _checked_names(class_names, seen.probabilities.shape[1], photos)
         images_of.update(photo.label for photo in photos)
-        tops = seen.order[:, 0].tolist()
+        tops = seen.probabilities.argmax(1).tolist()
         wrong = [top != photo.label for top, photo in zip(tops, photos, strict=True)]
         errors, count = errors + sum(wrong), count + len(photos)
         right = list(islice((i for i, is_wrong in enumerate(wrong) if not is_wrong), known))
@@ -147,7 +147,8 @@ def _cases(
 ) -> list[Case]:
     """The cases of some images, without their causes."""
     size = (images.shape[2], images.shape[3])
-    order = seen.order
+    # stable, so that of equal classes the first is the first here as in argmax
+    order = seen.probabilities.argsort(dim=1, descending=True, stable=True)
     labels = torch.tensor([photo.label for photo in photos], device=order.device)
     predicted = order[:, 0]
     other = torch.where(predicted == labels, order[:, 1], labels)

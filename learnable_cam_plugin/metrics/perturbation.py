@@ -7,7 +7,6 @@ import torch
 from pytorch_grad_cam.metrics.road import ROADCombined
 from torch import Tensor, nn
 
-from ..classifier import evaluating
 from ..masking import Normalization, background
 from .confidence import check_explained, confidence
 
@@ -140,7 +139,7 @@ def road(
     # the library compares in the maps' own type, which must hold the ranks exactly
     maps = saliency.detach().cpu().double()
     scores = []
-    with torch.random.fork_rng(devices=[]), evaluating(model):
+    with torch.random.fork_rng(devices=[]):
         for image, one, label in zip(images.detach(), maps, classes, strict=True):
             if one.min() == one.max():
                 scores.append(0.0)

@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,11 @@ from .conftest import sharp_network
 CLASSES = torch.tensor([0, 1, 2, 4])
 QUARTER = torch.zeros(1, 20, 24)
 QUARTER[:, :10, :12] = 1
+
+
+def distinct_maps():
+    """Four maps without equal pixels."""
+    return torch.stack([torch.randperm(480).view(20, 24) / 480 for _ in range(4)])
 
 
 @torch.no_grad()
@@ -98,7 +104,7 @@ def test_the_pixels_that_the_class_hangs_on_score_best(square):
 
 def test_road_is_the_librarys_for_maps_without_equal_pixels(sharp, images):
     sharp.eval()
-    maps = torch.stack([torch.randperm(480).view(20, 24) / 480 for _ in range(4)])
+    maps = distinct_maps()
     scores = road(sharp, images, maps, CLASSES, (30, 70), seed=7)
     for i, label in enumerate(CLASSES.tolist()):
         torch.manual_seed(7)
@@ -137,20 +143,14 @@ def test_road_removes_an_exact_share_however_many_pixels_are_equal(sharp, images
     assert (seen[3] != images[0])[:, 3, 5].all()
 
 
-class Logits:
-    def __init__(self, logits):
-        self.logits = logits
-
-
 def of_any_kind(net):
     """A classifier's name -> one of its kind that gives the same probabilities, and the type of its
     images."""
-    soft, precise, named = net, copy.deepcopy(net).double(), ScoresIn(net)
     return {
-        "softmax": (torch.nn.Sequential(soft, torch.nn.Softmax(1)), torch.float32),
-        "log-softmax": (torch.nn.Sequential(soft, torch.nn.LogSoftmax(1)), torch.float32),
-        ".logits": (named, torch.float32),
-        "float64": (precise, torch.float64),
+        "softmax": (torch.nn.Sequential(net, torch.nn.Softmax(1)), torch.float32),
+        "log-softmax": (torch.nn.Sequential(net, torch.nn.LogSoftmax(1)), torch.float32),
+        ".logits": (ScoresIn(net), torch.float32),
+        "float64": (copy.deepcopy(net).double(), torch.float64),
     }
 
 
@@ -162,12 +162,12 @@ class ScoresIn(torch.nn.Module):
         self.net = net
 
     def forward(self, images):
-        return Logits(self.net(images))
+        return SimpleNamespace(logits=self.net(images))
 
 
 @pytest.mark.parametrize("kind", ["softmax", "log-softmax", ".logits", "float64"])
 def test_road_is_of_probabilities_whatever_the_classifier_gives(sharp, images, kind):
-    maps = torch.stack([torch.randperm(480).view(20, 24) / 480 for _ in range(4)])
+    maps = distinct_maps()
     expected = road(sharp.eval(), images, maps, CLASSES, (30, 70))
     assert float(expected.abs().max()) > 0.01
     model, dtype = of_any_kind(sharp)[kind]
@@ -184,7 +184,7 @@ def test_road_of_a_single_score_is_of_its_sigmoid(images):
             score = single(x)
             return torch.cat([score, torch.zeros_like(score)], 1)  # a softmax that is its sigmoid
 
-    maps = torch.stack([torch.randperm(480).view(20, 24) / 480 for _ in range(4)])
+    maps = distinct_maps()
     zeros = torch.zeros(4, dtype=torch.long)
     found = road(single, images, maps, zeros, (50,))
     assert float(found.abs().max()) > 1e-3
@@ -192,7 +192,7 @@ def test_road_of_a_single_score_is_of_its_sigmoid(images):
 
 
 def test_road_of_a_classifier_in_half_precision(sharp, images):
-    maps = torch.stack([torch.randperm(480).view(20, 24) / 480 for _ in range(4)])
+    maps = distinct_maps()
     expected = road(sharp.eval(), images, maps, CLASSES, (50,))
     found = road(sharp.bfloat16(), images.bfloat16(), maps, CLASSES, (50,))
     torch.testing.assert_close(found, expected, atol=0.1, rtol=0)

@@ -330,10 +330,8 @@ def test_several_layers_and_a_given_attention_and_volumes():
 
 @pytest.mark.parametrize("recipe", ["l-cam-img", "l-cam-fm", "every-threshold"])
 def test_a_classifier_in_double_precision_and_an_attention_in_half(recipe):
-    double = LearnableCAMTrainer(
-        tiny_network().double(), ["4"], recipe=recipe, normalization=UNIT, epochs=1, progress=False,
-        device="cpu",
-    ).fit([pixels().double()])  # fmt: skip
+    precise = trainer(tiny_network().double(), recipe=recipe, epochs=1)
+    double = precise.fit([pixels().double()])
     assert all(torch.isfinite(p).all() for p in double.parameters())
     model = tiny_network()
     started = trainer(model, recipe=recipe, epochs=1).fit(loader())
