@@ -38,34 +38,34 @@ class RISE(MaskingCAM):
         super().__init__(*args, **options)
         self.masks, self.cells, self.probability, self.seed = masks, cells, probability, seed
 
-    def draw(self, size: Sequence[int]) -> Iterator[Tensor]:
-        """The masks in batches (B, H, W), in [0, 1]; the same at every call."""
+    def draw(self, size: Sequence[int], device: torch.device | None = None) -> Iterator[Tensor]:
+        """The masks in batches (B, H, W), in [0, 1]; the same at every call, on any device."""
         generator = torch.Generator().manual_seed(self.seed)
         cell = [-(-side // self.cells) for side in size]
         larger = [(self.cells + 1) * side for side in cell]
         for start in range(0, self.masks, self.batch_size):
             count = min(self.batch_size, self.masks - start)
             grids = torch.rand(count, 1, self.cells, self.cells, generator=generator)
-            kept = (grids < self.probability).float()
-            full = resize(kept[:, 0], larger)
-            places = [torch.randint(side, (count,), generator=generator).tolist() for side in cell]
-            yield torch.stack(
-                [
-                    one[row : row + size[0], column : column + size[1]]
-                    for one, row, column in zip(full, *places, strict=True)
-                ]
+            kept = (grids < self.probability).float().to(device)
+            places = [torch.randint(side, (count, 1), generator=generator) for side in cell]
+            rows, columns = (
+                place.to(device) + torch.arange(side, device=device)
+                for place, side in zip(places, size, strict=True)
             )
+            each = torch.arange(count, device=device)[:, None, None]
+            yield resize(kept[:, 0], larger)[each, rows[:, :, None], columns[:, None]]
 
     def compute_cam_per_layer(
         self, input_tensor: Tensor, targets: Sequence[Any], eigen_smooth: bool
     ) -> list[Any]:
         """One map (N, 1, H, W) in [0, 1], as numpy."""
-        total = torch.zeros(len(input_tensor), *input_tensor.shape[2:])
+        device, size = input_tensor.device, input_tensor.shape[2:]
+        total = torch.zeros(len(input_tensor), *size, device=device)
         classes = categories(targets)
         with tqdm(total=self.masks, desc="RISE", leave=False, disable=not self.progress) as bar:
-            for masks in self.draw(input_tensor.shape[2:]):
+            for masks in self.draw(size, device):
                 for i, (image, category) in enumerate(zip(input_tensor, classes, strict=True)):
                     p = self.masked_probabilities(image, masks)[:, category]
-                    total[i] += torch.tensordot(p.cpu(), masks, 1)
+                    total[i] += torch.tensordot(p, masks, 1)
                 bar.update(len(masks))
-        return [min_max(total / (self.masks * self.probability))[:, None].numpy()]
+        return [min_max(total / (self.masks * self.probability))[:, None].cpu().numpy()]
