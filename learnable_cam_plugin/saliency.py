@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,43 +18,60 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     size, single = tuple(size), maps.ndim == len(size) + 1
     if tuple(maps.shape[-len(size) :]) == size:
         return maps
-    if len(size) == 2 and _as_product(maps):
+    if len(size) == 2 and _as_product(maps, size):
         # on a CPU in a third of the time of `interpolate`, which is made for many channels
-        grid = maps.shape[-2:]
-        if grid.numel() * size[0] * size[1] <= _ENTRIES:
-            return (maps.flatten(-2) @ _at_once(*grid, *size)).unflatten(-1, size)
+        (height, width), matrix = maps.shape[-2:], _written if exporting() else _kept
+        if height * width * size[0] * size[1] <= _ENTRIES:
+            return (maps.flatten(-2) @ matrix(height, width, *size)).unflatten(-1, size)
         if single:
-            return _bilinear(grid[0], size[0]) @ (maps @ _bilinear(grid[1], size[1]).T)
+            return matrix(height, size[0]) @ (maps @ matrix(width, size[1]).T)
     mode = "bilinear" if len(size) == 2 else "trilinear"
     given = maps[:, None] if single else maps
     resized = F.interpolate(given, size=size, mode=mode, align_corners=False)
     return resized[:, 0] if single else resized
 
 
-def _as_product(maps: Tensor) -> bool:
-    """Whether to resize by small matrices: not in what is compiled, traced or exported, nor where
-    autocast would round them."""
-    plain = type(maps) is Tensor and maps.dtype == torch.float32 and maps.is_cpu
-    if not plain or torch.compiler.is_compiling() or torch.jit.is_tracing():
+def _as_product(maps: Tensor, size: Sequence[int]) -> bool:
+    """Whether to resize by small matrices: not to sizes that a graph leaves open, nor in what is
+    compiled or traced, nor where autocast would round them."""
+    if maps.dtype != torch.float32 or not maps.is_cpu or torch.is_autocast_enabled("cpu"):
         return False
-    return max(maps.shape[-2:]) <= _COARSE and not torch.is_autocast_enabled("cpu")
+    if exporting():  # a graph with such a product is as much faster
+        plain = all(isinstance(side, int) for side in (*maps.shape[-2:], *size))
+    else:
+        plain = type(maps) is Tensor and not torch.compiler.is_compiling()
+    return plain and not torch.jit.is_tracing() and max(maps.shape[-2:]) <= _COARSE
+
+
+def exporting() -> bool:
+    """Whether `torch.export` is at work."""
+    return getattr(torch.compiler, "is_exporting", bool)()  # torch 2.2 has none
 
 
 @lru_cache(64)
-def _bilinear(side: int, wanted: int) -> Tensor:
+def _bilinear(side: int, wanted: int) -> np.ndarray:
     """The (wanted, side) matrix that resizes columns of `side` values."""
-    with torch.inference_mode(False):
-        unit = torch.eye(side, device="cpu", dtype=torch.float32)[None, None]
-        size = (wanted, side)
-        return F.interpolate(unit, size=size, mode="bilinear", align_corners=False)[0, 0]
+    places = (np.arange(wanted) + 0.5) * side / wanted - 0.5
+    far = np.abs(places.clip(0, side - 1)[:, None] - np.arange(side))
+    return (1 - far).clip(0).astype(np.float32)
+
+
+def _matrix(height: int, width: int, *size: int) -> np.ndarray:
+    """`_bilinear` of one side; of two, the (height * width, H * W) matrix of maps, flattened."""
+    if not size:
+        return _bilinear(height, width)
+    return np.kron(_bilinear(height, size[0]), _bilinear(width, size[1])).T
 
 
 @lru_cache(64)
-def _at_once(height: int, width: int, *size: int) -> Tensor:
-    """The (height * width, H * W) matrix that resizes maps, flattened, to `size` (H, W)."""
+def _kept(*sides: int) -> Tensor:
     with torch.inference_mode(False):
-        rows, columns = _bilinear(height, size[0]), _bilinear(width, size[1])
-        return torch.kron(rows.contiguous(), columns.contiguous()).T
+        return torch.tensor(_matrix(*sides), device="cpu")
+
+
+def _written(*sides: int) -> Tensor:
+    """Not kept: while a graph is exported, what is made belongs to it."""
+    return torch.tensor(_matrix(*sides).tolist(), device="cpu")
 
 
 def min_max(maps: Tensor) -> Tensor:
@@ -63,10 +81,10 @@ def min_max(maps: Tensor) -> Tensor:
     tensor([[[0.0000, 0.2500],
              [0.5000, 1.0000]]])
     """
-    flat = maps.flatten(1)
-    low = flat.amin(1, keepdim=True)
-    span = flat.amax(1, keepdim=True) - low
-    return ((flat - low) / span.masked_fill(span == 0, 1)).view_as(maps)
+    flat, each = maps.flatten(1), (-1, *[1] * (maps.ndim - 1))
+    low = flat.amin(1)
+    span = flat.amax(1) - low
+    return (maps - low.view(each)) / span.masked_fill(span == 0, 1).view(each)
 
 
 def combine(maps: Sequence[Tensor]) -> Tensor:
