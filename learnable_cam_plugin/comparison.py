@@ -60,8 +60,8 @@ def compare_methods(
         model: the classifier.
         methods: name -> an object of any pytorch-grad-cam class.
         batches: of images (N, C, H, W), normalised, whose predicted class is explained; or of
-            (images, classes, regions) with the classes to explain (N,) and their true regions
-            (N, H, W) bool.
+            (images, classes) with the classes to explain (N,), such as the labels of a DataLoader;
+            or of (images, classes, regions) with their true regions (N, H, W) bool, too.
         normalization, progress: what the images went through; show a bar.
 
     Returns:
@@ -73,7 +73,9 @@ def compare_methods(
     times: dict[str, list[float]] = {name: [] for name in methods}
     count = 0
     for batch in tqdm(batches, desc="comparing", disable=not progress):
-        images, classes, regions = (batch, None, None) if isinstance(batch, Tensor) else batch
+        images, classes, regions = (
+            (batch, None, None) if isinstance(batch, Tensor) else (*batch, None)[:3]
+        )
         if classes is None:
             classes = predict(model, images)[1]
         count += len(images)

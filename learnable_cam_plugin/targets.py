@@ -40,7 +40,7 @@ def target_category(target: Any) -> int:
     if isinstance(category, Tensor | np.ndarray) and math.prod(category.shape) == 1:
         category = category.item()
     # A segmentation target has a category too, but of its mask's pixels, not of the image.
-    named = not hasattr(target, "mask") and not isinstance(category, bool)
+    named = not hasattr(target, "mask") and not isinstance(category, bool) and _asks_for(target)
     if named and isinstance(category, (int, np.integer)):
         return int(category)
     raise TypeError(
@@ -48,6 +48,22 @@ def target_category(target: Any) -> int:
         "ClassifierOutputTarget(index), ClassifierOutputSoftmaxTarget, ClassifierOutputReST, "
         "BinaryClassifierOutputTarget, FinerWeightedTarget, or targets=None for the top class"
     )
+
+
+def _asks_for(target: Any) -> bool:
+    """Whether more of a target's class is more of what it asks for: a user's own class may ask for
+    less of it. (Those that cannot be called name a class, and no more.)"""
+    category = getattr(target, "category", None)
+    known = type(target).__module__.split(".")[0] in ("pytorch_grad_cam", __name__.split(".")[0])
+    if known or not callable(target) or not isinstance(category, (int, np.integer)):
+        return True
+    scores = torch.zeros(2, max(abs(int(category)) + 1, 2))
+    scores[1, int(category)] = 1
+    try:
+        low, high = (float(torch.as_tensor(target(one)).sum()) for one in scores)
+    except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError):
+        return True  # it is one of other scores than these
+    return high > low
 
 
 def one_each(targets: Any, count: int) -> list[Any]:

@@ -54,7 +54,9 @@ class Bound(NamedTuple):
 
         def see(_: Any, output: Any) -> None:
             computed = not {"weight", "bias"} <= linear._parameters.keys()
-            seen[:] = [output, *([linear.weight, linear.bias] if computed else [])]
+            # a copy: what follows may work in place on it
+            copy = output.clone() if isinstance(output, Tensor) else output
+            seen[:] = [copy, *([linear.weight, linear.bias] if computed else [])]
 
         with watching([(linear, see)]):
             outputs, features = self.classifier.read(images, modules=walked.tree.modules)
@@ -66,4 +68,4 @@ class Bound(NamedTuple):
             attention.read_head(*computed)
             attention.scores_are_logits = of_scores
         scores = class_scores(outputs)
-        return outputs, features, output is scores or still_gives(output, scores)
+        return outputs, features, still_gives(output, scores)

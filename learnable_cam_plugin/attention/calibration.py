@@ -94,7 +94,7 @@ def calibrate(
     probe = HeadProbe(model)
     with torch.inference_mode(False), frozen(model):
         images = check_images(images).detach().clone()
-        outputs, features = classifier.read(images, lambda x: probe(classifier.model, x))
+        outputs, features = classifier.read(images.clone(), lambda x: probe(classifier.model, x))
         scores = class_scores(outputs)
         heads = {name: probe.head(scores, maps) for name, maps in features.items()}
         if all(head is not None for head in heads.values()):
@@ -133,7 +133,9 @@ def _unread(name: str) -> str:
     return (
         f"the class scores do not depend on the feature maps at '{name}', so the head says nothing "
         "of them and the maps would be blank: take an earlier layer. Where the head reads a class "
-        "token, patches count up to what the last block is given: take the block before. (A head "
+        "token, patches count up to what the last block is given: take the block before. Where the "
+        "classifier itself cuts gradients, with torch.no_grad(), .detach() or a quantised layer, "
+        "let it keep them, or pass a trained attention. (A head "
         "that starts at zero, as torchvision's ViT has, reads none at all. To train there "
         "all the same: start='random'.)"
     )
@@ -154,7 +156,8 @@ def _mean_gradient(
         return leaf[-1].clone()  # what follows may work in place; a leaf must not change
 
     with torch.enable_grad():
-        run = forward_from_layer(classifier.model, classifier.layers[name], as_leaf, images)
+        given = images.clone()  # the classifier may work in place on them
+        run = forward_from_layer(classifier.model, classifier.layers[name], as_leaf, given)
         scores, rows = class_scores(run).sum(0), []
         step = max(1, _TOGETHER // len(images))
         bar = trange(0, len(scores), step, desc=f"calibrating {name}", disable=not progress)

@@ -171,7 +171,7 @@ class DefaultAttention:
             return small
 
     def _look(self, images: Tensor, walked: Walked) -> Bound:
-        if isinstance(images, Tensor) and images.is_inference():
+        if isinstance(images, Tensor):  # of inference mode, or of a model that works in place
             images = images.detach().clone()
         found = shipped_beside(self._model, images, self._named, self._reshape)
         classifier, attention = found

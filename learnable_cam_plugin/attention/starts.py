@@ -167,7 +167,7 @@ def _read_in_order(
         with watching((layer, partial(note, name)) for name, layer in classifier.layers.items()):
             return probe(classifier.model, given)
 
-    outputs, features = classifier.read(images, run)
+    outputs, features = classifier.read(images.clone(), run)  # it may work in place on them
     scores, order = class_scores(outputs), list(ended)
     read = [name for name in order if probe.head(scores, features[name]) is not None]
     if read and order[-1] not in read:

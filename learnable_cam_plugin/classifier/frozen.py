@@ -88,9 +88,12 @@ class FrozenClassifier:
             read, spread = find_layers(model, runs, scores, names)
         layers = layer_names(model, read)
         _tell_of_several_runs(model, runs, scores, read)
+        if reshape_transform is None:
+            watched = () if spread is None else spread.watched
+            _check_arranged([r for r in runs if r.name in read or r.module in watched], images)
         for name in layers.keys() & set(names):
             gives = any(run.name == name and isinstance(run.output, Tensor) for run in runs)
-            if gives and not reaches_scores(model, layers[name], images[:2]):
+            if gives and not reaches_scores(model, layers[name], images[:2].clone()):
                 raise ValueError(
                     f"the class scores do not depend on what target layer '{name}' gives: it is "
                     "in a side branch. Name a layer that leads to the scores, or none at all"
@@ -152,7 +155,7 @@ class FrozenClassifier:
             ValueError: the model gives one score.
             FloatingPointError: scores are NaN or infinite, and so tell no class.
         """
-        outputs, features = self.read(images)
+        outputs, features = self.read(images.clone())  # it may work in place on them
         scores = class_scores(outputs)
         if scores.shape[1] < 2:  # no masked image can compete with a single score
             raise ValueError(
@@ -188,6 +191,22 @@ def _tell_of_several_runs(
             "image, and only the last run is explained; of mirrored or scaled images the map is of "
             "those. Pass the classifier that is inside of it",
             stacklevel=2,
+        )
+
+
+def _check_arranged(runs: Iterable[Run], images: Tensor) -> None:
+    """Refuse images whose proportions the network does not see, where its tokens are arranged by
+    them: a transformer behind a transform that makes them square."""
+    (height, width), tokens = images.shape[2:], False
+    for run in runs:
+        maps, (rows, columns) = run.maps(), run.size
+        arranged = maps is not None and maps.shape != run.output.shape
+        tokens |= arranged and abs(height * columns / (width * rows) - 1) > 0.01
+    if tokens:
+        raise ValueError(
+            f"the model resizes images of {height} x {width} to {rows} x {columns}, and what its "
+            "layers give is arranged as a grid by the images' proportions: resize them before, and "
+            "pass the classifier that is inside; or pass target_layers and a reshape_transform"
         )
 
 

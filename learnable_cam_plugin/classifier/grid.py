@@ -29,7 +29,8 @@ def as_grid(output: object, size: Size) -> Tensor | None:
         if output.shape[1] == 1 or output.shape[3] <= max(output.shape[1:3]):
             return output
         first, last = (_off(grid, size) for grid in (output.shape[2:], output.shape[1:3]))
-        return output.permute(0, 3, 1, 2) if last < min(0.4, first / 2) else output
+        rounded = abs(output.shape[2] - output.shape[3] * size[0] / size[1]) < 1 and last > 1e-6
+        return output if rounded or last >= min(0.4, first / 2) else output.permute(0, 3, 1, 2)
     found = [(extra, grid) for extra in _EXTRA if (grid := _grid(output.shape[1] - extra, size))]
     if not found:
         return None

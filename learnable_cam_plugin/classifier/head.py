@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .layers import watching
+from .layers import applies, watching
 from .scores import gives_scores
 from .wrappers import uncompiled
 
@@ -21,11 +21,13 @@ class HeadProbe:
 
     def __init__(self, model: nn.Module) -> None:
         self._linears = [m for m in model.modules() if isinstance(m, nn.Linear)]
-        self._calls: list[tuple[nn.Linear, Tensor, Tensor]] = []
+        self._calls: list[tuple[nn.Linear, Tensor, Tensor, Tensor]] = []
 
     def __call__(self, forward: Callable[..., Any], *inputs: Any) -> Any:
         def keep(linear: nn.Linear, given: Tensor, output: Tensor) -> None:
-            self._calls.append((linear, given, output))
+            # what follows may work in place on it; the head's is small
+            copy = output.clone() if output.ndim == 2 else output
+            self._calls.append((linear, given, output, copy))
 
         with watching((linear, partial(keep, linear)) for linear in self._linears):
             return uncompiled(forward)(*inputs)
@@ -52,7 +54,7 @@ class HeadProbe:
     def untouched(self, linear: nn.Linear, outputs: Tensor) -> bool:
         """Whether the outputs are the very tensor that the linear layer gave: not even scaled by
         one, as by a temperature that is not fitted yet."""
-        given = [gave for module, _, gave in self._calls if module is linear]
+        given = [gave for module, _, gave, _ in self._calls if module is linear]
         return any(
             gave.data_ptr() == outputs.data_ptr()
             and gave.shape == outputs.shape
@@ -61,8 +63,11 @@ class HeadProbe:
         )
 
     def _giving(self, outputs: Tensor) -> list[tuple[nn.Linear, Tensor]]:
-        calls = reversed(self._calls)
-        return [(linear, given) for linear, given, gave in calls if gives_scores(gave, outputs)]
+        return [
+            (linear, given)
+            for linear, given, _, gave in reversed(self._calls)
+            if gives_scores(gave, outputs) and applies(linear, given, gave)
+        ]
 
 
 def tells_pooling(features: Tensor) -> bool:

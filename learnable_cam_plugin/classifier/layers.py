@@ -9,10 +9,12 @@ from functools import partial
 from threading import get_ident
 from typing import Any, Protocol
 
+import torch
 from torch import Size, Tensor, nn
+from torch.nn import functional as F
 
 from .grid import as_grid as arranged
-from .guards import LOCK
+from .guards import LOCK, evaluating
 from .wrappers import core, core_name, uncompiled
 
 ReshapeTransform = Callable[[Any], Tensor]
@@ -90,6 +92,24 @@ def watching(hooks: Iterable[tuple[nn.Module, Callable[[Any, Any], None]]]) -> I
     finally:
         for handle in handles:
             handle.remove()
+
+
+def applies(linear: nn.Linear, given: Tensor, output: Tensor) -> bool:
+    """Whether a linear layer gave what its weight and bias make of what it was given: a class that
+    derives from `nn.Linear` may do more, such as normalise both.
+
+    >>> layer, given = nn.Linear(4, 3), torch.rand(2, 4)
+    >>> applies(layer, given, layer(given)), applies(layer, given, layer(given.square()))
+    (True, False)
+    """
+    close = 1e-3 if {given.dtype, output.dtype} <= {torch.float32, torch.float64} else 2e-2
+    try:
+        with evaluating(linear):  # a weight that is computed may be another in training
+            made = F.linear(given.to(linear.weight), linear.weight, linear.bias).to(output)
+    except RuntimeError:  # of a weight that is packed, as of 8 bits
+        return False
+    least = close * float(output.abs().max()) if output.numel() else close
+    return made.shape == output.shape and torch.allclose(made, output, rtol=close, atol=least)
 
 
 def as_feature_maps(

@@ -10,7 +10,7 @@ from torch import Size, Tensor, nn
 from .checks import class_scores, run_on
 from .grid import as_grid
 from .guards import evaluating
-from .layers import watching
+from .layers import applies, watching
 from .scores import gives_scores
 from .wrappers import bare, core, uncompiled
 
@@ -23,7 +23,7 @@ class Run:
     module: nn.Module
     given: Any
     output: Any
-    size: Size  # of the images
+    size: Size  # of the images, as the network is given them
     last: bool  # of this module in the pass: the one that is seen where its maps are read
 
     def maps(self) -> Tensor | None:
@@ -49,7 +49,7 @@ def record(model: nn.Module, images: Tensor, *more: Any) -> tuple[list[Run], Ten
     named = core(model).named_modules()
     hooks = [(module, partial(keep, name, module)) for name, module in named if name]
     with evaluating(model), run_on(model, images), watching(hooks):
-        outputs = uncompiled(bare(model))(images, *more)
+        outputs = uncompiled(bare(model))(images.clone(), *more)  # it may work in place on them
     scores = class_scores(outputs)
     if len(scores) != len(images):
         raise ValueError(
@@ -57,8 +57,17 @@ def record(model: nn.Module, images: Tensor, *more: Any) -> tuple[list[Run], Ten
             "K) are needed, a row an image: does it drop dimensions of 1, as squeeze() does?"
         )
     ends = {one[1]: number for number, one in enumerate(seen)}
-    runs = [Run(*one, images.shape[2:], ends[one[1]] == number) for number, one in enumerate(seen)]
+    size = _seen_size(seen, images)
+    runs = [Run(*one, size, ends[one[1]] == number) for number, one in enumerate(seen)]
     return runs, scores
+
+
+def _seen_size(seen: list[tuple[str, nn.Module, Any, Any]], images: Tensor) -> Size:
+    """(H, W) of the images as the first convolution is given them: they may be resized before."""
+    given = next((given for _, module, given, _ in seen if isinstance(module, nn.Conv2d)), None)
+    if isinstance(given, Tensor) and given.ndim == 4 and given.shape[:2] == images.shape[:2]:
+        return given.shape[2:]
+    return images.shape[2:]
 
 
 def linear_of(runs: list[Run], scores: Tensor) -> Run | None:
@@ -67,5 +76,5 @@ def linear_of(runs: list[Run], scores: Tensor) -> Run | None:
     for run in reversed(runs):
         linear = isinstance(run.module, nn.Linear) and run.given.ndim == 2
         if linear and run.last and gives_scores(run.output, scores):
-            return run
+            return run if applies(run.module, run.given, run.output) else None  # type: ignore[arg-type]
     return None

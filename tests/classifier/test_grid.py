@@ -80,6 +80,7 @@ def test_maps_as_they_are_customary_are_left_alone(width, rows, columns, patch):
 @settings(deadline=None)
 @given(width=st.integers(1, 64), height=st.integers(32, 160), other=st.integers(32, 160))
 @example(width=1, height=33, other=131)
+@example(width=5, height=51, other=70)
 def test_maps_of_rounded_sides_are_left_alone(width, height, other):
     """As strided convolutions of a side that their stride does not divide."""
     maps = torch.nn.functional.conv2d(

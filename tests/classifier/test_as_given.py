@@ -1,0 +1,128 @@
+"""Classifiers that do more than their parts say: in place, in a subclass, behind a transform."""
+
+import numpy as np
+import pytest
+import torch
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
+from torch.nn import functional as F
+from torchvision.models import VisionTransformer
+from torchvision.transforms import Normalize, Resize
+
+from learnable_cam_plugin import LearnableCAM
+
+TARGET = [ClassifierOutputTarget(1)]
+
+
+def network(*head: nn.Module) -> nn.Sequential:
+    torch.manual_seed(0)
+    body = (nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU())
+    pooled = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return pooled.extend(head or (nn.Linear(32, 5),)).eval()
+
+
+def pixels(count: int = 4, height: int = 32, width: int = 32) -> torch.Tensor:
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["pooled", "linearised"])
+@pytest.mark.filterwarnings("ignore:the head of:UserWarning")
+def test_a_model_that_works_in_place_on_its_images_runs_on_them_once(flat):
+    """A first call looks at the model by several passes; each has images of its own."""
+
+    def made(inplace: bool) -> nn.Sequential:
+        inner = network()
+        if flat:
+            inner = nn.Sequential(*inner[:4], nn.Flatten(), nn.Linear(2048, 5))
+        torch.manual_seed(2)
+        for parameter in inner[-1].parameters():
+            nn.init.normal_(parameter, std=0.1)
+        return nn.Sequential(Normalize([0.5] * 3, [0.25] * 3, inplace=inplace), inner).eval()
+
+    with torch.no_grad():
+        scores = made(inplace=False)(pixels())
+    cam = LearnableCAM(made(inplace=True))
+    found = cam(pixels(), TARGET)
+    assert torch.equal(cam.outputs, scores)
+    np.testing.assert_allclose(found, LearnableCAM(made(False))(pixels(), TARGET), atol=1e-4)
+
+
+class Cosine(nn.Linear):
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        return 10 * F.linear(F.normalize(given), F.normalize(self.weight))
+
+
+@pytest.mark.filterwarnings("ignore:the head of:UserWarning")
+def test_a_linear_layer_that_does_more_than_its_weight_is_not_read_as_one():
+    """A scale of a cosine head's row changes no score, and so no map."""
+    model = network(Cosine(32, 3, bias=False))
+    before = LearnableCAM(model)(pixels(), TARGET)
+    with torch.no_grad():
+        model[-1].weight[1] *= 50
+    np.testing.assert_allclose(LearnableCAM(model)(pixels(), TARGET), before, atol=1e-3)
+
+
+class Turned(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model(images).neg_()
+
+
+@pytest.mark.filterwarnings("ignore:the head of:UserWarning")
+def test_scores_that_are_changed_in_place_are_not_what_the_head_gave():
+    model, plain = network(), network()
+    with torch.no_grad():
+        plain[-1].weight.neg_()
+        plain[-1].bias.neg_()
+    expected = LearnableCAM(plain)(pixels(), TARGET)
+    cam = LearnableCAM(Turned(model))
+    np.testing.assert_allclose(cam(pixels(), TARGET), expected, atol=1e-3)
+    assert cam.attention.head is None  # linearised: exact here
+    with pytest.raises(ValueError, match="one linear layer"):
+        LearnableCAM(Turned(model), [model[2]], attention="head")(pixels(), TARGET)
+
+
+def test_a_network_behind_a_resize_is_read_by_the_proportions_that_it_sees():
+    inner, square = network(), Resize((48, 48))
+    images = pixels(2, 48, 80)
+    found = LearnableCAM(nn.Sequential(square, inner))(images, TARGET)
+    seen = torch.from_numpy(LearnableCAM(inner)(square(images), TARGET))[:, None]
+    stretched = F.interpolate(seen, (48, 80), mode="bilinear")[:, 0].numpy()
+    assert found.shape == stretched.shape
+    pairs = zip(found, stretched, strict=True)
+    assert min(np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs) > 0.99
+
+
+def test_tokens_of_images_that_the_model_makes_square_are_refused():
+    torch.manual_seed(0)
+    vit = VisionTransformer(56, 4, 2, 4, 32, 64, num_classes=5).eval()
+    nn.init.normal_(vit.heads.head.weight)
+    model = nn.Sequential(Resize((56, 56)), vit)
+    with pytest.raises(ValueError, match="resizes images of 60 x 80 to 56 x 56"):
+        LearnableCAM(model)(pixels(2, 60, 80), TARGET)
+    assert LearnableCAM(model)(pixels(2, 80, 80), TARGET).shape == (2, 80, 80)
+
+
+class Less:
+    """A counterfactual target, as users write them."""
+
+    category = 1
+
+    def __call__(self, scores: torch.Tensor) -> torch.Tensor:
+        return -scores[..., self.category]
+
+
+class More(Less):
+    def __call__(self, scores: torch.Tensor) -> torch.Tensor:
+        return scores.log_softmax(-1)[..., self.category]
+
+
+def test_a_users_target_that_asks_for_less_of_its_class_is_refused():
+    model = network()
+    with pytest.raises(TypeError, match="Less names no class"):
+        LearnableCAM(model)(pixels(), [Less()])
+    expected = LearnableCAM(model)(pixels(), TARGET)
+    np.testing.assert_array_equal(LearnableCAM(model)(pixels(), [More()]), expected)
