@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from learnable_cam_plugin import ExplainedClassifier, Normalization, export_onnx, load_classifier
@@ -38,9 +39,6 @@ def classifier(network: str) -> tuple[nn.Module, Normalization | None, int, str]
         bed = blank(network, images=1)
         return bed.model, bed.normalization, bed.pictures.images.shape[2], bed.network.layer
     loaded = load_classifier(f"torchvision:{network}", weights="random")
-    for module in loaded.model.modules():
-        if isinstance(module, nn.Linear) and not bool(module.weight.any()):
-            nn.init.normal_(module.weight, std=0.02)  # of zeros, as ViT's head, no class differs
     return loaded.model, loaded.normalization, loaded.side, LAYERS[network]
 
 
@@ -143,8 +141,5 @@ def ratio(found: list[float], base: list[float]) -> float:
 
 def rank_correlation(maps: np.ndarray, others: np.ndarray) -> float:
     """Spearman's, the mean over images (N, H, W)."""
-    flat = [
-        np.argsort(np.argsort(m.reshape(len(m), -1), 1, kind="stable"), 1) for m in (maps, others)
-    ]
-    pairs = zip(*flat, strict=True)
-    return float(np.mean([np.corrcoef(one, other)[0, 1] for one, other in pairs]))
+    pairs = zip(maps.reshape(len(maps), -1), others.reshape(len(others), -1), strict=True)
+    return float(np.mean([spearmanr(one, other).statistic for one, other in pairs]))

@@ -39,7 +39,6 @@ from .training import (
     LCAMRecipe,
     LearnableCAMTrainer,
     LossWeights,
-    Recipe,
     TrainingRecipe,
     register_recipe,
 )
@@ -62,7 +61,6 @@ __all__ = [
     "LoadedClassifier",
     "LossWeights",
     "Normalization",
-    "Recipe",
     "ScoresOf",
     "TrainingRecipe",
     "calibrate",

@@ -20,7 +20,6 @@ OWN = {
     "TAMEAttention": "methods/tame.py",
     "TrainingRecipe": "recipes/base.py",
     "LCAMRecipe": "recipes/lcam.py",
-    "Recipe": "recipes/lcam.py",
     "EveryThreshold": "recipes/every_threshold.py",
 }
 

@@ -75,7 +75,11 @@ def test_no_mode_of_a_first_call_shows_in_later_ones():
 
 
 def test_volumes_are_resized_trilinearly():
-    assert resize(torch.rand(2, 3, 4, 5), (6, 8, 10)).shape == (2, 6, 8, 10)
+    volumes = torch.rand(2, 3, 4, 5)
+    expected = F.interpolate(volumes[:, None], (6, 8, 10), mode="trilinear")[:, 0]
+    assert torch.equal(resize(volumes, (6, 8, 10)), expected)
+    ramp = torch.arange(4.0)[:, None, None].expand(1, 4, 3, 3)  # linear stays linear inside
+    assert torch.allclose(resize(ramp, (8, 3, 3))[0, 1:-1, 0, 0], torch.arange(6) / 2 + 0.25)
 
 
 def test_several_layers_are_averaged():

@@ -12,11 +12,6 @@ BROADER = {"triangle": 0.25, "square": 0.4, "pentagon": 1.0, "hexagon": 1.0}
 FORMS = (*(name for name in CLASSES if name != "polygon"), "pentagon", "hexagon")
 
 
-def form_of(name: str, rng: np.random.Generator) -> str:
-    """A form that a class's images show."""
-    return str(rng.choice(list(BROADER))) if name == "polygon" else name
-
-
 def draw_item(
     form: str, rng: np.random.Generator, apart: Item | None = None, radius: float | None = None
 ) -> Item:

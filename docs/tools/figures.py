@@ -39,7 +39,6 @@ from learnable_cam_plugin.saliency import resize
 from learnable_cam_plugin.training.objectives.thresholds import soft_top
 
 OUT = Path(__file__).resolve().parents[1] / "images"
-FIGURES = ("l-cam-fm.png", "l-cam-img.png", "every-threshold.png")
 IMAGE = 0  # of the held-out ones
 FROZEN, TRAINED = "#5c6b8a", "#c2410c"
 COLD, HOT = "viridis", "inferno"

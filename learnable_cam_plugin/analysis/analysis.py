@@ -46,7 +46,7 @@ class Analysis:
         pairs: confusion pairs, the most frequent shared region first.
         contexts: classes whose region recurs at one place of images of several true classes:
             class -> names of the images.
-        settings: what it was made with: model, layers, attention's hash, thresholds, fillings,
+        settings: what it was made with: model, layers, attention, its source, thresholds, fillings,
             seed, versions; what JSON takes.
     """
 

@@ -180,7 +180,7 @@ class Case:
         return self.predicted == self.photo.label
 
     def tried(self, region: str, action: str) -> list[Trial]:
-        """The trials of a region and an action, one a filling."""
+        """The trials of a region and an action, one a filling; of controls, one a region, too."""
         return [t for t in self.trials if (t.region, t.action) == (region, action)]
 
     @property

@@ -43,7 +43,7 @@ class LCAMAttention(AttentionMechanism):
         self.biases = nn.ParameterList(nn.Parameter(c.bias.detach()) for c in convolutions)  # type: ignore[union-attr]
 
     def _rows(self, layer: str, features: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """W and b of `layer` for `classes`, after checking features and classes against them."""
+        """W and b of `layer` for `classes`, after checking the features against them."""
         self.check_features(layer, features)
         index = list(self.channels).index(layer)
         weight, bias = self.weights[index], self.biases[index]

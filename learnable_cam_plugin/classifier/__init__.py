@@ -1,7 +1,6 @@
 """The frozen network: what is read of it, what is asked of it, and how it is left as found."""
 
 from .checks import (
-    check_class_range,
     check_finite,
     check_images,
     check_one_class_each,
@@ -44,7 +43,6 @@ __all__ = [
     "as_feature_maps",
     "as_grid",
     "bare",
-    "check_class_range",
     "check_finite",
     "check_images",
     "check_one_class_each",

@@ -142,13 +142,8 @@ def class_indices(classes: Tensor, num_classes: int) -> Tensor:
         return classes
     below = (classes < 0) & (classes >= -num_classes)
     counted = torch.where(below, classes + num_classes, classes)
-    check_class_range(counted, num_classes)
-    return counted
-
-
-def check_class_range(classes: Tensor, num_classes: int) -> None:
-    """Raise IndexError unless every class index lies in [0, num_classes)."""
-    outside = classes[(classes < 0) | (classes >= num_classes)]
+    outside = counted[(counted < 0) | (counted >= num_classes)]
     if outside.numel():
         first, last = outside.flatten()[0].item(), num_classes - 1
         raise IndexError(f"class index {first} is out of range: the classes are 0 to {last}")
+    return counted

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torchvision.models import EfficientNet_B0_Weights
 
 from ..analysis.labels import ClassNames
@@ -120,9 +121,23 @@ def digest(path: str | os.PathLike[str]) -> str:
     return found.hexdigest()
 
 
-def described(chosen: Chosen, attention: AttentionMechanism | None) -> dict[str, Any]:
+def contents(model: nn.Module) -> str:
+    """SHA-256 of a model's tensors and their names: a name such as module:function may give another
+    one each time."""
+    found = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        if isinstance(value, Tensor) and not value.is_quantized:
+            found.update(name.encode())
+            found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def described(
+    chosen: Chosen, model: nn.Module, attention: AttentionMechanism | None
+) -> dict[str, Any]:
     """What tells a classifier and an attention (None or loaded) from others."""
     found: dict[str, Any] = {"model": chosen.model, "weights": chosen.weights}
+    found["tensors"] = contents(model)
     found["attention"] = None if attention is None else attention.source
     found["names"] = None if chosen.names is None else str(chosen.names)
     for name, value in found.items():

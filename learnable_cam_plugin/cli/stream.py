@@ -69,7 +69,7 @@ def explain_each(
     """
     given = open_attention(attention)
     found = find_photos(photos, out)
-    settings = {**described(chosen, given), **asdict(wanted)}
+    settings = {**described(chosen, loaded.model, given), **asdict(wanted)}
     del settings["batch"]
     device = device_named(chosen.device)
     loaded.model.to(device)

@@ -1,7 +1,6 @@
 """A small classifier of drawn shapes, as it comes with the package, and its training."""
 
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -57,7 +56,6 @@ def train_classifier(
     drawn: DrawnImages,
     epochs: int,
     seed: int,
-    report: Callable[[int, float], None] | None = None,
 ) -> None:
     """Train a classifier to share its probability between an image's two shapes.
 
@@ -69,7 +67,6 @@ def train_classifier(
         model: gives a score for each of `CLASSES`.
         drawn, epochs, seed: what to train on, at least 32 images; passes, at least 1, in batches
             of 32; of the order and masks.
-        report: called after each epoch with its number, from 0, and the last loss.
     """
     if len(drawn.images) < 32 or epochs < 1:
         raise ValueError(
@@ -80,7 +77,7 @@ def train_classifier(
     steps = len(drawn.images) // 32
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * steps)
     model.train()
-    for epoch in range(epochs):
+    for _ in range(epochs):
         order = torch.randperm(len(drawn.images), generator=generator)
         for part in order[: 32 * steps].split(32):
             images, classes, regions = drawn.images[part], drawn.classes[part], drawn.regions[part]
@@ -95,6 +92,4 @@ def train_classifier(
             loss.backward()
             optimizer.step()
             schedule.step()
-        if report:
-            report(epoch, float(loss.detach()))
     model.eval()

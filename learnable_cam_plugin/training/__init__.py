@@ -14,8 +14,6 @@ from .recipes import (
 )
 from .trainer import LearnableCAMTrainer
 
-Recipe = LCAMRecipe  # its name in code that exists
-
 __all__ = [
     "RECIPES",
     "BesideSeveral",
@@ -24,7 +22,6 @@ __all__ = [
     "LCAMRecipe",
     "LearnableCAMTrainer",
     "LossWeights",
-    "Recipe",
     "Step",
     "TrainingRecipe",
     "find_recipe",

@@ -105,7 +105,14 @@ def test_lengths_that_differ_by_rounding_alone_are_the_same_everywhere():
 
 def test_a_large_grid_is_compared_at_no_more_than_1024_places():
     fine, last = features(grids=((64, 64), (8, 8)))
-    assert evidence([fine, last], *head(), CLASSES).maps.shape == (3, INPUTS, 64, 64)
+    found = evidence([fine, last], *head(), CLASSES).maps
+    assert found.shape == (3, INPUTS, 64, 64)
+    places, carried = (F.adaptive_avg_pool2d(one, 32).flatten(2) for one in (fine, found[:, :4]))
+    alike = F.normalize(places - places.mean(2, keepdim=True), dim=1)
+    weights = (10 * alike.mT @ alike).softmax(2)
+    expected = (carried @ weights.mT).unflatten(2, (32, 32))
+    expected = F.interpolate(expected, (64, 64), mode="bilinear")
+    assert torch.allclose(found[:, 8:11], expected[:, 1:], atol=1e-4)
 
 
 def test_its_weights_serve_another_classifier(images):

@@ -10,6 +10,7 @@ from torchvision.models import VisionTransformer
 from torchvision.transforms import Normalize, Resize
 
 from learnable_cam_plugin import LearnableCAM
+from learnable_cam_plugin.classifier import class_indices
 
 TARGET = [ClassifierOutputTarget(1)]
 
@@ -104,6 +105,13 @@ def test_tokens_of_images_that_the_model_makes_square_are_refused():
     with pytest.raises(ValueError, match="resizes images of 60 x 80 to 56 x 56"):
         LearnableCAM(model)(pixels(2, 60, 80), TARGET)
     assert LearnableCAM(model)(pixels(2, 80, 80), TARGET).shape == (2, 80, 80)
+
+
+def test_classes_below_0_count_from_the_last_and_others_are_refused():
+    assert class_indices(torch.tensor([0, -1]), 10).tolist() == [0, 9]
+    for index in (-11, 10):
+        with pytest.raises(IndexError, match=f"{index} is out of range"):
+            class_indices(torch.tensor([0, index]), 10)
 
 
 class Less:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,19 @@ def test_of_names_alike_but_for_case_the_one_that_was_written_is_meant(photos, t
     given = ("--names", names, "--out", tmp_path / "other")
     done = run("explain", photos, "--class", "Cardigan", *given)
     assert "several classes, give one's index: 3 ('cardigan'), 4 ('CARDIGAN')" in done.output
+
+
+def test_another_model_of_the_same_name_is_not_answered_for_by_the_one_before(
+    photos, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    assert run("explain", photos, "--out", out).exit_code == 0
+    monkeypatch.setattr(
+        networks, "small", lambda: replace(networks.other(), class_names=networks.NAMES)
+    )
+    done = run("explain", photos, "--out", out)
+    assert done.exit_code == 1
+    assert "other settings (tensors:" in done.output
 
 
 def test_names_of_classes_come_from_a_file(photos, tmp_path):

@@ -86,3 +86,5 @@ def test_ratios_and_ranks():
     maps = np.random.default_rng(0).random((2, 5, 5))
     assert rank_correlation(maps, maps**3) == pytest.approx(1)
     assert rank_correlation(maps, -maps) == pytest.approx(-1)
+    clipped = np.array([[[0, 0, 0, 1]], [[0, 0, 2, 1]]]), np.array([[[1, 0, 0, 0]], [[0, 0, 2, 1]]])
+    assert rank_correlation(*clipped) == pytest.approx((-1 / 3 + 1) / 2)  # equal ones share ranks

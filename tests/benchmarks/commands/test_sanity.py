@@ -1,6 +1,7 @@
 """What the sanity checks compute, on maps whose answer is known."""
 
 import torch
+from scipy.stats import spearmanr
 
 from benchmarks.commands.sanity import correlation, masked_scores, ranks
 from learnable_cam_plugin import Normalization
@@ -19,6 +20,13 @@ def test_correlation_is_pearsons_and_0_for_a_constant_map():
 def test_ranks_see_order_only():
     maps = torch.rand(2, 28, 28, generator=torch.Generator().manual_seed(0))
     assert torch.equal(ranks(maps), ranks(maps**5))
+
+
+def test_of_maps_that_are_0_in_most_places_ranks_give_spearmans_correlation():
+    one, other = torch.randn(2, 28, 28, generator=torch.Generator().manual_seed(0)).sub(1).relu()
+    expected = spearmanr(one.flatten(), other.flatten()).statistic
+    assert abs(correlation(ranks(one[None]), ranks(other[None])) - expected) < 1e-5
+    assert abs(expected) < 0.1  # they are independent; by place of equal ones it would be 0.4
 
 
 def test_scores_with_black_behind_are_the_protocols(images):
