@@ -18,7 +18,9 @@ from ..classifier import (
     ModuleTree,
     ReshapeTransform,
     bare,
+    class_scores,
     core,
+    evaluating,
     modules_of,
     tells_pooling,
     tensor_states,
@@ -191,7 +193,22 @@ class DefaultAttention:
                 "learnable_cam_plugin.attention, with 8 to 32 varied images, to choose them",
                 stacklevel=5,
             )
+            if attention.num_classes == 1:
+                self._tell_of_a_probability(images)
         return bound
+
+    def _tell_of_a_probability(self, images: Tensor) -> None:
+        """A single score is taken for a logit, whose sign is the class: of a sigmoid's, none is
+        below 0. Where a linear layer gives it, it is a logit, and this is not asked."""
+        with evaluating(self._model), torch.no_grad():
+            scores = class_scores(self._model(images.clone()))
+        if bool(((scores >= 0) & (scores <= 1)).all()):
+            warnings.warn(
+                f"the one score that {type(self._model).__name__} gives lies in [0, 1] for all "
+                "these images, as a probability does, and is taken for a logit, above 0 for the "
+                "class and below 0 against it: pass the model without its sigmoid",
+                stacklevel=6,
+            )
 
     def _remember(self, bound: Bound) -> None:
         """For others of the same model; without the model itself, which nothing here keeps."""

@@ -1,5 +1,7 @@
 """Classifiers that do more than their parts say: in place, in a subclass, behind a transform."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -134,3 +136,13 @@ def test_a_users_target_that_asks_for_less_of_its_class_is_refused():
         LearnableCAM(model)(pixels(), [Less()])
     expected = LearnableCAM(model)(pixels(), TARGET)
     np.testing.assert_array_equal(LearnableCAM(model)(pixels(), [More()]), expected)
+
+
+@pytest.mark.filterwarnings("ignore:the head of:UserWarning")
+def test_a_single_probability_is_told_from_a_logit():
+    logit = network(nn.Linear(32, 1))
+    with pytest.warns(UserWarning, match="without its sigmoid"):
+        LearnableCAM(nn.Sequential(*logit, nn.Sigmoid()))(pixels())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LearnableCAM(logit)(pixels())
