@@ -230,10 +230,3 @@ def plain(error: Exception) -> str:
     said = "".join(c if c.isprintable() else " " for c in str(error))
     named = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
     return named + shorten(said, 300, placeholder=" ...")
-
-
-def check_finite(tensors: Mapping[str, torch.Tensor]) -> None:
-    """Raise CheckpointError for NaN or infinity in tensors of floats, naming the tensor."""
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise CheckpointError(f"{name!r} holds NaN or infinite values")

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.models import EfficientNet_B0_Weights
 
 from learnable_cam_plugin import LearnableCAM
-from learnable_cam_plugin.attention import UniversalAttention, universal_attention
+from learnable_cam_plugin.attention import UniversalAttention, universal_beside
 from learnable_cam_plugin.attention.evidence import evidence
 from learnable_cam_plugin.checkpoint import atomic_path
 from learnable_cam_plugin.classifier import FrozenClassifier, predict
@@ -70,7 +70,7 @@ def read(
 ) -> tuple[Tensor, Tensor]:
     """The inputs (12, h, w) and the map (H, W) of an image (1, C, H, W) and its class (1,)."""
     model, names = classifier.model, list(classifier.layers)
-    bound = universal_attention(model, names, image, trained=trained)
+    bound = universal_beside(classifier, image, trained)
     features, _ = classifier.clean_pass(image)
     found = evidence(bound.maps(features), bound.vectors, bound.offsets, classes)
     with LearnableCAM(model, names, attention=bound) as cam:

@@ -32,7 +32,7 @@ from torchvision.models import EfficientNet_B0_Weights
 from tqdm import trange
 
 from learnable_cam_plugin import LearnableCAM
-from learnable_cam_plugin.attention import UniversalAttention, universal_attention
+from learnable_cam_plugin.attention import UniversalAttention, universal_beside
 from learnable_cam_plugin.classifier import FrozenClassifier, predict
 from learnable_cam_plugin.comparison import class_maps, markdown_table, open_methods, picture
 from learnable_cam_plugin.data import PhotoFolder
@@ -130,7 +130,7 @@ def both_maps(
 ) -> tuple[Tensor, Tensor]:
     """The maps (N, H, W) of the universal attention, and Grad-CAM's at the last layer."""
     model, layers = classifier.model, list(classifier.layers.values())
-    bound = universal_attention(model, list(classifier.layers), images, trained=trained)
+    bound = universal_beside(classifier, images, trained)
     with ExitStack() as stack:
         cams = {OURS: LearnableCAM(model, layers, attention=bound)}
         found = open_methods(stack, {**cams, PEER: GradCAM(model, layers[-1:])})

@@ -41,12 +41,12 @@ def enlarged(found: Map, size: tuple[int, int]) -> Map:
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def coloured(pixels: Pixels, found: Map, brightest: float, alpha: float = ALPHA) -> Pixels:
+def coloured(pixels: Pixels, found: Map, brightest: float) -> Pixels:
     """A map (h, w) over a photograph (H, W, 3), in viridis, clear where it is 0."""
     share = np.clip(enlarged(found, pixels.shape[:2]) / brightest, 0, 1)
     steps = np.linspace(0, 1, len(VIRIDIS))
     colours = np.stack([np.interp(share, steps, VIRIDIS[:, i]) for i in range(3)], axis=-1)
-    opacity = alpha * np.sqrt(share[..., None])
+    opacity = ALPHA * np.sqrt(share[..., None])
     return (pixels * (1 - opacity) + colours * opacity).round().astype(np.uint8)
 
 

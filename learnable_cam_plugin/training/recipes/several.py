@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...attention import AttentionMechanism, UniversalAttention, universal_attention
+from ...attention import AttentionMechanism, UniversalAttention, universal_beside
 from ...classifier import FrozenClassifier
 from ...saliency import resize
 from .base import Step, TrainingRecipe
@@ -77,8 +77,7 @@ class BesideSeveral:
         self, classifier: FrozenClassifier, images: Tensor, kind: str, seed: int, progress: bool
     ) -> UniversalAttention:
         """The universal mechanism beside the trainer's classifier; `kind` is always "head"."""
-        model, layers, reshape = classifier.model, classifier.layers, classifier.reshape_transform
-        return universal_attention(model, layers, images, reshape, self.trained, seed, progress)
+        return universal_beside(classifier, images, self.trained, seed, progress)
 
     def step(self, classifier: FrozenClassifier, images: Tensor) -> Step:
         """Steps of the recipe, each beside a classifier that its seed chooses."""
@@ -124,8 +123,7 @@ def _beside(
             f"a {type(attention).__name__} belongs to one classifier; beside several a "
             "UniversalAttention is trained"
         )
-    model, layers, reshape = classifier.model, classifier.layers, classifier.reshape_transform
     trained: Any = attention
     # what the head reads is seen in full precision, whatever the training's is
     with torch.autocast(images.device.type, enabled=False):
-        return universal_attention(model, layers, images, reshape, trained)
+        return universal_beside(classifier, images, trained)
