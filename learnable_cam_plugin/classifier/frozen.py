@@ -21,6 +21,8 @@ from .scores import probabilities
 from .spread import spread_of
 from .wrappers import bare
 
+_MOST_EXTRA = 64  # tokens beside those of patches, as registers and prompts
+
 
 @dataclass(frozen=True)
 class FrozenClassifier:
@@ -90,7 +92,9 @@ class FrozenClassifier:
         _tell_of_several_runs(model, runs, scores, read)
         if reshape_transform is None:
             watched = () if spread is None else spread.watched
-            _check_arranged([r for r in runs if r.name in read or r.module in watched], images)
+            shown = [r for r in runs if r.name in read or r.module in watched]
+            _check_arranged(shown, images)
+            _check_tokens(shown, runs)
         for name in layers.keys() & set(names):
             gives = any(run.name == name and isinstance(run.output, Tensor) for run in runs)
             if gives and not reaches_scores(model, layers[name], images[:2].clone()):
@@ -208,6 +212,26 @@ def _check_arranged(runs: Iterable[Run], images: Tensor) -> None:
             "layers give is arranged as a grid by the images' proportions: resize them before, and "
             "pass the classifier that is inside; or pass target_layers and a reshape_transform"
         )
+
+
+def _check_tokens(shown: Iterable[Run], runs: Iterable[Run]) -> None:
+    """Refuse tokens whose grid is not that of the patches, as a convolution cut them: so many come
+    beside those of places that the number alone makes another grid."""
+    convolved = [run.output for run in runs if isinstance(run.module, nn.Conv2d)]
+    cut = list(dict.fromkeys(output.shape[2:] for output in convolved if output.ndim == 4))
+    for run in shown:
+        maps = run.maps()
+        if maps is None or run.output.ndim != 3 or maps.shape[2:] in cut:
+            continue
+        tokens = run.output.shape[1]
+        grids = [grid for grid in cut if 0 <= tokens - grid.numel() <= _MOST_EXTRA]
+        if grids:
+            (rows, columns), extra = grids[-1], tokens - grids[-1].numel()
+            raise ValueError(
+                f"layer '{run.name}' gives {tokens} tokens, {rows} x {columns} of patches and "
+                f"{extra} others; 1, 2 or 5 others, before the patches, are told apart by "
+                "themselves: pass target_layers and a reshape_transform that leaves out the others"
+            )
 
 
 @torch.no_grad()

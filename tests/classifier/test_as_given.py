@@ -109,6 +109,29 @@ def test_tokens_of_images_that_the_model_makes_square_are_refused():
     assert LearnableCAM(model)(pixels(2, 80, 80), TARGET).shape == (2, 80, 80)
 
 
+class Prompted(nn.Module):
+    """A transformer with tokens of its own before those of patches, whose mean is classified."""
+
+    def __init__(self, extra: int) -> None:
+        super().__init__()
+        self.patch, self.prompts = nn.Conv2d(3, 16, 4, 4), nn.Parameter(torch.randn(1, extra, 16))
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.blocks, self.head = nn.Sequential(layer, nn.LayerNorm(16)), nn.Linear(16, 5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        patches = self.patch(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.prompts.expand(len(images), -1, -1), patches], 1)
+        return self.head(self.blocks(tokens)[:, self.prompts.shape[1] :].mean(1))
+
+
+@pytest.mark.filterwarnings("ignore:the head of:UserWarning")
+def test_tokens_that_make_another_grid_than_the_patches_are_refused():
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match="273 tokens, 16 x 16 of patches and 17 others"):
+        LearnableCAM(Prompted(17).eval())(pixels(2, 64, 64), TARGET)
+    assert LearnableCAM(Prompted(5).eval())(pixels(2, 64, 64), TARGET).shape == (2, 64, 64)
+
+
 def test_classes_below_0_count_from_the_last_and_others_are_refused():
     assert class_indices(torch.tensor([0, -1]), 10).tolist() == [0, 9]
     for index in (-11, 10):
