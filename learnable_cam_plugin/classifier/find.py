@@ -95,7 +95,11 @@ def _read_last(
     spread = spread_of(runs, linear)
     if spread is None:
         if not reads_first_token(runs, linear):
-            return with_maps[-1].name, with_maps[-1], None
+            # of several branches of one grid, a named one
+            grid = places(with_maps[-1].maps())
+            asked = [r for r in with_maps if r.name in named and places(r.maps()) == grid]
+            run = asked[-1] if asked else with_maps[-1]
+            return run.name, run, None
         ran = [run.name for run in runs if run.name in named]
         name = ran[-1] if ran else _finer(model, runs, with_maps, with_maps[-1])
         run = next((run for run in reversed(with_maps) if run.name == name), with_maps[-1])

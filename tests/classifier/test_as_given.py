@@ -109,6 +109,36 @@ def test_tokens_of_images_that_the_model_makes_square_are_refused():
     assert LearnableCAM(model)(pixels(2, 80, 80), TARGET).shape == (2, 80, 80)
 
 
+class TwoStreams(nn.Module):
+    """Two branches; what the second says hardly counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = network()[:4], network()[:4], nn.Linear(64, 5)
+        with torch.no_grad():
+            self.head.weight[:, 32:] *= 1e-4
+            for parameter in self.second.parameters():
+                nn.init.normal_(parameter, std=0.2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(
+            torch.cat([part(images).mean((2, 3)) for part in (self.first, self.second)], 1)
+        )
+
+
+@pytest.mark.filterwarnings("ignore:the head of:UserWarning")
+def test_of_two_branches_the_named_one_is_explained():
+    model = TwoStreams().eval()
+    with torch.no_grad():
+        weight = model.head.weight[:, :32]
+        alone = nn.Sequential(model.first, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 5))
+        alone[-1].weight.copy_(weight)
+        alone[-1].bias.copy_(model.head.bias)
+    expected = LearnableCAM(alone.eval(), [model.first])(pixels(), TARGET)
+    found = LearnableCAM(model, [model.first])(pixels(), TARGET)
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.95
+
+
 class Prompted(nn.Module):
     """A transformer with tokens of its own before those of patches, whose mean is classified."""
 
