@@ -195,6 +195,14 @@ class DefaultAttention:
             )
             if attention.num_classes == 1:
                 self._tell_of_a_probability(images)
+        if attention.num_classes > 1 and _alike(attention.vectors):
+            warnings.warn(
+                f"all {attention.num_classes} classes of {type(self._model).__name__} have the "
+                "same weights, as of ordered ones that differ by a threshold: no place tells them "
+                "apart, and the map is of rounding. Pass attention=calibrate(model, "
+                "target_layers, images), which shows what speaks for all of them",
+                stacklevel=5,
+            )
         return bound
 
     def _tell_of_a_probability(self, images: Tensor) -> None:
@@ -271,6 +279,10 @@ class DefaultAttention:
             except AttributeError:  # there is no head of that name any more
                 state = []
         return walked.ids, state
+
+
+def _alike(rows: Tensor) -> bool:
+    return bool((rows.amax(0) - rows.amin(0)).amax() < 1e-6 * rows.abs().amax())
 
 
 def _is_identity(rows: Tensor) -> bool:

@@ -199,3 +199,20 @@ def test_a_single_probability_is_told_from_a_logit():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         LearnableCAM(logit)(pixels())
+
+
+class Ordered(nn.Module):
+    """As CORAL: one weight, and a threshold a class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score, self.above = network(nn.Linear(32, 1)), nn.Parameter(torch.arange(4.0))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.score(images) + self.above
+
+
+@pytest.mark.filterwarnings("ignore:the head of:UserWarning")
+def test_classes_that_no_place_tells_apart_are_told_of():
+    with pytest.warns(UserWarning, match="all 4 classes of Ordered have the same weights"):
+        LearnableCAM(Ordered().eval())(pixels(), TARGET)
