@@ -150,6 +150,7 @@ def failing(model, layer, images):
 USES = [explained, *map(explained_with, (random_attention, calibrate, condition)), failing]
 
 
+@pytest.mark.filterwarnings("ignore:the head of Sequential:UserWarning")  # of `merging`
 @pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
 def test_the_classifier_is_left_as_it_was(make, use):
@@ -163,6 +164,8 @@ def test_the_classifier_is_left_as_it_was(make, use):
     same(before, state_of(model))
 
 
+# its weight is not what it applies, and so is not read as that
+@pytest.mark.filterwarnings("ignore:the head of:UserWarning")
 def test_a_model_that_merges_gives_the_same_scores_before_during_and_after(images):
     model = merging()
     model[7].eval()  # no dropout
