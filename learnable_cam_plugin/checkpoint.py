@@ -112,14 +112,14 @@ def _sweep(folder: Path) -> None:
     _quiet = folder, ended + 20 * (ended - began)
 
 
-def _digest(tensors: Mapping[str, torch.Tensor], record: str) -> str:
+def digest(tensors: Mapping[str, torch.Tensor], record: str = "") -> str:
     """SHA-256 over the record and over every tensor's name, type, shape and bytes."""
-    digest = hashlib.sha256(record.encode())
+    found = hashlib.sha256(record.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        found.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def save(
@@ -137,7 +137,7 @@ def save(
     except TypeError as error:
         raise TypeError(f"{path} was not written: its record takes JSON values; {error}") from error
     content = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    metadata = {_KEY: text, "sha256": _digest(content, text)}
+    metadata = {_KEY: text, "sha256": digest(content, text)}
     raw = safetensors.torch.save(content, metadata)
     (header,) = struct.unpack("<Q", raw[:8])
     if header > _MAX_HEADER or _too_deep(record):
@@ -181,7 +181,7 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[st
             "Use a file that save_pretrained or the trainer wrote."
         )
     text = metadata[_KEY]
-    if _digest(tensors, text) != metadata.get("sha256"):
+    if digest(tensors, text) != metadata.get("sha256"):
         raise CheckpointError(
             f"{path} does not match its own SHA-256: it was altered or damaged after it was "
             "saved. Get it again from where it came from."

@@ -48,7 +48,6 @@ def exporting() -> bool:
     return getattr(torch.compiler, "is_exporting", bool)()  # torch 2.2 has none
 
 
-@lru_cache(64)
 def _bilinear(side: int, wanted: int) -> np.ndarray:
     """The (wanted, side) matrix that resizes columns of `side` values."""
     places = (np.arange(wanted) + 0.5) * side / wanted - 0.5
@@ -65,13 +64,14 @@ def _matrix(height: int, width: int, *size: int) -> np.ndarray:
 
 @lru_cache(64)
 def _kept(*sides: int) -> Tensor:
+    """`_matrix` as a tensor."""
     with torch.inference_mode(False):
         return torch.tensor(_matrix(*sides), device="cpu")
 
 
 def _written(*sides: int) -> Tensor:
-    """Not kept: while a graph is exported, what is made belongs to it."""
-    return torch.tensor(_matrix(*sides).tolist(), device="cpu")
+    """The same, not kept: while a graph is exported, what is made belongs to it."""
+    return torch.tensor(_matrix(*sides).tolist(), dtype=torch.float32, device="cpu")
 
 
 def min_max(maps: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def calibrate(
     classifier = FrozenClassifier.of(model, target_layers, reshape_transform=reshape_transform)
     probe = HeadProbe(model)
     with torch.inference_mode(False), frozen(model):
-        images = check_images(images).detach().clone()
+        images = check_images(images).detach()  # each pass has a copy: it may work in place on it
         outputs, features = classifier.read(images.clone(), lambda x: probe(classifier.model, x))
         scores = class_scores(outputs)
         heads = {name: probe.head(scores, maps) for name, maps in features.items()}
@@ -156,8 +156,8 @@ def _mean_gradient(
         return leaf[-1].clone()  # what follows may work in place; a leaf must not change
 
     with torch.enable_grad():
-        given = images.clone()  # the classifier may work in place on them
-        run = forward_from_layer(classifier.model, classifier.layers[name], as_leaf, given)
+        layer = classifier.layers[name]
+        run = forward_from_layer(classifier.model, layer, as_leaf, images.clone())
         scores, rows = class_scores(run).sum(0), []
         step = max(1, _TOGETHER // len(images))
         bar = trange(0, len(scores), step, desc=f"calibrating {name}", disable=not progress)

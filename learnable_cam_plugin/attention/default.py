@@ -173,7 +173,7 @@ class DefaultAttention:
             return small
 
     def _look(self, images: Tensor, walked: Walked) -> Bound:
-        if isinstance(images, Tensor):  # of inference mode, or of a model that works in place
+        if isinstance(images, Tensor) and images.is_inference():
             images = images.detach().clone()
         found = shipped_beside(self._model, images, self._named, self._reshape)
         classifier, attention = found

@@ -97,7 +97,7 @@ class FrozenClassifier:
             _check_tokens(shown, runs)
         for name in layers.keys() & set(names):
             gives = any(run.name == name and isinstance(run.output, Tensor) for run in runs)
-            if gives and not reaches_scores(model, layers[name], images[:2].clone()):
+            if gives and not reaches_scores(model, layers[name], images[:2]):
                 raise ValueError(
                     f"the class scores do not depend on what target layer '{name}' gives: it is "
                     "in a side branch. Name a layer that leads to the scores, or none at all"

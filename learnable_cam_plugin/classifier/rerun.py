@@ -47,7 +47,9 @@ def reaches_scores(model: nn.Module, layer: nn.Module, images: Tensor) -> bool:
     with evaluating(model), run_on(model, images):
         for seed in (0, 1):
             generator.manual_seed(seed)
-            found.append(class_scores(forward_from_layer(bare(model), layer, shaken, images)))
+            found.append(
+                class_scores(forward_from_layer(bare(model), layer, shaken, images.clone()))
+            )
     return not torch.equal(*found)
 
 

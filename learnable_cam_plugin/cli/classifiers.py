@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import EfficientNet_B0_Weights
 
+from .. import checkpoint
 from ..analysis.labels import ClassNames
 from ..attention import AttentionMechanism, load_attention
 from ..loading import LoadedClassifier, load_classifier
@@ -122,14 +123,11 @@ def digest(path: str | os.PathLike[str]) -> str:
 
 
 def contents(model: nn.Module) -> str:
-    """SHA-256 of a model's tensors and their names: a name such as module:function may give another
-    one each time."""
-    found = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        if isinstance(value, Tensor) and not value.is_quantized:
-            found.update(name.encode())
-            found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+    """SHA-256 of a model's tensors: a name such as module:function may give another one each
+    time."""
+    state = model.state_dict().items()
+    plain = {n: v for n, v in state if isinstance(v, Tensor) and not v.is_quantized}
+    return checkpoint.digest(plain)
 
 
 def described(

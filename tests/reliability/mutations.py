@@ -16,7 +16,7 @@ import torch
 
 from learnable_cam_plugin import CheckpointError, LCAMAttention, load_attention
 from learnable_cam_plugin.attention import ConditionedAttention, Origin
-from learnable_cam_plugin.checkpoint import _digest
+from learnable_cam_plugin.checkpoint import digest
 
 from ..conftest import tiny_network
 
@@ -50,7 +50,7 @@ def split(raw: bytes) -> tuple[dict[str, torch.Tensor], dict]:
 def joined(tensors: dict[str, torch.Tensor], record: dict | str) -> bytes:
     """A file with a right digest, whatever the record is."""
     text = record if isinstance(record, str) else json.dumps(record)
-    metadata = {"learnable_cam_plugin": text, "sha256": _digest(tensors, text)}
+    metadata = {"learnable_cam_plugin": text, "sha256": digest(tensors, text)}
     return safetensors.torch.save(tensors, metadata)
 
 
