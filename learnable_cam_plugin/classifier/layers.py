@@ -103,8 +103,10 @@ def applies(linear: nn.Linear, given: Tensor, output: Tensor) -> bool:
     (True, False)
     """
     close = 1e-3 if {given.dtype, output.dtype} <= {torch.float32, torch.float64} else 2e-2
+    given, output = given.detach(), output.detach()
     try:
-        with evaluating(linear):  # a weight that is computed may be another in training
+        # Its weight may be computed, and then be another in training.
+        with evaluating(linear), torch.no_grad():
             made = F.linear(given.to(linear.weight), linear.weight, linear.bias).to(output)
     except RuntimeError:  # of a weight that is packed, as of 8 bits
         return False
