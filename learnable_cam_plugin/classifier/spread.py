@@ -20,6 +20,11 @@ from .layers import Spread
 from .record import Run
 
 _CHANNELS = 128  # by which the places of an image are told apart, of those that a head reads
+# what they make of a value does not depend on where it lies
+_ELEMENTWISE = frozenset(
+    {nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Tanh}
+)
+_NOTHING = (nn.Dropout, nn.Identity)  # in eval mode
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ class PlacewiseHead:
         modules `after` the first so many."""
         found = vectors
         for module, dimensions in self.inner[after:]:
-            if isinstance(module, (nn.Dropout, nn.Identity)):
-                continue  # in eval mode
+            if isinstance(module, _NOTHING):
+                continue
             if found.ndim != dimensions:
                 found = found.flatten(1) if dimensions == 2 else found[:, :, None, None]
             found = module.forward(found)  # hooks have seen the pass already
@@ -56,19 +61,28 @@ class PlacewiseHead:
         assert maps is not None, "the layer that was found gave no maps"
         flat = (maps.relu() if self.rectified else maps).flatten(2)
         if len(self.watched) == 2:
-            vectors = self.through(flat.transpose(1, 2).flatten(0, 1))
+            spread = self._each(flat, 0)
         else:
-            at = [module for module, _ in self.inner].index(self.watched[1])
-            vectors = self.through(_nearly(self.watched[1], flat, seen[1][1].flatten(1)), at + 1)
-        spread = vectors.unflatten(0, (flat.shape[0], flat.shape[2]))
-        # with the mean of the places as a product: onnxruntime takes a sixth of the time
-        mean = spread.new_ones(1, flat.shape[2]) @ spread / flat.shape[2]
-        spread = spread + (seen[-1][0][:, None] - mean)
-        return spread.transpose(1, 2).unflatten(2, maps.shape[2:])
+            at = [module for module, _ in self.inner].index(self.watched[1]) + 1
+            near = _nearly(self.watched[1], flat, seen[1][1].flatten(1))
+            rest = [m for m, _ in self.inner[at:] if not isinstance(m, (*_NOTHING, nn.Flatten))]
+            if {type(module) for module in rest} <= _ELEMENTWISE:  # without turning it twice
+                spread = near
+                for module in rest:
+                    spread = module.forward(spread)
+            else:
+                spread = self._each(near, at)
+        spread = spread + (seen[-1][0][..., None] - spread.mean(2, keepdim=True))
+        return spread.unflatten(2, maps.shape[2:])
+
+    def _each(self, flat: Tensor, after: int) -> Tensor:
+        """`through` of each place: (N, C, places) -> (N, D, places)."""
+        vectors = self.through(flat.transpose(1, 2).flatten(0, 1), after)
+        return vectors.unflatten(0, (flat.shape[0], flat.shape[2])).transpose(1, 2)
 
 
 def _nearly(first: Any, flat: Tensor, pooled: Tensor) -> Tensor:
-    """(N * places, D), what a head's first linear layer gives at each place of maps (N, C, places),
+    """(N, D, places), what a head's first linear layer gives at each place of maps (N, C, places),
     whose mean it turned into `pooled` (N, D): from the channels that vary most over the places of
     an image. The others it has in common with all places, as they were pooled.
 
@@ -80,7 +94,7 @@ def _nearly(first: Any, flat: Tensor, pooled: Tensor) -> Tensor:
     rows = varied + channels * torch.arange(count, device=flat.device)[:, None]
     moved = F.embedding(rows, moved.flatten(0, 1))
     weight = F.embedding(varied, first.weight.flatten(1).t())
-    return (moved.transpose(1, 2) @ weight.to(moved) + pooled[:, None]).flatten(0, 1)
+    return torch.baddbmm(pooled[..., None], weight.transpose(1, 2).to(moved), moved)
 
 
 def _first_linear(inner: Sequence[tuple[nn.Module, int]]) -> nn.Module | None:

@@ -15,6 +15,7 @@ from .photographs import cropped, photo_files, read_photo, upright
 
 KEY, FORMAT = "learnable_cam_plugin", 1
 _ASKED = {"class_names", "explains", "input_size", "normalization", "num_classes", "pixels"}
+Classes = int | str | Sequence[int | str]
 Photo = str | os.PathLike[str] | Image.Image | np.ndarray
 
 
@@ -98,14 +99,14 @@ class Explainer:
         self._top = int(explains.removeprefix("top ")) if counts else None
 
     def explain(
-        self, photo: Photo, classes: Sequence[int | str] | None = None, top: int | None = None
+        self, photo: Photo, classes: Classes | None = None, top: int | None = None
     ) -> list[Explanation]:
         """Classify a photograph, and explain classes of it.
 
         Args:
             photo: a path, an image of Pillow, or RGB of 8 bits (H, W, 3).
-            classes: indices or names, of a file that was exported with `classes=True`; of one with
-                `contrast=True` two, the second of which the first is held against.
+            classes: one or several indices or names, of a file exported with `classes=True`; of one
+                with `contrast=True` two, the second of which the first is held against.
             top: or the so many most probable classes; all that the file explains unless given.
 
         Returns:
@@ -122,7 +123,7 @@ class Explainer:
     def explain_all(
         self,
         photos: str | os.PathLike[str] | Iterable[Photo],
-        classes: Sequence[int | str] | None = None,
+        classes: Classes | None = None,
         top: int | None = None,
         batch: int = 8,
         unread: list[str] | None = None,
@@ -195,7 +196,7 @@ class Explainer:
         return ((values - mean) / std).astype(self._type)
 
     def _explained(
-        self, images: list[np.ndarray], classes: Sequence[int | str] | None, top: int | None
+        self, images: list[np.ndarray], classes: Classes | None, top: int | None
     ) -> list[list[Explanation]]:
         if len({image.shape for image in images}) > 1:  # photographs as they are
             return [self._explained([image], classes, top)[0] for image in images]
@@ -235,18 +236,18 @@ class Explainer:
             for row, p, maps in zip(wanted, probabilities, heat, strict=True)
         ]
 
-    def _chosen(self, classes: Sequence[int | str]) -> list[int]:
+    def _chosen(self, classes: Classes) -> list[int]:
         """Their indices."""
         explains = self.record["explains"]
         if not self._takes_classes:
             raise ValueError(
                 f"this file explains the {explains}: to choose classes, export it with classes=True"
             )
-        chosen = [self._index(one) for one in classes]
+        given = [classes] if isinstance(classes, (str, int)) else list(classes)  # no letters
+        chosen = [self._index(one) for one in given]
         if self._contrast and (len(chosen) != 2 or chosen[0] == chosen[1]):
             raise ValueError(
-                f"this file explains the {explains}: classes must be two different ones, got "
-                f"{list(classes)}"
+                f"this file explains the {explains}: classes must be two of them, got {given}"
             )
         return chosen
 

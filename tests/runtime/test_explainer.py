@@ -260,13 +260,17 @@ class TestRefused:
             with pytest.raises(ValueError, match=f"class rather than {of}: leave top out"):
                 one.explain(photo(), top=1)
         for classes in ([0], [0, 1, 2], [1, "bee"]):
-            with pytest.raises(ValueError, match=r"must be two different ones, got \["):
+            with pytest.raises(ValueError, match=r"must be two of them, got \["):
                 pairs.explain(photo(), classes)
         chosen = Explainer(folder / "classes.onnx")
         with pytest.raises(IndexError, match="class index 5 is out of range"):
             chosen.explain(photo(), [5])
         with pytest.raises(KeyError, match="there is no class 'fox'"):
             chosen.explain(photo(), ["fox"])
+        chosen.class_names = tuple("abcde")
+        assert [one.index for one in chosen.explain(photo(), "b")] == [1]
+        with pytest.raises(KeyError, match="there is no class 'ab'"):  # not the classes a and b
+            chosen.explain(photo(), "ab")
         chosen.class_names = ("ant", "bee", "ant", "cat", "dog")
         with pytest.raises(KeyError, match=r"'ant' is the name of the classes \[0, 2\]"):
             chosen.explain(photo(), ["ant"])
