@@ -6,7 +6,7 @@ import torch
 from benchmarks.protocol import NetworkSettings, Protocol, Training
 from benchmarks.testbed import Pictures, assembled
 from learnable_cam_plugin.data import draw_images
-from learnable_cam_plugin.pretrained import small_network, train_classifier
+from learnable_cam_plugin.pretrained import shapes_classifier
 
 from ..conftest import UNIT, tiny_network
 
@@ -14,9 +14,7 @@ from ..conftest import UNIT, tiny_network
 @pytest.fixture(scope="session")
 def shapes():
     """(model, drawn images that it names with a probability over 0.3)."""
-    torch.manual_seed(0)
-    model = small_network()
-    train_classifier(model, draw_images(1600, 0), 14, 0)
+    model = shapes_classifier()
     drawn = draw_images(40, 10_000)
     with torch.no_grad():
         p = model(drawn.images).softmax(1).gather(1, drawn.classes[:, :1])[:, 0]

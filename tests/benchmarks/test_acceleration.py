@@ -78,7 +78,13 @@ def test_a_signal_is_survived_once_two_of_them_are_gone():
     assert run.stdout.splitlines()[-1] == "heard"
 
 
-@pytest.mark.parametrize("name", ["RISE", "SIDU", "SISE", "Ada-SISE", "Score-CAM"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Ada-SISE",
+        *(pytest.param(n, marks=pytest.mark.long) for n in ("RISE", "SIDU", "SISE", "Score-CAM")),
+    ],
+)
 def test_a_photographs_map_does_not_depend_on_the_precision(photos, tmp_path, name):
     """The real network: bfloat16's rounding of the masks' scores drowns in the sum over masks."""
     pytest.importorskip("openvino", reason="needs the extra `bench`")

@@ -106,7 +106,13 @@ class TestTheFile:
             assert np.abs(found[0] - logits.numpy()).max() < 1e-5
             assert np.abs(found[1] - maps.numpy()).max() < 1e-4
 
-    @pytest.mark.parametrize("name", IN_EVERY_RUN)
+    @pytest.mark.parametrize(
+        "name",
+        [
+            pytest.param(name, marks=() if name == "mobilenet_v3_small" else pytest.mark.long)
+            for name in IN_EVERY_RUN
+        ],
+    )
     def test_the_backbone_is_there_once(self, name, tmp_path):
         images = pictures(4, 64)
         explained = ExplainedClassifier(deployed(name), images, contrast=True)

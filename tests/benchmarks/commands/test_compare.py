@@ -143,20 +143,24 @@ def imagenet(tmp_path_factory):
     return root
 
 
-def test_miniature_imagenet_with_the_papers_networks(imagenet, tmp_path):
+@pytest.mark.parametrize(
+    "networks", [["resnet50"], pytest.param(["vgg16", "resnet50"], marks=pytest.mark.long)]
+)
+def test_miniature_imagenet_with_the_papers_networks(imagenet, tmp_path, networks):
     """The paper's protocol with seeded weights: the day the data is there, only paths change."""
     names = tmp_path / "list.txt"
     names.write_text("".join(f"ILSVRC2012_val_0000000{i}.JPEG {i}\n" for i in (6, 1, 3, 4)))
     content = {"common": 1, "few": 1, "mosaics": 1, "training": {"epochs": 1, "batch_size": 2}}
-    protocol = smaller("imagenet", tmp_path / "imagenet.yaml", **content)
+    protocol = smaller("imagenet", tmp_path / "imagenet.yaml", only=networks, **content)
     methods = "LearnableCAM,Grad-CAM,random map"
     paths = ["--data", imagenet, "--list", names, "--train", imagenet]
     result = run(
         protocol, "--out", tmp_path / "out", *paths, "--methods", methods, "--seeded-weights"
     )
     assert result.exit_code == 0, result.output
-    for network in ("vgg16", "resnet50"):
-        results = json.loads((tmp_path / "out" / network / "results.json").read_text())
+    for network in networks:
+        folder = tmp_path / "out" if len(networks) == 1 else tmp_path / "out" / network
+        results = json.loads((folder / "results.json").read_text())
         assert results["network"] == network
         assert results["data"]["images"] == 4
         assert ",".join(row["method"] for row in results["methods"]) == methods

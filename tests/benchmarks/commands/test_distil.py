@@ -34,7 +34,16 @@ def run(folder, out, family, *more):
     return CliRunner().invoke(distil.main, options)
 
 
-@pytest.mark.parametrize("family", distil.STUDENTS)
+IN_EVERY_RUN = ("mlp", "vit", "resnet", "shufflenet")
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, marks=() if family in IN_EVERY_RUN else pytest.mark.long)
+        for family in distil.STUDENTS
+    ],
+)
 def test_each_family_learns_and_is_read_as_it_was_left(folder, tmp_path, family):
     done = run(folder, tmp_path, family, "--labelled", str(folder))
     assert done.exit_code == 0, done.output

@@ -80,7 +80,7 @@ def test_it_trains_scores_and_goes_on(tmp_path, photos, monkeypatch):
     monkeypatch.setattr(companions, "train_classifier", lambda *arguments: None)
     monkeypatch.setattr(beside, "shapes_classifier", lambda *_: small().model)
     out = tmp_path / "out"
-    options = ["--val", str(photos), "--every", "8", "--few", "1"]
+    options = ["--val", str(photos), "--every", "24", "--few", "1"]
     training = ["--train", str(photos), "--epochs", "1", "--drawn", "1", "--out", str(out)]
     run = CliRunner().invoke(universal.main, options + training, catch_exceptions=False)
     assert run.exit_code == 0, run.output
