@@ -34,13 +34,20 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
 def _as_product(maps: Tensor, size: Sequence[int]) -> bool:
     """Whether to resize by small matrices: not to sizes that a graph leaves open, nor in what is
     compiled or traced, nor where autocast would round them."""
-    if maps.dtype != torch.float32 or not maps.is_cpu or torch.is_autocast_enabled("cpu"):
+    if maps.dtype != torch.float32 or not maps.is_cpu or _autocast():
         return False
     if exporting():  # a graph with such a product is as much faster
         plain = all(isinstance(side, int) for side in (*maps.shape[-2:], *size))
     else:
         plain = type(maps) is Tensor and not torch.compiler.is_compiling()
     return plain and not torch.jit.is_tracing() and max(maps.shape[-2:]) <= _COARSE
+
+
+def _autocast() -> bool:
+    try:
+        return torch.is_autocast_enabled("cpu")
+    except TypeError:  # torch 2.2 and 2.3
+        return torch.is_autocast_cpu_enabled()
 
 
 def exporting() -> bool:
