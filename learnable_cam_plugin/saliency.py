@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# Whether `torch.compile` or `torch.export` is at work; torch 2.2 has it elsewhere.
+compiling = getattr(torch.compiler, "is_compiling", None) or torch._utils.is_compiling
+
 _COARSE = 32  # places a side
 _ENTRIES = 2**14  # of the matrix that resizes both sides at once
 
@@ -39,7 +42,7 @@ def _as_product(maps: Tensor, size: Sequence[int]) -> bool:
     if exporting():  # a graph with such a product is as much faster
         plain = all(isinstance(side, int) for side in (*maps.shape[-2:], *size))
     else:
-        plain = type(maps) is Tensor and not torch.compiler.is_compiling()
+        plain = type(maps) is Tensor and not compiling()
     return plain and not torch.jit.is_tracing() and max(maps.shape[-2:]) <= _COARSE
 
 

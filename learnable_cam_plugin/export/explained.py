@@ -27,7 +27,7 @@ from ..classifier import (
     device_of,
     layer_names,
 )
-from ..saliency import saliency
+from ..saliency import compiling, saliency
 from .noted import Notes, copied, evaluated
 
 SIZES = ("image", "grid")
@@ -193,7 +193,7 @@ class ExplainedClassifier(nn.Module):
         if classes is None:
             top = 2 if self.contrast else self.top
             classes = logits.argmax(1) if top is None else logits.topk(top, 1).indices
-        elif torch.compiler.is_compiling():  # values are not known yet
+        elif compiling():  # values are not known yet
             torch._check(classes.shape[0] == logits.shape[0])  # one length, of one name in a file
             classes = torch.where(classes < 0, classes + self.num_classes, classes)
             # one still below 0 would count from the end again: no runtime takes one beyond it

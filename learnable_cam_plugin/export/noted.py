@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..saliency import compiling
+
 Parts = TypeVar("Parts")
 Seen = dict[str, tuple[Any, Any]]  # key -> what a module was given first, and gave
 
@@ -31,7 +33,7 @@ class Notes:
 
     def seen(self) -> Seen:
         # a compiler sees no threads: what it traced holds the values itself
-        return self._traced if torch.compiler.is_compiling() else self._own.seen
+        return self._traced if compiling() else self._own.seen
 
     def taken(self) -> Seen:
         """What was seen, of which nothing is kept here."""
