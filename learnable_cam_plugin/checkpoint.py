@@ -11,7 +11,7 @@ import stat
 import struct
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import shorten
@@ -223,6 +223,16 @@ def _too_deep(record: Any) -> bool:
             for child in (item.values() if isinstance(item, dict) else item)
         ]
     return bool(level)
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Names for a message; of more than so many the first, and how many there are besides.
+
+    >>> listed(["head.weight", "head.bias", "stem.weight"], most=2)
+    'head.weight, head.bias and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def plain(error: Exception) -> str:

@@ -66,8 +66,13 @@ def main(
     out: Path,
 ) -> None:
     weights, rows = weights_of(families), []
+    known = {f"lite{number}": number for number in SIDES}
+    if unknown := sorted(set(networks) - known.keys() - weights.keys()):
+        raise click.UsageError(
+            f"no network {', '.join(unknown)}: there are {', '.join([*known, *weights])}; a family "
+            "is given as --family NAME=WEIGHTS"
+        )
     for network in networks:
-        known = {f"lite{number}": number for number in SIDES}
         classifier, side = (
             (lite(known[network]), SIDES[known[network]])
             if network in known

@@ -269,9 +269,13 @@ def _rows(
         for name, of in ((OURS, statistics.mean), ("spread of the trainings", statistics.stdev)):
             found = {key: of([row[key] for row in rows[: len(bound)]]) for key in keys}
             own.append({"method": name, "images": count, **found})
-    known = {name: one.darkness for name, one in zip(names, trainings, strict=True)}
+    dark: dict[str, float | str] = {
+        name: one.darkness for name, one in zip(names, trainings, strict=True)
+    }
+    if several and len(set(dark.values())) == 1:
+        dark[OURS] = trainings[0].darkness
     for row in own + others:
-        yield {"where": where, "darkness": known.get(row["method"], 0.0), **row}
+        yield {"where": where, "darkness": dark.get(row["method"], ""), **row}
 
 
 def as_dark(attention: UniversalAttention, darkness: float) -> UniversalAttention:

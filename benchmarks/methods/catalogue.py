@@ -1,7 +1,7 @@
 """Every method of the comparison, in the order of the tables."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import pytorch_grad_cam as library
@@ -51,7 +51,9 @@ def _library(name: str, group: str, reference: str, of: str, **more: Any) -> Non
     )
 
 
-def _masking(name: str, reference: str, note: str, peer: type, settings: Settings) -> None:
+def _masking(
+    name: str, reference: str, note: str, peer: Callable[..., Any], settings: Settings
+) -> None:
     """A peer of this package that scores masked copies."""
 
     def build(bed: Testbed, _attention: AttentionMechanism | None) -> Any:
@@ -105,7 +107,7 @@ _add(
     "learned",
     "this package",
     lambda bed, _: _without_training(bed.model),
-    note="the attention that comes with the package, which never saw this classifier",
+    note="the attention of the package, trained beside EfficientNet-Lite0 among others",
 )
 _learned("L-CAM-Img", LCAM, PAPER, Learned("l-cam-img", "random"))
 _learned("L-CAM-Fm", LCAM, PAPER, Learned("l-cam-fm", "random"))
@@ -212,8 +214,8 @@ for _name, _reference, _select in (
         _name,
         _reference,
         ONE_COUNTED,
-        SISE,
-        lambda bed, select=_select: {"target_layers": bed.stages, "select": select},  # type: ignore[misc]
+        partial(SISE, select=_select),
+        lambda bed: {"target_layers": bed.stages},
     )
 _floor("random map", "a 7x7 grid of uniform noise", random_grid)
 _floor("centred Gaussian", "its spread a quarter of the image", centred_gaussian)

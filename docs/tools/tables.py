@@ -4,7 +4,7 @@
 
 A page asks for one in a comment of its own line, and gets it in the comment's place:
 
-    <!-- table: paired caltech-val/paired.md | Trainings -->
+    <!-- table: section caltech-val/paired.md | Trainings -->
 
 The word after "table:" names a function of `KINDS`; what follows are its arguments.
 """

@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint import listed
 from ..classifier import core
 
 # name -> (shape, the norm and two projections)
@@ -59,22 +60,17 @@ def differences(then: Fingerprint, now: Fingerprint) -> list[str]:
     found = []
     for what, names in (("missing", then.keys() - now.keys()), ("new", now.keys() - then.keys())):
         if names:
-            found.append(f"{what} here: {_listed(sorted(names))}")
+            found.append(f"{what} here: {listed(sorted(names), 3)}")
     both = [name for name in then if name in now]
     shapes = [name for name in both if list(then[name][0]) != list(now[name][0])]
     if shapes:
         sides = [f"{n} {tuple(then[n][0])} then, {tuple(now[n][0])} now" for n in shapes]
-        found.append(f"of other shapes: {_listed(sides)}")
+        found.append(f"of other shapes: {listed(sides, 3)}")
     changes = {n: _change(then[n], now[n]) for n in both if n not in shapes}
     changed = [f"{name} (by {c:.1%})" for name, c in changes.items() if not c <= _RELATIVE]
     if changed:
-        found.append(f"{len(changed)} of {len(both)} with other values: {_listed(changed)}")
+        found.append(f"{len(changed)} of {len(both)} with other values: {listed(changed, 3)}")
     return found
-
-
-def _listed(names: list[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _has_values(name: str, value: Tensor) -> bool:

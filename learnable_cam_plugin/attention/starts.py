@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from .headed import HeadedAttention, gives_logits
 from .lcam import LCAMAttention
 from .origin import Origin
 from .universal import UniversalAttention
+
+Kind = TypeVar("Kind", bound=HeadedAttention)
 
 
 def random_attention(
@@ -64,7 +66,9 @@ def condition(
         an attention that is ready to explain `model`: before training, about as classic CAM does.
     """
 
-    def make(channels: Mapping[str, int], num_classes: int, head: str | None) -> HeadedAttention:
+    def make(
+        channels: Mapping[str, int], num_classes: int, head: str | None
+    ) -> ConditionedAttention:
         return ConditionedAttention(channels, num_classes, width, head, **constants)
 
     def linear(probe: HeadProbe, scores: Tensor, maps: Tensor) -> nn.Linear | None:
@@ -73,7 +77,7 @@ def condition(
     classifier = FrozenClassifier.of(model, target_layers, None, reshape_transform)
     attention = _beside_head(classifier, images, seed, progress, make, linear)
     attention.origin = Origin.of(model, recipe={"name": "conditioned", "start": "head"})
-    return attention  # type: ignore[return-value]
+    return attention
 
 
 def universal_attention(
@@ -110,7 +114,7 @@ def universal_beside(
 ) -> UniversalAttention:
     """`universal_attention` of a classifier with its layers."""
 
-    def make(channels: Mapping[str, int], num_classes: int, head: str | None) -> HeadedAttention:
+    def make(channels: Mapping[str, int], num_classes: int, head: str | None) -> UniversalAttention:
         if trained is not None:
             return trained.beside(channels, num_classes, head)
         return UniversalAttention(channels, num_classes, head)
@@ -118,9 +122,7 @@ def universal_beside(
     def linear(probe: HeadProbe, scores: Tensor, maps: Tensor) -> nn.Linear | None:
         return probe.head(scores, maps)  # only where the maps are what it reads
 
-    return _beside_head(  # type: ignore[return-value]
-        classifier, images, seed, progress, make, linear
-    )
+    return _beside_head(classifier, images, seed, progress, make, linear)
 
 
 def _beside_head(
@@ -128,9 +130,9 @@ def _beside_head(
     images: Tensor,
     seed: int,
     progress: bool,
-    make: Callable[[Mapping[str, int], int, str | None], HeadedAttention],
+    make: Callable[[Mapping[str, int], int, str | None], Kind],
     linear_of: Callable[[HeadProbe, Tensor, Tensor], nn.Linear | None],
-) -> HeadedAttention:
+) -> Kind:
     """What `make(channels, num_classes, name of the linear head or None)` makes, from `seed`, with
     the classifier's head read; calibrated on the images where it is not a linear layer."""
     model, probe = classifier.model, HeadProbe(classifier.model)

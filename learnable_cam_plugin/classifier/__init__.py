@@ -26,6 +26,7 @@ from .layers import (
     as_feature_maps,
     forward_with_features,
     layer_names,
+    own_copy,
     watching,
 )
 from .rerun import Replay, classify_masked_features, forward_from_layer
@@ -60,6 +61,7 @@ __all__ = [
     "modules_of",
     "not_finite_images",
     "of_volumes",
+    "own_copy",
     "predict",
     "probabilities",
     "run_on",

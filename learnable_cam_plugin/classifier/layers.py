@@ -32,7 +32,8 @@ class Spread(Protocol):
         of the modules was given and gave, for images of `size`."""
 
 
-def _copy(value: Any) -> Any:
+def own_copy(value: Any) -> Any:
+    """Of a tensor a copy: what follows a module may work in place on what it gave."""
     return value.detach().clone() if isinstance(value, Tensor) else value
 
 
@@ -173,7 +174,7 @@ def forward_with_features(
         features[name] = maps.detach().clone()
 
     def see(module: nn.Module, given: Any, output: Any) -> None:
-        seen[module] = (_copy(given), _copy(output))
+        seen[module] = (own_copy(given), own_copy(output))
 
     found = spreads or {}
     hooks = [(layer, partial(keep, name)) for name, layer in layers.items() if name not in found]

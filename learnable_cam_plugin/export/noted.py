@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
+from ..classifier import own_copy
 from ..saliency import compiling
 
 Parts = TypeVar("Parts")
@@ -51,13 +52,8 @@ class Notes:
 def _noted(notes: Notes, key: str, given: bool, forward: Callable, *args: Any, **named: Any) -> Any:
     output = forward(*args, **named)
     first = next(iter((*args, *named.values())), None) if given else None
-    notes.seen()[key] = (_copy(first), _copy(output))
+    notes.seen()[key] = (own_copy(first), own_copy(output))
     return output
-
-
-def _copy(value: Any) -> Any:
-    # a ReLU that works in place after the module must not reach it
-    return value.detach().clone() if isinstance(value, Tensor) else value
 
 
 def copied(parts: Parts, modules: Iterable[nn.Module]) -> Parts:

@@ -11,9 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..checkpoint import listed
+
 Weights = str | os.PathLike[str]
 RANDOM = "random"
-_SHOWN = 4  # names of an error
 _WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before all names
 _INSIDE = ("state_dict", "model")  # where training programs put the weights
 
@@ -72,7 +73,7 @@ def check_fit(
     model) of another shape."""
     sizes = [f"{name} {tuple(there)}, not {tuple(here)}" for name, there, here in shapes]
     kinds = {"missing": missing, "not expected": foreign, "of another shape": sizes}
-    problems = [f"{kind}: {_listed(sorted(names))}" for kind, names in kinds.items() if names]
+    problems = [f"{kind}: {listed(sorted(names))}" for kind, names in kinds.items() if names]
     if problems:
         raise ValueError(
             f"the weights of '{path}' are not those of this {type(model).__name__}; "
@@ -110,8 +111,3 @@ def read_weights(path: Weights) -> dict[str, Tensor]:
         if found and all(name.startswith(prefix) for name in found):
             found = {name.removeprefix(prefix): value for name, value in found.items()}
     return found
-
-
-def _listed(names: list[str]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

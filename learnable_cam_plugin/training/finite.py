@@ -1,11 +1,12 @@
 """No number that is not finite gets into the attention or onto the disk, and its cause is named."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint import listed
 from ..classifier import FrozenClassifier, not_finite_images
 
 Named = Iterable[tuple[str, Tensor | None]]
@@ -57,7 +58,7 @@ def check_gradients(parameters: Named, loss: float, where: str, recipe: str) -> 
     bad = not_finite((name, None if p is None else p.grad) for name, p in parameters)
     if bad:
         raise FloatingPointError(
-            f"the gradient of {_listed(bad)} is not finite at {where}, though the loss is ({loss:g}"
+            f"the gradient of {listed(bad)} is not finite at {where}, though the loss is ({loss:g}"
             f"): a derivative in the recipe {recipe!r} or in the attention, such as that of a root "
             "or a norm at 0, or of a logarithm near it. Add a small number inside it. The "
             "attention is as it was before the step"
@@ -87,12 +88,7 @@ class Kept:
             for name, value in self.values.items():
                 self.tensors[name].copy_(value)
             raise FloatingPointError(
-                f"{_listed(bad)} is not finite after {where}, though its loss and its gradient "
+                f"{listed(bad)} is not finite after {where}, though its loss and its gradient "
                 f"are: lower the learning rate ({rate:g}), or clip the gradient (the recipe's "
                 "max_norm). The attention is as it was before the step"
             )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + more

@@ -118,12 +118,11 @@ def _beside(
     attention: AttentionMechanism, classifier: FrozenClassifier, images: Tensor
 ) -> UniversalAttention:
     """The same weights, shared, beside a companion."""
-    if not hasattr(attention, "beside"):
+    if not isinstance(attention, UniversalAttention):
         raise TypeError(
             f"a {type(attention).__name__} belongs to one classifier; beside several a "
             "UniversalAttention is trained"
         )
-    trained: Any = attention
     # what the head reads is seen in full precision, whatever the training's is
     with torch.autocast(images.device.type, enabled=False):
-        return universal_beside(classifier, images, trained)
+        return universal_beside(classifier, images, attention)
