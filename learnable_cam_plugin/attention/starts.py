@@ -172,7 +172,9 @@ def _read_in_order(
     outputs, features = classifier.read(images.clone(), run)  # it may work in place on them
     scores, order = class_scores(outputs), list(ended)
     read = [name for name in order if probe.head(scores, features[name]) is not None]
-    if read and order[-1] not in read:
+    # of several, as a layer and the pooling after it, one that has places
+    read.sort(key=lambda name: features[name].shape[2:].numel() > 1)
+    if read and order[-1] != read[-1]:
         order.remove(read[-1])
         order.append(read[-1])
     return outputs, {name: features[name] for name in order}

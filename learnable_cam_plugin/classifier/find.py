@@ -61,7 +61,7 @@ def reads_one_place(runs: Sequence[Run], scores: Tensor) -> bool:
     them, or the activation before it, was given one."""
     linear = linear_of(list(runs), scores)
     if linear is None or any(
-        _gives_maps(r, len(scores)) and _pools_to(r, linear.given) for r in runs
+        _gives_maps(r, len(scores)) and pools_to(r, linear.given) for r in runs
     ):
         return False
     leaves = [run for run in runs if next(run.module.children(), None) is None]
@@ -69,7 +69,7 @@ def reads_one_place(runs: Sequence[Run], scores: Tensor) -> bool:
         isinstance(run.given, Tensor)
         and run.given.ndim == 4
         and run.given.shape[2:].numel() == 1
-        and _pools_to(run, linear.given)
+        and pools_to(run, linear.given)
         for run in leaves
     )
 
@@ -88,7 +88,7 @@ def _read_last(
         name = _finer(model, runs, with_maps, with_maps[-1]) if _extra(with_maps[-1]) else None
         run = next((run for run in reversed(with_maps) if run.name == name), with_maps[-1])
         return run.name, run, None
-    pooled = [run for run in with_maps if _pools_to(run, linear.given)]
+    pooled = [run for run in with_maps if pools_to(run, linear.given)]
     if pooled:  # of several that are the same, a named one; else the outermost
         run = next((run for run in pooled if run.name in named), pooled[-1])
         return run.name, run, None
@@ -126,7 +126,8 @@ def _extra(run: Run) -> bool:
     return run.output.ndim == 3 and run.output.shape[1] > places(run.maps())
 
 
-def _pools_to(run: Run, given: Tensor) -> bool:
+def pools_to(run: Run, given: Tensor) -> bool:
+    """Whether the mean over a run's maps is what a linear layer was given, (N, D)."""
     maps = run.maps()
     if maps is None or maps.shape[:2] != given.shape:
         return False

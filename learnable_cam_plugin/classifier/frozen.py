@@ -1,7 +1,5 @@
 """The classifier that is explained: what it is read at, its clean pass, and how it is held."""
 
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,16 +10,22 @@ from torch import Tensor, nn
 
 from ..masking import Normalization
 from .checks import check_finite, check_images, class_scores, not_finite_images, run_on
-from .find import find_layers, reads_one_place
+from .doubts import (
+    check_arranged,
+    check_tokens,
+    tell_of_moved_images,
+    tell_of_other_branches,
+    tell_of_other_tokens,
+    tell_of_several_runs,
+)
+from .find import find_layers, pools_to, reads_one_place
 from .guards import channels_last, evaluating, frozen, on_device
 from .layers import ReshapeTransform, Spread, forward_with_features, layer_names
-from .record import Run, linear_of, record
+from .record import linear_of, record
 from .rerun import reaches_scores
 from .scores import probabilities
 from .spread import spread_of
 from .wrappers import bare
-
-_MOST_EXTRA = 64  # tokens beside those of patches, as registers and prompts
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,22 @@ class FrozenClassifier:
         with evaluating(model):  # parts of the head are tried
             read, spread = find_layers(model, runs, scores, names)
         layers = layer_names(model, read)
-        _tell_of_several_runs(model, runs, scores, read)
+        linear = linear_of(runs, scores)
+        last = [run for run in runs if run.name == read[-1]]
+        known = linear is not None and (
+            spread is not None or any(pools_to(run, linear.given) for run in last)
+        )
+        tell_of_several_runs(model, runs, scores, read, known)
+        tell_of_moved_images(model, images)
+        if not known and read[-1] not in names:
+            tell_of_other_branches(model, layers[read[-1]], read[-1], images)
         if reshape_transform is None:
             watched = () if spread is None else spread.watched
             shown = [r for r in runs if r.name in read or r.module in watched]
-            _check_arranged(shown, images)
-            _check_tokens(shown, runs)
+            check_arranged(shown, images)
+            check_tokens(shown, runs, len(scores))
+            if not known:
+                tell_of_other_tokens(shown, linear, runs)
         for name in layers.keys() & set(names):
             gives = any(run.name == name and isinstance(run.output, Tensor) for run in runs)
             if gives and not reaches_scores(model, layers[name], images[:2]):
@@ -180,58 +194,6 @@ class FrozenClassifier:
         """For the length of the block on `device`, in eval mode, with no gradient of its own."""
         with on_device(self.model, device), channels_last(self.model), frozen(self.model):
             yield
-
-
-def _tell_of_several_runs(
-    model: nn.Module, runs: list[Run], scores: Tensor, read: Sequence[str]
-) -> None:
-    """Warn where the scores are of several runs of what is read, as of test-time augmentation: its
-    map may be of a mirrored image."""
-    times = Counter(run.name for run in runs)
-    again = [name for name in read if times[name] > 1]
-    if again and linear_of(runs, scores) is None:
-        warnings.warn(
-            f"{type(model).__name__} runs its layer '{again[-1]}' {times[again[-1]]} times for an "
-            "image, and only the last run is explained; of mirrored or scaled images the map is of "
-            "those. Pass the classifier that is inside of it",
-            stacklevel=2,
-        )
-
-
-def _check_arranged(runs: Iterable[Run], images: Tensor) -> None:
-    """Refuse images whose proportions the network does not see, where its tokens are arranged by
-    them: a transformer behind a transform that makes them square."""
-    (height, width), tokens = images.shape[2:], False
-    for run in runs:
-        maps, (rows, columns) = run.maps(), run.size
-        arranged = maps is not None and maps.shape != run.output.shape
-        tokens |= arranged and abs(height * columns / (width * rows) - 1) > 0.01
-    if tokens:
-        raise ValueError(
-            f"the model resizes images of {height} x {width} to {rows} x {columns}, and what its "
-            "layers give is arranged as a grid by the images' proportions: resize them before, and "
-            "pass the classifier that is inside; or pass target_layers and a reshape_transform"
-        )
-
-
-def _check_tokens(shown: Iterable[Run], runs: Iterable[Run]) -> None:
-    """Refuse tokens whose grid is not that of the patches, as a convolution cut them: so many come
-    beside those of places that the number alone makes another grid."""
-    convolved = [run.output for run in runs if isinstance(run.module, nn.Conv2d)]
-    cut = list(dict.fromkeys(output.shape[2:] for output in convolved if output.ndim == 4))
-    for run in shown:
-        maps = run.maps()
-        if maps is None or run.output.ndim != 3 or maps.shape[2:] in cut:
-            continue
-        tokens = run.output.shape[1]
-        grids = [grid for grid in cut if 0 <= tokens - grid.numel() <= _MOST_EXTRA]
-        if grids:
-            (rows, columns), extra = grids[-1], tokens - grids[-1].numel()
-            raise ValueError(
-                f"layer '{run.name}' gives {tokens} tokens, {rows} x {columns} of patches and "
-                f"{extra} others; 1, 2 or 5 others, before the patches, are told apart by "
-                "themselves: pass target_layers and a reshape_transform that leaves out the others"
-            )
 
 
 @torch.no_grad()

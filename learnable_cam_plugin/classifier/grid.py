@@ -4,7 +4,8 @@ import math
 
 from torch import Size, SymInt, Tensor
 
-_EXTRA = (1, 0, 2, 5)  # tokens before those of places: a class token, none, distillation, registers
+# tokens before those of places: a class token, none, distillation, registers with and without one
+_EXTRA = (1, 0, 2, 5, 4)
 
 
 def as_grid(output: object, size: Size) -> Tensor | None:

@@ -18,7 +18,7 @@ def numbered(*shape):
 
 @settings(deadline=None)
 @given(
-    rows=sides, columns=sides, width=channels, patch=patches, extra=st.sampled_from([0, 1, 2, 5])
+    rows=sides, columns=sides, width=channels, patch=patches, extra=st.sampled_from([0, 1, 2, 4, 5])
 )
 def test_tokens_with_any_known_extra_ones_come_back_as_their_grid(
     rows, columns, width, patch, extra
@@ -95,7 +95,7 @@ def test_maps_of_rounded_sides_are_left_alone(width, height, other):
     [
         (torch.rand(2, 7), (32, 32)),
         (torch.rand(2, 16, 4, 4, 4), (32, 32)),
-        (torch.rand(2, 20, 8), (32, 32)),  # no grid has 20, 19, 18 or 15 places
+        (torch.rand(2, 19, 8), (32, 32)),  # no grid has 19, 18, 17, 15 or 14 places
         (torch.rand(2, 1, 8), (32, 32)),
         (torch.rand(2, 16, 8), (16, 32, 32)),  # volumes
         ((torch.rand(2, 8, 4, 4), None), (32, 32)),

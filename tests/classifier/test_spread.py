@@ -260,7 +260,7 @@ def test_unknown_heads_are_none(images):
 
     assert spread(Net(nn.LayerNorm(8), nn.Linear(8, 5), pool=largest), images) is None
     assert spread(Net(nn.Flatten(), nn.Linear(8 * 20, 5), pool=lambda m: m), images) is None
-    assert spread(TimmViT(extra=4).eval(), pictures(2, 32)) is None  # no grid has 20 places
+    assert spread(TimmViT(extra=3).eval(), pictures(2, 32)) is None  # no grid has 19 places
 
     class Residual(nn.Module):
         """A head whose parts are not one after another."""

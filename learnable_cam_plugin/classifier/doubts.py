@@ -1,0 +1,177 @@
+"""What a recorded pass shows of a classifier, and its map would not: refused, or told of."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .checks import class_scores
+from .grid import places
+from .guards import evaluating
+from .layers import watching
+from .record import Run
+from .rerun import forward_from_layer
+from .spread import reads_first_token
+from .wrappers import bare, core, uncompiled
+
+_MOST_EXTRA = 64  # tokens beside those of patches, as registers and prompts
+_MOVED = 0.03  # of a side, by which nine tenths of what a network sees may lie elsewhere
+
+
+def tell_of_several_runs(
+    model: nn.Module, runs: list[Run], scores: Tensor, read: Sequence[str], known: bool
+) -> None:
+    """Warn where the scores are of several runs of what is read, as of test-time augmentation: its
+    map may be of a mirrored image. Not where what the head reads is `known`: it is the last run."""
+    times = Counter(run.name for run in runs)
+    again = [name for name in read if times[name] > 1]
+    if again and not known:
+        warnings.warn(
+            f"{type(model).__name__} runs its layer '{again[-1]}' {times[again[-1]]} times for an "
+            "image, and only the last run is explained; of mirrored or scaled images the map is of "
+            "those. Pass the classifier that is inside of it",
+            stacklevel=3,
+        )
+
+
+def check_arranged(runs: Iterable[Run], images: Tensor) -> None:
+    """Refuse images whose proportions the network does not see, where its tokens are arranged by
+    them: a transformer behind a transform that makes them square."""
+    (height, width), tokens = images.shape[2:], False
+    for run in runs:
+        maps, (rows, columns) = run.maps(), run.size
+        arranged = maps is not None and maps.shape != run.output.shape
+        tokens |= arranged and abs(height * columns / (width * rows) - 1) > 0.01
+    if tokens:
+        raise ValueError(
+            f"the model resizes images of {height} x {width} to {rows} x {columns}, and what its "
+            "layers give is arranged as a grid by the images' proportions: resize them before, and "
+            "pass the classifier that is inside; or pass target_layers and a reshape_transform"
+        )
+
+
+def check_tokens(shown: Sequence[Run], runs: Sequence[Run], count: int) -> None:
+    """Refuse tokens whose grid is not that of the patches, as a convolution cut them: so many come
+    beside those of places that the number alone makes another grid, or none, so that what is read
+    is a layer before them. `count` images were passed."""
+    convolved = [run.output for run in runs if isinstance(run.module, nn.Conv2d)]
+    cut = list(dict.fromkeys(output.shape[2:] for output in convolved if output.ndim == 4))
+    last = max((runs.index(run) for run in shown), default=len(runs))
+    after = [r for r in runs[last:] if r.maps() is None and r.last]
+    for run in (*(run for run in shown if run.maps() is not None), *after):
+        maps, output = run.maps(), run.output
+        if not isinstance(output, Tensor) or output.ndim != 3:
+            continue
+        if len(output) != count or (maps is not None and maps.shape[2:] in cut):
+            continue
+        tokens, least = output.shape[1], int(maps is None)
+        grids = [grid for grid in cut if least <= tokens - grid.numel() <= _MOST_EXTRA]
+        if grids:
+            (rows, columns), extra = grids[-1], tokens - grids[-1].numel()
+            raise ValueError(
+                f"layer '{run.name}' gives {tokens} tokens, {rows} x {columns} of patches and "
+                f"{extra} others; 1, 2, 4 or 5 others, before the patches, are told apart by "
+                "themselves: pass target_layers and a reshape_transform that leaves out the others"
+            )
+
+
+def tell_of_other_tokens(shown: Sequence[Run], linear: Run | None, runs: Sequence[Run]) -> None:
+    """Warn of tokens beside those of patches that the head reads in no known way: they are taken to
+    come first, and a map is moved by them where they come last."""
+    run = next((run for run in reversed(shown) if run.maps() is not None), None)
+    if run is None or linear is None or run.output.ndim != 3 or reads_first_token(runs, linear):
+        return
+    extra = run.output.shape[1] - places(run.maps())
+    if extra:
+        warnings.warn(
+            f"layer '{run.name}' gives {extra} tokens beside those of places, and the head reads "
+            f"neither the first token nor the mean of what follows the first {extra}: where they "
+            "come last, the map is moved by them. Pass target_layers and a reshape_transform that "
+            "leaves them out",
+            stacklevel=3,
+        )
+
+
+@torch.no_grad()
+def tell_of_other_branches(model: nn.Module, layer: nn.Module, name: str, images: Tensor) -> None:
+    """Warn where the scores of two images differ although the layer gives the same for both: of an
+    ensemble, or of two branches, the map is of one."""
+    plain = torch.full_like(images[:1], float(images[:1].float().mean()))
+    pair = torch.cat([images[:1], plain])
+
+    def nothing(output: Any) -> Any:
+        return torch.zeros_like(output) if isinstance(output, Tensor) else output
+
+    with evaluating(model):
+        scores = class_scores(forward_from_layer(bare(model), layer, nothing, pair)).float()
+    spread = (scores[0] - scores[1]).abs().max()
+    if bool(spread > 1e-3 * scores.abs().max()):
+        warnings.warn(
+            f"the scores of {type(core(model)).__name__} depend on more than what its layer "
+            f"'{name}' gives, as those of an ensemble, or of several branches, do; the map is of "
+            "that layer alone. Explain each part by itself, or name the layer as a target layer",
+            stacklevel=3,
+        )
+
+
+class _Given(Exception):
+    """Carries what the first convolution was given, out of the pass."""
+
+
+@torch.no_grad()
+def tell_of_moved_images(model: nn.Module, images: Tensor) -> None:
+    """Warn where the first convolution is given another part of the images, or turned ones: a
+    transform inside of the model crops them, as that of torchvision's weights does.
+
+    Asked of ramps along either side, and of black and white, which tell what is only normalised.
+    """
+    low, high = images.min(), images.max()
+    if images.ndim != 4 or bool(low == high):
+        return
+    height, width = images.shape[2:]
+    ramps = torch.zeros(4, *images.shape[1:], device=images.device)
+    ramps[1] = 1
+    ramps[2], ramps[3] = _along(height, width, images.device)
+    seen = _first_given(model, (low + (high - low) * ramps).to(images))
+    if seen is None or seen.shape[:2] != ramps.shape[:2]:
+        return
+    black, white, *others = seen.float()
+    span = white - black
+    told = span.abs() > 1e-2 * span.abs().max()
+    if float(told.float().mean()) < 0.5:
+        return
+    found = (torch.stack(others) - black) / torch.where(told, span, 1.0)
+    apart = (
+        found - torch.stack(_along(seen.shape[2], seen.shape[3], images.device))[:, None]
+    ).abs()
+    if float(apart[told.expand_as(apart)].quantile(0.9)) > _MOVED:
+        warnings.warn(
+            f"{type(model).__name__} crops, pads or turns its images before its first layer: the "
+            "map is of what that is given, stretched over the whole of them. Do so before, and "
+            "pass the classifier that is inside of it",
+            stacklevel=3,
+        )
+
+
+def _along(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """How far down, and how far to the right, each place lies: (H, W) each, in [0, 1]."""
+    down, right = ((torch.arange(n, device=device) + 0.5) / n for n in (height, width))
+    return down[:, None].expand(height, width), right.expand(height, width)
+
+
+def _first_given(model: nn.Module, images: Tensor) -> Tensor | None:
+    """What the first convolution that runs is given; None where the model has none."""
+
+    def stop(given: Any, _output: Any) -> None:
+        raise _Given(given)
+
+    hooks = [(m, stop) for m in core(model).modules() if isinstance(m, nn.Conv2d)]
+    try:
+        with evaluating(model), watching(hooks):
+            uncompiled(bare(model))(images)
+    except _Given as found:
+        return found.args[0] if isinstance(found.args[0], Tensor) else None
+    return None

@@ -1,0 +1,145 @@
+"""What a pass shows of a classifier whose map would mislead: told of, where nothing is wrong not."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.transforms._presets import ImageClassification
+
+from learnable_cam_plugin import FrozenClassifier, LearnableCAM
+
+from ..conftest import tiny_network
+from ..networks import TimmViT, pictures
+
+
+class Behind(nn.Module):
+    """The tiny network behind something done to its images."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change, self.inner = change, tiny_network().eval()
+
+    def forward(self, x):
+        return self.inner(self.change(x))
+
+
+def found(model, images):
+    """The messages of a first look."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        FrozenClassifier.found(model, images)
+    return [str(one.message) for one in heard]
+
+
+MOVED = {
+    "torchvision's preset": ImageClassification(crop_size=56, resize_size=64),
+    "a crop of seven eighths": lambda x: x[..., 4:60, 4:60],
+    "mirrored": lambda x: x.flip(3),
+    "turned": lambda x: x.rot90(1, (2, 3)),
+    "padded to one side": lambda x: F.pad(x, (0, 16)),
+}
+AS_GIVEN = {
+    "normalised": lambda x: (x - torch.tensor([0.4, 0.5, 0.6])[:, None, None]) / 0.2,
+    "inverted": lambda x: 1 - x,
+    "BGR": lambda x: x[:, [2, 1, 0]],
+    "resized": lambda x: F.interpolate(x, (48, 48), mode="bicubic"),
+    "resized to other proportions": lambda x: F.interpolate(x, (48, 72)),
+    "padded by a pixel": lambda x: F.pad(x, (1, 1, 1, 1)),
+    "of 8 bits": lambda x: (x * 255).round() / 255,
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_images_that_the_model_moves_are_told_of(name):
+    assert any("crops, pads or turns" in one for one in found(Behind(MOVED[name]), pictures(2, 64)))
+
+
+@pytest.mark.parametrize("name", AS_GIVEN)
+def test_images_that_stay_where_they_are_are_not(name):
+    assert found(Behind(AS_GIVEN[name]), pictures(2, 64)) == []
+
+
+def test_it_is_asked_of_broad_images_too():
+    images = torch.rand(1, 3, 40, 64)
+    assert found(Behind(nn.Identity()), images) == []
+    cropped = found(Behind(lambda x: x[..., 12:52]), images)
+    assert any("crops, pads or turns" in one for one in cropped)
+
+
+class Two(nn.Module):
+    """Two networks, put together by `join`."""
+
+    def __init__(self, join, parts=slice(None)):
+        super().__init__()
+        self.a, self.b = tiny_network(seed=0).eval()[parts], tiny_network(seed=1).eval()[parts]
+        self.join, self.fc = join, nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.join(self, x)
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda net, x: 0.99 * net.a(x) + 0.01 * net.b(x),
+        lambda net, x: (net.a(x).softmax(1) + net.b(x).softmax(1)) / 2,
+    ],
+)
+def test_an_ensemble_is_told_of(join, images):
+    assert any("depend on more than what its layer 'b." in one for one in found(Two(join), images))
+
+
+def test_two_backbones_under_one_head_are_told_of(images):
+    net = Two(lambda net, x: net.fc(torch.cat([net.a(x), net.b(x)], 1)), slice(-2)).eval()
+    assert any("depend on more than what its layer 'b." in one for one in found(net, images))
+
+
+def test_a_head_that_is_linearised_but_alone_is_not(images):
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, 2), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.LazyLinear(5)
+    ).eval()
+    net(images)
+    assert found(net, images) == []
+
+
+def test_features_averaged_over_a_mirrored_image_are_told_of(images):
+    class Mirrored(nn.Module):
+        def __init__(self):
+            super().__init__()
+            net = tiny_network().eval()
+            self.body, self.head = net[:-1], net[-1]
+
+        def forward(self, x):
+            return self.head((self.body(x) + self.body(x.flip(3))) / 2)
+
+    assert any("2 times for an image" in one for one in found(Mirrored(), images))
+
+
+class Last(TimmViT):
+    """The same network, whose extra tokens come last; so they do for its head."""
+
+    def forward(self, x):
+        patches = self.patch_embed(x).flatten(2).transpose(1, 2)
+        x = torch.cat([patches, self.tokens.expand(len(x), -1, -1)], 1)
+        x = self.norm(self.blocks(x))
+        return self.head(x[:, :-2].mean(1))
+
+
+def test_extra_tokens_that_may_come_last_are_told_of():
+    heard = found(Last(extra=2).eval(), pictures(2, 32))
+    assert any("where they come last, the map is moved" in one for one in heard)
+
+
+@pytest.mark.parametrize("extra", [0, 1, 2, 4, 5])
+def test_those_that_come_first_are_not(extra):
+    assert found(TimmViT(extra=extra).eval(), pictures(2, 32)) == []
+
+
+def test_a_pooling_that_is_named_hides_no_place(tiny, images):
+    """Named beside nothing else, it gives one place: what it pools is what the head reads."""
+    tiny.eval()
+    named, by_itself = LearnableCAM(tiny, [tiny[5]]), LearnableCAM(tiny)
+    assert torch.equal(named.saliency(images), by_itself.saliency(images))
+    assert named.saliency(images).std() > 0
