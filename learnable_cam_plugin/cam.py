@@ -2,7 +2,6 @@
 
 import os
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -30,6 +29,7 @@ from .classifier import (
     class_scores,
     device_of,
     layer_names,
+    tell_of_constant,
 )
 from .saliency import combine, min_max, resize, saliency
 from .targets import class_weights, classes_and_signs, one_each, other_classes
@@ -270,21 +270,17 @@ class LearnableCAM(BaseCAM):
         if signs is not None and not eigen_smooth:
             raw_maps = [raw * signs.view(-1, *[1] * (raw.ndim - 1)) for raw in raw_maps]
         check_finite(raw_maps, scores, features, attention)
-        grids = [raw.shape[1:] for raw in raw_maps]
         if isinstance(attention, UniversalAttention):  # places differ in what the head's layer says
-            grids = [list(features.values())[-1].shape[2:]]
-        if all(grid.numel() == 1 for grid in grids):
-            warnings.warn(
-                f"the feature maps at {list(features)[-len(grids) :]} are 1x1, so every map is "
-                "constant: name an earlier target layer, or pass larger images",
-                stacklevel=4,
-            )
+            features = {name: features[name] for name in list(attention.channels)[-1:]}
+        tell_of_constant(raw_maps, features)
         return raw_maps
 
     def _principal_component(self, weighted: Tensor) -> Tensor:
-        projection = get_2d_projection(weighted.float().cpu().numpy())
-        # Its sign is arbitrary; like BaseCAM, keep the positive part.
-        return torch.from_numpy(np.maximum(projection, 0)).to(self.device)
+        weighted = weighted.float().cpu()
+        found = torch.from_numpy(get_2d_projection(weighted.numpy()))
+        # its sign is arbitrary: that of what it stands for; like BaseCAM, keep the positive part
+        sign = (found * weighted.sum(1)).flatten(1).sum(1).sign()
+        return (found * sign.view(-1, *[1] * (found.ndim - 1))).clamp(min=0).to(self.device)
 
     def aggregate_multi_layers(self, cam_per_target_layer: list[Tensor]) -> np.ndarray:
         """The mean of the layers' maps, scaled to [0, 1]: float32 numpy (N, H, W)."""

@@ -8,6 +8,7 @@ from .checks import (
     class_scores,
     not_finite_images,
     run_on,
+    tell_of_constant,
 )
 from .frozen import FrozenClassifier, predict
 from .grid import as_grid
@@ -66,6 +67,7 @@ __all__ = [
     "probabilities",
     "run_on",
     "still_gives",
+    "tell_of_constant",
     "tells_pooling",
     "tensor_states",
     "watching",

@@ -1,6 +1,7 @@
 """What goes into a classifier and what comes out, checked; each error says what to do."""
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
@@ -92,6 +93,21 @@ def check_finite(
                 f"the maps of the images {bad} are beyond what {span.dtype} holds: the images, or "
                 "the feature maps, are far larger than those that the attention was trained on"
             )
+
+
+def tell_of_constant(raw_maps: list[Tensor], read: Mapping[str, Tensor]) -> None:
+    """Warn where no raw map (N, ...) tells one place from another; `read` are the feature maps, by
+    layer, in which places can differ."""
+    if all(maps.shape[2:].numel() == 1 for maps in read.values()):
+        why = "are 1x1, so every map is constant: name an earlier layer, or pass larger images"
+    elif not any(bool(raw.any()) for raw in raw_maps):
+        why = (
+            "say the same of the class at every place, so every map is constant: the images are "
+            "plain, or the head reads other layers than these; name the last before its pooling"
+        )
+    else:
+        return
+    warnings.warn(f"the feature maps at {list(read)} {why}", stacklevel=5)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a pass shows of a classifier whose map would mislead: told of, where nothing is wrong not."""
+"""What a pass shows of a classifier whose map would mislead is told of, and nothing else is."""
 
 import warnings
 
