@@ -28,6 +28,8 @@ from torchvision import models
 from learnable_cam_plugin import LCAMAttention, LearnableCAM, calibrate, random_attention
 from learnable_cam_plugin.saliency import min_max
 
+from .conftest import tiny_network
+
 # network -> two layers with feature maps, the last one the customary target
 NETWORKS = {
     "resnet18": ("layer3.1", "layer4.1"),
@@ -480,3 +482,12 @@ def test_what_is_no_module_or_hides_its_layers_is_refused(resnet):
     for model in (torch.jit.trace(resnet, batch(height=64)), None, resnet.forward):
         with pytest.raises(TypeError, match=r"must be a torch.nn.Module, .*got a"):
             LearnableCAM(model)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_smoothed_is_not_turned_round(images, seed):
+    """The sign of a principal component is arbitrary; that of the map is not."""
+    cam = LearnableCAM(tiny_network(seed=seed).eval())
+    plain, smooth = cam.saliency(images), cam.saliency(images, eigen_smooth=True)
+    for one, other in zip(plain, smooth, strict=True):
+        assert np.corrcoef(one.flatten(), other.flatten())[0, 1] > 0

@@ -122,6 +122,8 @@ def explained(
     count = len(images)
     first = cam.saliency(images) if classes is None else maps([classes[0]] * count)
     scores = class_scores(cam.outputs).float().cpu()
+    if classes is None and scores.shape[1] == 1:  # the map of its sign may not be of its class
+        first = maps([0] * count)
     if classes is None:
         wanted = scores.topk(top, 1).indices
     else:

@@ -20,6 +20,9 @@ _ROUNDING = 1e-3  # a softmax in half precision can pass 1 by this much
 
 def check_saliency(saliency: Tensor) -> Tensor:
     """Maps (N, H, W) or (N, D, H, W) in [0, 1]; else a clear error."""
+    if not isinstance(saliency, Tensor):
+        kind = type(saliency).__name__
+        raise TypeError(f"saliency must be a torch.Tensor, got {kind}: pass torch.from_numpy(maps)")
     if saliency.ndim not in (3, 4) or saliency.numel() == 0:
         shape = tuple(saliency.shape)
         raise ValueError(f"saliency has shape {shape}; (N, H, W) with N > 0 is needed")

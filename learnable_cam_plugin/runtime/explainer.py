@@ -12,10 +12,11 @@ import numpy as np
 from PIL import Image
 
 from .photographs import cropped, photo_files, read_photo, upright
+from .scores import highest, probabilities
 
 KEY, FORMAT = "learnable_cam_plugin", 1
 _ASKED = {"class_names", "explains", "input_size", "normalization", "num_classes", "pixels"}
-Classes = int | str | Sequence[int | str]
+Classes = int | str | np.integer | Sequence[int | str | np.integer]
 Photo = str | os.PathLike[str] | Image.Image | np.ndarray
 
 
@@ -29,6 +30,10 @@ class Explanation:
             sum of 1); of a single score its sigmoid.
         heat: the map, (H, W) or the mechanism's grid, of 0 to 1; or uint8, if the file gives it.
         against: index of the class that it is held against, if the file is of `contrast=True`.
+
+    Of a single score below 0, where no class is asked for, what speaks against its class is
+    explained: the name is "not" that of the class, `against` is 0, its index, and the probability
+    that of its not being there.
     """
 
     index: int
@@ -207,33 +212,38 @@ class Explainer:
             raise ValueError(f"this file explains the {self.record['explains']}: leave top out")
         default = 2 if self._contrast else self._top or 1
         most = default if top is None else top
+        if classes is not None and top is not None:
+            raise ValueError(f"give classes or top, not both: got {classes!r} and top={top}")
         if classes is not None:
             wanted = np.tile(self._chosen(classes), (len(images), 1))
         elif self._takes_classes:  # which are the most probable is not known before
             given["classes"] = np.tile(np.arange(default, dtype=np.int64), (len(images), 1))
             logits, _ = self._session.run(None, given)
-            wanted = _most(logits, most)
+            wanted = highest(logits, most)
         elif not 1 <= most <= default:
             raise ValueError(f"this file explains the {self.record['explains']}, got top={top}")
         if wanted is not None:
             given["classes"] = wanted.astype(np.int64)
         logits, heat = self._session.run(None, given)
-        if wanted is None:
-            wanted = _most(logits, most)
         heat = heat[:, None] if heat.ndim == 3 else heat
-        names, probabilities = self.class_names, _probabilities(logits)
+        names, shares = self.class_names or [None] * logits.shape[1], probabilities(logits)
+        if wanted is None and logits.shape[1] == 1:  # the graph explains its sign
+            said = [
+                (names[0], p, None) if p >= 0.5 else _against(names[0], p) for p in shares[:, 0]
+            ]
+            return [
+                [Explanation(0, name, float(p), maps[0], against)]
+                for (name, p, against), maps in zip(said, heat, strict=True)
+            ]
+        wanted = highest(logits, most) if wanted is None else wanted
         return [
             [
                 Explanation(
-                    int(k),
-                    None if names is None else names[k],
-                    float(p[k]),
-                    one,
-                    int(row[1]) if self._contrast else None,
+                    int(k), names[k], float(p[k]), one, int(row[1]) if self._contrast else None
                 )
                 for k, one in zip(row, maps, strict=False)  # of a pair, one map: of the first
             ]
-            for row, p, maps in zip(wanted, probabilities, heat, strict=True)
+            for row, p, maps in zip(wanted, shares, heat, strict=True)
         ]
 
     def _chosen(self, classes: Classes) -> list[int]:
@@ -243,7 +253,9 @@ class Explainer:
             raise ValueError(
                 f"this file explains the {explains}: to choose classes, export it with classes=True"
             )
-        given = [classes] if isinstance(classes, (str, int)) else list(classes)  # no letters
+        if isinstance(classes, (str, int, np.integer)):  # a name is no sequence of letters
+            classes = [classes]
+        given = list(classes)
         chosen = [self._index(one) for one in given]
         if self._contrast and (len(chosen) != 2 or chosen[0] == chosen[1]):
             raise ValueError(
@@ -251,7 +263,7 @@ class Explainer:
             )
         return chosen
 
-    def _index(self, one: int | str) -> int:
+    def _index(self, one: int | str | np.integer) -> int:
         if isinstance(one, str):
             same = [i for i, name in enumerate(self.class_names or ()) if name == one]
             if not same:
@@ -262,24 +274,11 @@ class Explainer:
         if not 0 <= one < self.record["num_classes"]:
             last = self.record["num_classes"] - 1
             raise IndexError(f"class index {one} is out of range: the classes are 0 to {last}")
-        return one
+        return int(one)
 
 
-def _most(logits: np.ndarray, top: int) -> np.ndarray:
-    """Of each row the indices (N, top) of the highest, of equal ones the first, as in the graph."""
-    if not 1 <= top <= logits.shape[1]:
-        raise ValueError(f"top must be 1 to {logits.shape[1]}, the classes, got {top}")
-    return np.argsort(-logits, axis=1, kind="stable")[:, :top]
-
-
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    logits = logits.astype(np.float64)
-    if logits.shape[1] == 1:
-        return 1 / (1 + np.exp(-logits))
-    if logits.min() >= 0 and np.abs(logits.sum(1) - 1).max() < 1e-4:  # they are probabilities
-        return logits
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    return shares / shares.sum(1, keepdims=True)
+def _against(name: str | None, p: float) -> tuple[str | None, float, int]:
+    return None if name is None else f"not {name}", 1 - p, 0
 
 
 def _record(path: Any, metadata: dict[str, str]) -> dict[str, Any]:

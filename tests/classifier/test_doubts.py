@@ -143,3 +143,13 @@ def test_a_pooling_that_is_named_hides_no_place(tiny, images):
     named, by_itself = LearnableCAM(tiny, [tiny[5]]), LearnableCAM(tiny)
     assert torch.equal(named.saliency(images), by_itself.saliency(images))
     assert named.saliency(images).std() > 0
+
+
+def test_a_map_that_tells_no_place_from_another_is_told_of():
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 6, 3, 2), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU())
+    net = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)).eval()
+    cam = LearnableCAM(net)
+    assert cam.saliency(pictures(2, 32)).std() > 0
+    with pytest.warns(UserWarning, match="say the same of the class at every place"):
+        assert cam.saliency(torch.zeros(1, 3, 32, 32)).std() == 0

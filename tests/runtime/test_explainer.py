@@ -23,6 +23,11 @@ NORMALIZATION = Normalization([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 SIDE = 32
 
 
+def normal(photos):
+    transform = photo_transform(NORMALIZATION, SIDE)
+    return torch.stack([transform(photo(seed)) for seed in range(photos)])
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Files of a classifier: of the top class, of given classes, of photographs as they are."""
@@ -39,6 +44,12 @@ def folder(tmp_path_factory):
         model = tiny_network().eval()
         export_onnx(model, folder / f"{name}.onnx", images, **given, **settings)
     export_onnx(tiny_network().eval(), folder / "bare.onnx", images)
+    given = {"normalization": NORMALIZATION, "class_names": ["defect"]}
+    for name, settings in {"sign": {}, "score": {"classes": True}}.items():
+        one = tiny_network(1).eval()
+        with torch.no_grad():
+            one[-1].bias -= one(normal(photos=4)).median()
+        export_onnx(one, folder / f"{name}.onnx", images, **given, **settings)
     return folder
 
 
@@ -276,3 +287,30 @@ class TestRefused:
             chosen.explain(photo(), ["ant"])
         with pytest.raises(ValueError, match="does not say what normalisation"):
             Explainer(folder / "bare.onnx").explain(photo())
+
+
+def test_what_speaks_against_the_one_class_is_named_so(folder):
+    """A single score below 0: the map of its sign is not that of the class."""
+    sign, score = Explainer(folder / "sign.onnx"), Explainer(folder / "score.onnx")
+    turned = 0
+    for seed in range(4):
+        (found,), (given,) = sign.explain(photo(seed)), score.explain(photo(seed), 0)
+        assert (given.index, given.name, given.against) == (0, "defect", None)
+        if given.probability >= 0.5:
+            assert (found.name, found.against) == ("defect", None)
+            assert found.probability == pytest.approx(given.probability, abs=1e-6)
+            np.testing.assert_allclose(found.heat, given.heat, atol=1e-4)
+        else:
+            turned += 1
+            assert (found.index, found.name, found.against) == (0, "not defect", 0)
+            assert found.probability == pytest.approx(1 - given.probability, abs=1e-6)
+            assert np.abs(found.heat - given.heat).max() > 0.1
+    assert 0 < turned < 4
+
+
+def test_a_class_as_numpy_has_it_and_not_beside_top(folder):
+    explainer = Explainer(folder / "classes.onnx")
+    (found,) = explainer.explain(photo(), np.int64(2))
+    assert found.index == 2
+    with pytest.raises(ValueError, match="give classes or top, not both: got 2 and top=3"):
+        explainer.explain(photo(), 2, top=3)
