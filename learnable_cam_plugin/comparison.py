@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .checkpoint import atomic_path
-from .classifier import FrozenClassifier, as_grid, predict
+from .classifier import FrozenClassifier, as_grid, check_one_class_each, predict
 from .masking import Normalization
 from .metrics import METRICS, Explained
 
@@ -78,6 +78,9 @@ def compare_methods(
         )
         if classes is None:
             classes = predict(model, images)[1]
+        classes = torch.as_tensor(classes)
+        check_one_class_each(images, classes)
+        classes = classes.long()  # of other integers some metrics could not gather
         count += len(images)
         for name, cam in methods.items():
             began = time.perf_counter()

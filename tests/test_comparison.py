@@ -46,6 +46,19 @@ def test_regions_add_the_location(tiny, images):
     assert 0 <= row["pointing game"] <= 100
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_labels_are_integers_of_any_kind_and_one_an_image(tiny, images, dtype):
+    classes = torch.tensor([0, 1, 2, 4])
+    cams = {"ours": LearnableCAM(tiny.eval())}
+    (row,), (other,) = (
+        compare_methods(tiny, cams, [(images, one)], UNIT, progress=False)
+        for one in (classes, classes.to(dtype))
+    )
+    assert {**row, "ms": 0} == {**other, "ms": 0}
+    with pytest.raises(ValueError, match="classes must be integers of shape"):
+        compare_methods(tiny, cams, [(images, torch.eye(5)[classes])], UNIT, progress=False)
+
+
 def test_no_image_is_an_error(tiny):
     with pytest.raises(ValueError, match="no image"):
         compare_methods(tiny, {}, [], UNIT, progress=False)

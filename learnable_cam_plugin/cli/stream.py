@@ -104,7 +104,7 @@ def explain_each(
 
 def _classes(loaded: LoadedClassifier, wanted: Wanted, count: int) -> list[int] | None:
     if wanted.classes:
-        return find_classes(loaded, wanted.classes, count)
+        return list(dict.fromkeys(find_classes(loaded, wanted.classes, count)))
     if wanted.top > count:
         raise ValueError(f"top must be 1 to {count}, the number of classes, got {wanted.top}")
     return None

@@ -54,11 +54,15 @@ def test_each_photograph_becomes_files_of_its_own_and_a_line(photos, tmp_path):
 
 
 def test_classes_are_asked_for_by_name_and_by_index(photos, tmp_path):
-    done = run("explain", photos, "--class", "Dog", "--class", 1, "--out", tmp_path / "out")
+    twice = ("--class", "Dog", "--class", 1, "--class", "dog")
+    done = run("explain", photos, *twice, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
     for row in rows(tmp_path / "out"):
         assert [one["name"] for one in row["explanations"]] == ["dog", "bee"]
         assert all(list(one["files"]) == ["overlay"] for one in row["explanations"])
+    done = run("explain", photos, "--class", "Dog", "--top", 2, "--out", tmp_path / "other")
+    assert done.exit_code == 2
+    assert "--class explains those classes: leave out --top 2" in done.output
 
 
 def test_of_names_alike_but_for_case_the_one_that_was_written_is_meant(photos, tmp_path):

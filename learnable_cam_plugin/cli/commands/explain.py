@@ -83,6 +83,8 @@ def explain_command(
     what is there already, of the same settings, is kept: run again after an interruption, it
     finishes the rest.
     """
+    if classes and top != 1:
+        raise click.UsageError(f"--class explains those classes: leave out --top {top}")
     if kinds is None:
         plain = chosen.model == DEFAULT and attention is None and not classes
         kinds = ("pages",) if plain else ("overlay",)
