@@ -96,9 +96,11 @@ def tell_of_other_tokens(shown: Sequence[Run], linear: Run | None, runs: Sequenc
 
 
 @torch.no_grad()
-def tell_of_other_branches(model: nn.Module, layer: nn.Module, name: str, images: Tensor) -> None:
+def tell_of_other_branches(
+    model: nn.Module, layer: nn.Module, name: str, images: Tensor, scores: Tensor
+) -> None:
     """Warn where the scores of two images differ although the layer gives the same for both: of an
-    ensemble, or of two branches, the map is of one."""
+    ensemble, or of two branches, the map is of one. `scores` are those of the images."""
     plain = torch.full_like(images[:1], float(images[:1].float().mean()))
     pair = torch.cat([images[:1], plain])
 
@@ -106,9 +108,10 @@ def tell_of_other_branches(model: nn.Module, layer: nn.Module, name: str, images
         return torch.zeros_like(output) if isinstance(output, Tensor) else output
 
     with evaluating(model):
-        scores = class_scores(forward_from_layer(bare(model), layer, nothing, pair)).float()
-    spread = (scores[0] - scores[1]).abs().max()
-    if bool(spread > 1e-3 * scores.abs().max()):
+        without = class_scores(forward_from_layer(bare(model), layer, nothing, pair)).float()
+    close = 1e-3 * float(without.abs().max())
+    matters = not torch.allclose(without[:1], scores[:1].float(), 0, close)  # else it is refused
+    if matters and not torch.allclose(without[0], without[1], 0, close):
         warnings.warn(
             f"the scores of {type(core(model)).__name__} depend on more than what its layer "
             f"'{name}' gives, as those of an ensemble, or of several branches, do; the map is of "

@@ -95,10 +95,13 @@ def _read_last(
     spread = spread_of(runs, linear)
     if spread is None:
         if not reads_first_token(runs, linear):
-            # of several branches of one grid, a named one
-            grid = places(with_maps[-1].maps())
-            asked = [r for r in with_maps if r.name in named and places(r.maps()) == grid]
-            run = asked[-1] if asked else with_maps[-1]
+            # of several branches of one grid, a named one; else one of the channels that the head
+            # reads: what weighs the places, as a gate, may come after it
+            grid, width = places(with_maps[-1].maps()), linear.given.shape[1]
+            found = [(r, maps) for r in with_maps if places(maps := r.maps()) == grid]
+            asked = [r for r, _ in found if r.name in named]
+            fits = [r for r, maps in found if maps is not None and maps.shape[1] == width]
+            run = (asked or fits or with_maps)[-1]
             return run.name, run, None
         ran = [run.name for run in runs if run.name in named]
         name = ran[-1] if ran else _finer(model, runs, with_maps, with_maps[-1])

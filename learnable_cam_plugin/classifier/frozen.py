@@ -101,7 +101,7 @@ class FrozenClassifier:
         tell_of_several_runs(model, runs, scores, read, known)
         tell_of_moved_images(model, images)
         if not known and read[-1] not in names:
-            tell_of_other_branches(model, layers[read[-1]], read[-1], images)
+            tell_of_other_branches(model, layers[read[-1]], read[-1], images, scores)
         if reshape_transform is None:
             watched = () if spread is None else spread.watched
             shown = [r for r in runs if r.name in read or r.module in watched]

@@ -117,6 +117,34 @@ def test_features_averaged_over_a_mirrored_image_are_told_of(images):
     assert any("2 times for an image" in one for one in found(Mirrored(), images))
 
 
+class Weighed(nn.Module):
+    """Its places are weighed by a gate of one channel before they are pooled."""
+
+    def __init__(self, weigh):
+        super().__init__()
+        net = tiny_network().eval()
+        self.body, self.gate, self.fc = net[:5], nn.Conv2d(8, 1, 1), net[-1]
+        self.weigh = weigh
+
+    def forward(self, x):
+        maps = self.body(x)
+        return self.fc(self.weigh(maps, self.gate(maps)))
+
+
+@pytest.mark.parametrize(
+    "weigh",
+    [
+        lambda maps, gate: (maps * gate.sigmoid()).mean((2, 3)),
+        lambda maps, gate: (maps * gate.flatten(2).softmax(2).view_as(gate)).sum((2, 3)),
+    ],
+    ids=["gate", "attention pooling"],
+)
+def test_what_weighs_the_places_is_not_what_is_explained(weigh, images):
+    net = Weighed(weigh).eval()
+    assert list(FrozenClassifier.found(net, images).layers)[-1] == "body"
+    assert found(net, images) == []
+
+
 class Last(TimmViT):
     """The same network, whose extra tokens come last; so they do for its head."""
 
