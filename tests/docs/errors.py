@@ -167,7 +167,7 @@ def two_layers(given: Any) -> None:
 
 
 def without_reshape(given: Any) -> None:
-    vit = TinyViT(extra=4)
+    vit = TinyViT(extra=3)
     LearnableCAM(vit, [vit.encoder.ln])(torch.rand(1, 3, 224, 224))
 
 
