@@ -1,6 +1,7 @@
 """The small architectures are explained in all four ways; what is no map is said so."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 
 from benchmarks.architectures import ARCHITECTURES
 from benchmarks.commands import architectures
+from learnable_cam_plugin import FrozenClassifier
 
 pytest.importorskip("timm", reason="the extra `timm`")
 pytest.importorskip("transformers", reason="the extra `transformers`")
@@ -20,6 +22,20 @@ def test_the_small_ones_work_in_every_way(name):
     row = architectures.row_of(name, ARCHITECTURES[name])
     ways = ("no training", "conditioned", "every-threshold", "l-cam-img")
     assert [row.get(way) for way in ways] == [architectures.WORKS] * 4, row
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in SMALL else pytest.param(n, marks=pytest.mark.long) for n in ARCHITECTURES]
+)
+def test_nothing_is_told_of_one_that_is_in_order(name):
+    """No crop, no other branch, no tokens that come last: `classifier.doubts`."""
+    architecture = ARCHITECTURES[name]
+    model, images = architecture.classifier(), architecture.images(2)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        FrozenClassifier.found(model, images)
+    told = ("its layer", "crops, pads or turns", "tokens beside those of places")
+    assert not [m for m in map(str, (one.message for one in heard)) if any(t in m for t in told)]
 
 
 def test_there_are_at_least_25_of_three_libraries():
