@@ -22,7 +22,7 @@ _MOVED = 0.03  # of a side, by which nine tenths of what a network sees lie else
 
 
 def tell_of_several_runs(
-    model: nn.Module, runs: list[Run], scores: Tensor, read: Sequence[str], known: bool
+    model: nn.Module, runs: Sequence[Run], read: Sequence[str], known: bool
 ) -> None:
     """Warn where the scores are of several runs of what is read, as of test-time augmentation: its
     map may be of a mirrored image. Not where what the head reads is `known`: it is the last run."""

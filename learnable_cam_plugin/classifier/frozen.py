@@ -98,7 +98,7 @@ class FrozenClassifier:
         known = linear is not None and (
             spread is not None or any(pools_to(run, linear.given) for run in last)
         )
-        tell_of_several_runs(model, runs, scores, read, known)
+        tell_of_several_runs(model, runs, read, known)
         tell_of_moved_images(model, images)
         if not known and read[-1] not in names:
             tell_of_other_branches(model, layers[read[-1]], read[-1], images, scores)

@@ -107,7 +107,7 @@ def _classes(loaded: LoadedClassifier, wanted: Wanted, count: int) -> list[int] 
         return list(dict.fromkeys(find_classes(loaded, wanted.classes, count)))
     if wanted.top > count:
         raise ValueError(f"top must be 1 to {count}, the number of classes, got {wanted.top}")
-    return None
+    return [0] if count == 1 else None  # by itself, the map is of the sign of a single score
 
 
 def explained(
@@ -122,8 +122,6 @@ def explained(
     count = len(images)
     first = cam.saliency(images) if classes is None else maps([classes[0]] * count)
     scores = class_scores(cam.outputs).float().cpu()
-    if classes is None and scores.shape[1] == 1:  # the map of its sign may not be of its class
-        first = maps([0] * count)
     if classes is None:
         wanted = scores.topk(top, 1).indices
     else:

@@ -228,13 +228,8 @@ class Explainer:
         heat = heat[:, None] if heat.ndim == 3 else heat
         names, shares = self.class_names or [None] * logits.shape[1], probabilities(logits)
         if wanted is None and logits.shape[1] == 1:  # the graph explains its sign
-            said = [
-                (names[0], p, None) if p >= 0.5 else _against(names[0], p) for p in shares[:, 0]
-            ]
-            return [
-                [Explanation(0, name, float(p), maps[0], against)]
-                for (name, p, against), maps in zip(said, heat, strict=True)
-            ]
+            pairs = zip(shares[:, 0].tolist(), heat[:, 0], strict=True)
+            return [[_of_sign(names[0], p, one)] for p, one in pairs]
         wanted = highest(logits, most) if wanted is None else wanted
         return [
             [
@@ -277,8 +272,10 @@ class Explainer:
         return int(one)
 
 
-def _against(name: str | None, p: float) -> tuple[str | None, float, int]:
-    return None if name is None else f"not {name}", 1 - p, 0
+def _of_sign(name: str | None, p: float, heat: np.ndarray) -> Explanation:
+    if p >= 0.5:
+        return Explanation(0, name, p, heat)
+    return Explanation(0, None if name is None else f"not {name}", 1 - p, heat, against=0)
 
 
 def _record(path: Any, metadata: dict[str, str]) -> dict[str, Any]:
