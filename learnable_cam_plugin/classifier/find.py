@@ -1,6 +1,7 @@
 """The layers of a classifier that a class activation map is read from, found by running it."""
 
 from collections.abc import Container, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,26 @@ from .wrappers import core
 _FINER = 4  # times the side of what the head reads, at most
 
 
+class Found(NamedTuple):
+    """Where a classifier is read.
+
+    Attributes:
+        names: of the layers to read, what the head reads last.
+        spread: how that is told apart by place, where it is the input of the linear layer.
+        linear: the run of the linear layer that gave the scores, if one did.
+        known: whether that layer reads the last of the layers, in a way that is known.
+    """
+
+    names: list[str]
+    spread: Spread | None
+    linear: Run | None
+    known: bool
+
+
 def find_layers(
     model: nn.Module, runs: Sequence[Run], scores: Tensor, named: Sequence[str] = ()
-) -> tuple[list[str], Spread | None]:
-    """Names of the layers to read, of a recorded pass: a finer one, and what the head reads last;
-    and how that is told apart by place, where it is the input of the linear layer.
+) -> Found:
+    """The layers to read, of a recorded pass: a finer one, and what the head reads last.
 
     The last one is the layer whose maps the head pools; or, where it does more than pool them, the
     linear layer that gives the scores, whose input is told apart by place (`Spread`); or, where
@@ -42,7 +58,7 @@ def find_layers(
             "than one place for these images, so there is nothing to map: pass larger images, or "
             "name target_layers, with a reshape_transform if their output is arranged otherwise"
         )
-    last, source, spread = _read_last(core(model), runs, with_maps, linear, named)
+    last, source, spread, known = _read_last(core(model), runs, with_maps, linear, named)
     finer, found = (
         [name for name in named if name != last],
         _finer(core(model), runs, with_maps, source),
@@ -53,7 +69,7 @@ def find_layers(
             name in grids and grids[name] <= here for name in finer
         )
         finer = [found] if coarse or not finer else finer
-    return [*finer, last], spread
+    return Found([*finer, last], spread, linear, known)
 
 
 def reads_one_place(runs: Sequence[Run], scores: Tensor) -> bool:
@@ -80,18 +96,18 @@ def _read_last(
     with_maps: list[Run],
     linear: Run | None,
     named: Sequence[str],
-) -> tuple[str, Run, Spread | None]:
-    """The name of the layer to read last, the run whose grid it has, and its spread if it is the
-    linear layer."""
+) -> tuple[str, Run, Spread | None, bool]:
+    """The name of the layer to read last, the run whose grid it has, its spread if it is the
+    linear layer, and whether that reads it in a way that is known."""
     if linear is None:
         # of a class token, the head may read that alone: what is before the last block is read
         name = _finer(model, runs, with_maps, with_maps[-1]) if _extra(with_maps[-1]) else None
         run = next((run for run in reversed(with_maps) if run.name == name), with_maps[-1])
-        return run.name, run, None
+        return run.name, run, None, False
     pooled = [run for run in with_maps if pools_to(run, linear.given)]
     if pooled:  # of several that are the same, a named one; else the outermost
         run = next((run for run in pooled if run.name in named), pooled[-1])
-        return run.name, run, None
+        return run.name, run, None, True
     spread = spread_of(runs, linear)
     if spread is None:
         if not reads_first_token(runs, linear):
@@ -102,17 +118,17 @@ def _read_last(
             asked = [r for r, _ in found if r.name in named]
             fits = [r for r, maps in found if maps is not None and maps.shape[1] == width]
             run = (asked or fits or with_maps)[-1]
-            return run.name, run, None
+            return run.name, run, None, False
         ran = [run.name for run in runs if run.name in named]
         name = ran[-1] if ran else _finer(model, runs, with_maps, with_maps[-1])
         run = next((run for run in reversed(with_maps) if run.name == name), with_maps[-1])
-        return name or run.name, run, None
+        return name or run.name, run, None, False
     modules = {run.name: run for run in runs if run.module is spread.watched[0]}
     source = next(iter(modules.values()))
     if places(source.maps()) < 2:  # an attention layer, whose output is a tuple
         before = [run for run in with_maps if runs.index(run) < runs.index(source)]
         source = before[-1]
-    return linear.name, source, spread
+    return linear.name, source, spread, True
 
 
 def _gives_maps(run: Run, count: int) -> bool:

@@ -18,7 +18,7 @@ from .doubts import (
     tell_of_other_tokens,
     tell_of_several_runs,
 )
-from .find import find_layers, pools_to, reads_one_place
+from .find import find_layers, reads_one_place
 from .guards import channels_last, evaluating, frozen, on_device
 from .layers import ReshapeTransform, Spread, forward_with_features, layer_names
 from .record import linear_of, record
@@ -91,13 +91,8 @@ class FrozenClassifier:
         batched = {n: out for n, out in outputs if out.ndim > 1 and len(out) == len(scores)}
         check_finite([], scores, batched, model)  # first: a head would be linearised in vain
         with evaluating(model):  # parts of the head are tried
-            read, spread = find_layers(model, runs, scores, names)
+            read, spread, linear, known = find_layers(model, runs, scores, names)
         layers = layer_names(model, read)
-        linear = linear_of(runs, scores)
-        last = [run for run in runs if run.name == read[-1]]
-        known = linear is not None and (
-            spread is not None or any(pools_to(run, linear.given) for run in last)
-        )
         tell_of_several_runs(model, runs, read, known)
         tell_of_moved_images(model, images)
         if not known and read[-1] not in names:

@@ -92,7 +92,8 @@ def shorter_side(size: int) -> int:
 
 
 def photo_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """The files of `EXTENSIONS` under a folder, at any depth, sorted.
+    """The files of `EXTENSIONS` under a folder, at any depth, sorted; links that lead nowhere among
+    them, which cannot be read and are told of where they are.
 
     Raises:
         FileNotFoundError: no such folder, or no such file under it.
@@ -100,7 +101,8 @@ def photo_files(folder: str | os.PathLike[str]) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder of photographs at {root}")
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+    named = (path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    files = sorted(path for path in named if path.is_file() or not path.exists())
     if not files:
         raise FileNotFoundError(f"no photograph ({', '.join(sorted(EXTENSIONS))}) under {root}")
     return files
