@@ -1,14 +1,15 @@
 """LearnableCAM: learned class activation maps behind pytorch-grad-cam's interface."""
 
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import Tensor, nn
 
@@ -26,48 +27,13 @@ from .classifier import (
     ScoresOf,
     bare,
     check_finite,
-    class_scores,
     device_of,
     layer_names,
     tell_of_constant,
 )
+from .recorder import Recorder
 from .saliency import combine, min_max, resize, saliency
 from .targets import class_weights, classes_and_signs, one_each, other_classes
-
-Read = Callable[[Tensor], tuple[Any, dict[str, Tensor], AttentionMechanism]]
-
-
-class _Recorder(threading.local):
-    """Stands where BaseCAM keeps ActivationsAndGradients: FinerCAM and others call it there.
-
-    It hooks the layers for one call only, keeps the maps on their device, and makes no graph. What
-    it holds between two calls is each thread's own.
-    """
-
-    def __init__(self, read: Read) -> None:
-        self._read = read
-        self.gradients: list[Tensor] = []
-        self.outputs: Any = None
-        self.features: dict[str, Tensor] = {}
-        self.scores: Tensor | None = None
-        self.attention: AttentionMechanism | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Recorder, (self._read,)  # a copy has seen nothing yet
-
-    @property
-    def activations(self) -> list[Tensor]:
-        return list(self.features.values())
-
-    def __call__(self, images: Tensor) -> Tensor:
-        self.release()
-        outputs, self.features, self.attention = self._read(images)
-        self.scores = class_scores(outputs)
-        self.outputs = outputs if isinstance(outputs, Tensor) else self.scores
-        return self.outputs
-
-    def release(self) -> None:
-        self.features, self.scores, self.attention = {}, None, None
 
 
 class LearnableCAM(BaseCAM):
@@ -146,7 +112,7 @@ class LearnableCAM(BaseCAM):
         if isinstance(source, GivenAttention):
             source.attention.to(self.device)
         self._source = source
-        self.activations_and_grads = _Recorder(partial(source.read, classifier))
+        self.activations_and_grads = Recorder(partial(source.read, classifier))
 
     @property
     def attention(self) -> AttentionMechanism | None:
@@ -172,11 +138,38 @@ class LearnableCAM(BaseCAM):
         Returns:
             (N, H, W) or (N, D, H, W), float32, in [0, 1].
         """
-        with torch.no_grad():
-            if isinstance(input_tensor, Tensor):  # else the check of the images says so
-                input_tensor = input_tensor.to(self.device)
-            self.activations_and_grads(input_tensor)
+        with self._seen(input_tensor):
             return saliency(self._raw_maps(targets, eigen_smooth), input_tensor.shape[2:])
+
+    def several(
+        self, input_tensor: Tensor, classes: Sequence[int] | None = None, top: int = 5
+    ) -> tuple[Tensor, Tensor]:
+        """Several classes of each image, of one pass of the classifier.
+
+        Args:
+            input_tensor: as of `saliency`.
+            classes: to explain, the same of every image; None takes the `top` most probable ones
+                of each, the first first.
+
+        Returns:
+            the classes (N, M), and their maps (N, M, H, W), each as `saliency` gives it.
+
+        Raises:
+            ValueError: `top` is not 1 to the number of classes, or `classes` is empty.
+        """
+        with self._seen(input_tensor) as seen:
+            count, most = seen.scores.shape
+            if classes is None and not 1 <= top <= most:
+                raise ValueError(f"top must be 1 to {most}, the number of classes, got {top}")
+            if classes is not None and not len(classes):
+                raise ValueError("classes is empty: name one at least, or leave it out")
+            if classes is None:
+                wanted = seen.scores.topk(top, 1).indices
+            else:
+                wanted = torch.tensor(list(classes), device=self.device).expand(count, -1)
+            each = [[ClassifierOutputTarget(c) for c in column] for column in wanted.t().tolist()]
+            maps = [saliency(self._raw_maps(t), input_tensor.shape[2:]) for t in each]
+            return wanted % most, torch.stack(maps, 1)
 
     def comparable(self, input_tensor: Tensor, targets: Any = None) -> Tensor:
         """The maps on one scale for all classes and images: (N, H, W), float32, in [0, 1].
@@ -189,14 +182,9 @@ class LearnableCAM(BaseCAM):
             TypeError: the attention does not read the classifier's head. Classic CAM's raw maps,
                 which `LayerLearnableCam` gives, are on one scale as they are: that of the logits.
         """
-        with torch.no_grad():
-            if isinstance(input_tensor, Tensor):
-                input_tensor = input_tensor.to(self.device)
-            recorder = self.activations_and_grads
-            recorder(input_tensor)
-            features, scores, attention = recorder.features, recorder.scores, recorder.attention
+        with self._seen(input_tensor) as seen:
+            features, scores, attention = seen.features, seen.scores, seen.attention
             if not isinstance(attention, HeadedAttention):
-                recorder.release()
                 raise TypeError(
                     f"a {type(attention).__name__} does not read the classifier's head, by which "
                     "maps get one scale: pass attention=None; or compare LayerLearnableCam's"
@@ -207,6 +195,18 @@ class LearnableCAM(BaseCAM):
             classes = classes if signs is None else (signs < 0).long()
             against = other_classes(given, classes, scores.shape[1])
             return maps * attention.strength(features, classes, against)[:, None, None]
+
+    @contextmanager
+    def _seen(self, images: Any) -> Iterator[Recorder]:
+        """What one pass of images shows, for the length of the block."""
+        recorder = self.activations_and_grads
+        with torch.no_grad():
+            # of what is no tensor the check of the images says so
+            recorder(images.to(self.device) if isinstance(images, Tensor) else images)
+            try:
+                yield recorder
+            finally:
+                recorder.release()
 
     def forward(
         self, input_tensor: Tensor, targets: Any = None, eigen_smooth: bool = False
@@ -229,14 +229,16 @@ class LearnableCAM(BaseCAM):
         self, input_tensor: Tensor, targets: Any, eigen_smooth: bool
     ) -> list[Tensor]:
         """Each target layer's map (N, H, W) in [0, 1], from the maps recorded just before."""
-        raw_maps = self._raw_maps(targets, eigen_smooth)
+        try:
+            raw_maps = self._raw_maps(targets, eigen_smooth)
+        finally:
+            self.activations_and_grads.release()
         return [resize(min_max(raw), input_tensor.shape[2:]) for raw in raw_maps]
 
     def _raw_maps(self, targets: Any, eigen_smooth: bool = False) -> list[Tensor]:
         """Each target layer's raw map (N, h, w), finite, from the maps recorded just before."""
         recorder = self.activations_and_grads
         features, scores, attention = recorder.features, recorder.scores, recorder.attention
-        recorder.release()
         if scores.shape[1] != attention.num_classes:
             raise ValueError(
                 f"the model gives {scores.shape[1]} class scores, the attention explains "

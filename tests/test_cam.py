@@ -277,6 +277,30 @@ def test_one_forward_no_backward_no_graph(monkeypatch, model, layers, attention)
             handle.remove()
 
 
+def test_several_classes_of_an_image_take_one_forward(model, layers, attention):
+    calls = []
+    with LearnableCAM(model, layers, attention=attention) as cam:
+        cam(batch())  # the shipped attention finds its layers
+        handle = model.register_forward_pre_hook(lambda m, i: calls.append(1))
+        classes, maps = cam.several(batch(), top=3)
+        named, of_named = cam.several(batch(), [2, -1])
+        handle.remove()
+        assert len(calls) == 2
+        assert torch.equal(classes, cam.outputs.topk(3).indices)
+        assert named.tolist() == [[2, CLASSES - 1]] * len(batch())
+        assert maps.shape == (*classes.shape, *batch().shape[2:])
+        for found, of in ((classes, maps), (named, of_named)):
+            for k in range(found.shape[1]):
+                targets = [ClassifierOutputTarget(c) for c in found[:, k].tolist()]
+                assert torch.allclose(of[:, k], cam.saliency(batch(), targets), atol=1e-5)
+        for wrong, what in (({"top": 0}, "top must be 1 to"), ({"classes": []}, "is empty")):
+            with pytest.raises(ValueError, match=what):
+                cam.several(batch(), **wrong)
+        with pytest.raises(IndexError, match="out of range"):
+            cam.several(batch(), [CLASSES])
+        assert not cam.activations_and_grads.features
+
+
 def test_head_start_takes_one_forward_too():
     model = network("resnet18")
     calls = []

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 from pytorch_grad_cam.utils.image import show_cam_on_image
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
 from ..cam import LearnableCAM
@@ -89,10 +88,10 @@ def explain_each(
         stems = _stems(found, done)
         for part in batched(read_each(list(stems), loaded, unread, "explaining"), wanted.batch):
             images = torch.stack([image for _, image in part])
-            indices, probabilities, maps = explained(cam, images, classes, wanted.top)
+            indices, shares, maps = explained(cam, images, classes, wanted.top)
             for i, (path, image) in enumerate(part):
                 explanations = []
-                for c, p, heat in zip(indices[i], probabilities[i], maps[:, i], strict=True):
+                for c, p, heat in zip(indices[i], shares[i], maps[i], strict=True):
                     row = {"class": int(c), "name": loaded.class_name(int(c))}
                     files = _write(out, stems[path], int(c), loaded, image, heat, wanted.kinds)
                     explanations.append({**row, "probability": round(float(p), 4), "files": files})
@@ -114,20 +113,10 @@ def explained(
     cam: LearnableCAM, images: Tensor, classes: Sequence[int] | None, top: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The classes (N, k) of images (N, C, H, W), those given or the `top` ones; their probabilities
-    (N, k); and the maps (k, N, H, W), on the CPU. It takes k passes."""
-
-    def maps(column: Sequence[int]) -> Tensor:
-        return cam.saliency(images, [ClassifierOutputTarget(c) for c in column])
-
-    count = len(images)
-    first = cam.saliency(images) if classes is None else maps([classes[0]] * count)
-    scores = class_scores(cam.outputs).float().cpu()
-    if classes is None:
-        wanted = scores.topk(top, 1).indices
-    else:
-        wanted = torch.tensor(classes).expand(count, -1)
-    more = [maps(wanted[:, k].tolist()) for k in range(1, wanted.shape[1])]
-    return wanted, probabilities(scores).gather(1, wanted), torch.stack([first, *more]).cpu()
+    (N, k); and the maps (N, k, H, W), on the CPU. It takes one pass."""
+    wanted, maps = cam.several(images, classes, top)
+    shares = probabilities(class_scores(cam.outputs).float())
+    return wanted.cpu(), shares.gather(1, wanted).cpu(), maps.cpu()
 
 
 def _stems(found: dict[Path, Path], done: dict[str, str]) -> dict[Path, str]:

@@ -22,6 +22,13 @@ def other() -> LoadedClassifier:
     return LoadedClassifier(tiny_network(seed=5), UNIT, 32, None, "other")
 
 
+def single() -> LoadedClassifier:
+    """One score, of whether there is a defect; it says that there is none."""
+    net = tiny_network(num_classes=1)
+    nn.init.constant_(net[-1].bias, -2.0)
+    return LoadedClassifier(net, UNIT, 32, ("defect",), "single")
+
+
 def flat() -> LoadedClassifier:
     """With a head that flattens its maps, and so is linearised."""
     torch.manual_seed(0)

@@ -1,6 +1,7 @@
 """`learnable-cam explain` for any classifier: files of each photograph, and going on."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from learnable_cam_plugin import LearnableCAM
 from learnable_cam_plugin.data import read_photo
@@ -51,6 +53,26 @@ def test_each_photograph_becomes_files_of_its_own_and_a_line(photos, tmp_path):
             assert np.abs(np.asarray(grey) / 255 - heat).max() < 0.003
         with Image.open(out / second["files"]["overlay"]) as over:
             assert (over.mode, over.size) == ("RGB", (32, 32))
+
+
+def test_of_a_single_score_its_class_is_explained_whatever_its_sign(photos, tmp_path):
+    done = run("explain", photos, "--write", "npy", "--out", tmp_path / "out", model="single")
+    assert done.exit_code == 0, done.output
+    loaded = networks.single()
+    cam = LearnableCAM(loaded.model)
+    for row in rows(tmp_path / "out"):
+        (one,) = row["explanations"]
+        x = loaded.transform(read_photo(row["photo"], 32))[None]
+        expected = cam.saliency(x, [ClassifierOutputTarget(0)])[0].numpy()
+        score = float(cam.outputs)
+        assert score < 0  # without a target the map would be of what speaks against it
+        assert (one["class"], one["name"]) == (0, "defect")
+        assert one["probability"] == pytest.approx(1 / (1 + math.exp(-score)), abs=1e-4)
+        heat = np.load(tmp_path / "out" / one["files"]["npy"])
+        assert np.abs(heat - expected).max() < 1e-5
+    done = run("explain", photos, "--top", 2, "--out", tmp_path / "other", model="single")
+    assert done.exit_code == 1
+    assert "top must be 1 to 1" in done.output
 
 
 def test_classes_are_asked_for_by_name_and_by_index(photos, tmp_path):
