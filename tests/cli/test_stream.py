@@ -224,6 +224,18 @@ def test_those_that_cannot_be_read_are_named_and_the_others_explained(tmp_path):
     assert sum("error" in one for one in told) == 3
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links take rights there")
+def test_a_link_that_leads_nowhere_is_a_photograph_that_cannot_be_read(tmp_path):
+    photos = photographs.photographs(tmp_path / "in", 2)
+    (photos / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (photos / "folder.jpg").mkdir()
+    done = run("explain", photos, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert len(rows(tmp_path / "out")) == 2
+    assert "gone.jpg" in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == "Error: photographs that could not be read: 1"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
 def test_killed_half_way_and_run_again_it_finishes_the_rest(tmp_path):
     """Beside a head that is linearised on the first photographs: the same ones both times."""
