@@ -55,16 +55,16 @@ class Thresholds:
         recurring, labels: images, and true classes of them, in which a region has to recur.
     """
 
-    level: float = 0.5
-    area: float = 0.25
-    margin: float = 0.25
+    level: float = 0.4
+    area: float = 0.3
+    margin: float = 0.2
     same: float = 0.25
     alike: float = 0.3
     apart: float = 0.4
     distant: float = 0.12
     some: float = 0.25
     most: float = 0.6
-    shown: float = 0.35
+    shown: float = 0.4
     least: float = 0.15
     frees: float = 0.4
     present: float = 0.0005

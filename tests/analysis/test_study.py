@@ -242,7 +242,7 @@ def test_what_speaks_for_the_predicted_class_lies_where_its_map_is_above_the_oth
         above = torch.from_numpy(case.maps.predicted - case.maps.other)
         full = nn.functional.interpolate(above.clamp(min=0)[None, None], case.size, mode="bilinear")
         found = torch.from_numpy(case.regions["contrast"])
-        assert found.float().mean() <= 0.25
+        assert found.float().mean() <= 0.3
         if found.any():
-            assert full[0, 0][found].min() >= 0.25 * full.max() - 1e-6
+            assert full[0, 0][found].min() >= 0.2 * full.max() - 1e-6
         assert not (case.regions["contrast"] & (full[0, 0] <= 0).numpy()).any()
