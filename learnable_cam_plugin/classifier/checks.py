@@ -43,6 +43,11 @@ def check_images(images: Any) -> Tensor:
             f"images have shape {tuple(images.shape)}; (N, C, H, W) or (N, C, D, H, W) with no "
             "empty dimension is needed. Use image[None] for a single image."
         )
+    if images.is_meta:
+        raise ValueError(
+            "the images, or the model that they go to, are on the device 'meta', where nothing has "
+            "a value: make the model with its weights loaded, on a device that computes"
+        )
     if not math.isfinite(images.sum(dtype=torch.float32).item()):
         bad = not_finite_images(images)
         if not bad:

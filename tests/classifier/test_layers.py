@@ -1,7 +1,10 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
+from learnable_cam_plugin import ExplainedClassifier, LearnableCAM
 from learnable_cam_plugin.classifier import (
     check_images,
     class_scores,
@@ -11,6 +14,8 @@ from learnable_cam_plugin.classifier import (
     frozen,
     layer_names,
 )
+
+from ..conftest import tiny_network
 
 
 def test_layers_are_named_in_the_order_given(tiny):
@@ -111,6 +116,14 @@ def test_shapes_that_are_no_batch_are_refused(shape):
         check_images(torch.zeros(shape))
     with pytest.raises(TypeError, match="ndarray"):
         check_images(torch.zeros(shape).numpy())
+
+
+def test_what_has_no_values_is_refused():
+    with torch.device("meta"):
+        net = tiny_network()
+    for call in (LearnableCAM(net), partial(ExplainedClassifier, net)):
+        with pytest.raises(ValueError, match="on the device 'meta', where nothing has a value"):
+            call(torch.rand(1, 3, 16, 16))
 
 
 def test_outputs_that_are_no_scores_are_refused():

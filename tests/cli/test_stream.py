@@ -232,7 +232,8 @@ def test_a_link_that_leads_nowhere_is_a_photograph_that_cannot_be_read(tmp_path)
     done = run("explain", photos, "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert len(rows(tmp_path / "out")) == 2
-    assert "gone.jpg" in done.stderr and "Traceback" not in done.stderr
+    assert "gone.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == "Error: photographs that could not be read: 1"
 
 
