@@ -87,6 +87,12 @@ def export_onnx(
         raise ValueError(
             f"the model has {explained.num_classes} classes, got {len(class_names)} names"
         )
+    weight = next((p for p in explained.parameters() if p.is_floating_point()), images)
+    if not pixels and images.dtype != weight.dtype:  # the tracer mixes the two, and no runtime does
+        raise ValueError(
+            f"the model's weights are {weight.dtype}, the images {images.dtype}: pass "
+            f"images.to({weight.dtype})"
+        )
     if pixels and dynamic_size:
         raise ValueError("pixels=True has one size inside: dynamic_size takes images")
     graph: nn.Module = explained

@@ -209,6 +209,11 @@ class TestRefused:
             export_onnx(explained, path, images, class_names=["a", "b"])
         with pytest.raises(ValueError, match="takes a normalization and square images"):
             export_onnx(explained, path, images, pixels=True)
+        with pytest.raises(
+            ValueError, match=r"weights are torch.float16, the images torch.float32"
+        ):
+            export_onnx(explained.half(), path, images)
+        assert not path.exists()
 
     def test_a_folder_that_cannot_be_written(self, tiny, images, tmp_path):
         (tmp_path / "file").write_text("")
