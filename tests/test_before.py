@@ -1,6 +1,6 @@
-"""What was made before the package had sub-packages still works, and comes out the same.
+"""What was made long ago comes out the same: the maps of attentions, and their trainings.
 
-The files of `fixtures` were written by the code of commit 3766f69: a decided tiny classifier, an
+The tensors of `fixtures` were made by the code of commit 3766f69: a decided tiny classifier, an
 attention of each recipe trained beside it on drawn images, and their maps.
 """
 

@@ -1,7 +1,6 @@
 """What an attention mechanism was made for: saved with it, compared with the model at hand."""
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -9,8 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..checkpoint import CheckpointError
 from ..classifier import ModuleTree, core, tensor_states
@@ -35,18 +33,14 @@ class Origin:
         normalization: {"mean": [...], "std": [...]} of the images, if declared.
         input_size: (C, H, W) of the images, if known.
         versions: of the libraries.
-        shapes, weights: in files of before `tensors`: digest of the names and shapes, and up to 64
-            values of the last weight matrix, all that can be compared there.
     """
 
     architecture: str
-    tensors: Fingerprint | None = None
+    tensors: Fingerprint
     recipe: Mapping[str, Any] = field(default_factory=dict)
     normalization: Mapping[str, Any] | None = None
     input_size: Sequence[int] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
-    shapes: str = ""
-    weights: Sequence[float] = ()
 
     @classmethod
     def of(cls, model: nn.Module, **details: Any) -> "Origin":
@@ -64,12 +58,10 @@ class Origin:
         """An origin from what a file holds of it; CheckpointError if that is no origin."""
         try:
             origin = cls(**record)
-            tensors = None
-            if origin.tensors is not None:
-                tensors = {
-                    str(name): ([int(size) for size in shape], [float(n) for n in (a, b, c)])
-                    for name, (shape, (a, b, c)) in origin.tensors.items()
-                }
+            tensors = {
+                str(name): ([int(size) for size in shape], [float(n) for n in (a, b, c)])
+                for name, (shape, (a, b, c)) in origin.tensors.items()
+            }
             return dataclasses.replace(
                 origin,
                 architecture=str(origin.architecture),
@@ -78,8 +70,6 @@ class Origin:
                 normalization=origin.normalization and dict(origin.normalization),
                 input_size=origin.input_size and [int(size) for size in origin.input_size],
                 versions={str(k): str(v) for k, v in origin.versions.items()},
-                shapes=str(origin.shapes),
-                weights=[float(value) for value in origin.weights],
             )
         except (AttributeError, OverflowError, TypeError, ValueError) as error:
             raise CheckpointError(
@@ -88,10 +78,7 @@ class Origin:
 
     def difference(self, model: nn.Module) -> str | None:
         """In what `model` is another than this describes, naming both; None if in nothing."""
-        if self.tensors is None:
-            other = self._difference_of_old(model)
-        else:
-            other = "; ".join(differences(self.tensors, fingerprint(model)))
+        other = "; ".join(differences(self.tensors, fingerprint(model)))
         if not other:
             return None
         here, made_for = type(core(model)).__name__, self.architecture.rpartition(".")[2]
@@ -104,15 +91,6 @@ class Origin:
         other = self.difference(model)
         if other:
             raise CheckpointError(f"{other}. {OVERRULE}")
-
-    def _difference_of_old(self, model: nn.Module) -> str:
-        digests = [_shapes_digest(one) for one in (core(model), model)]
-        if self.shapes not in digests:
-            return f"of other shapes (digest {self.shapes} then, {digests[0]} now)"
-        then, now = torch.tensor(self.weights), torch.tensor(_last_weights(core(model)))
-        change = float((now - then).norm() / then.norm().clamp(min=1e-12))
-        # half precision changes them by less
-        return "" if change < 0.01 else f"its last weight matrix differs by {change:.1%}"
 
 
 class Watch:
@@ -136,18 +114,6 @@ class Watch:
             self._tree = ModuleTree(self._model)
         held = [(*m._parameters.values(), *m._buffers.values()) for m in self._tree.modules]
         return tensor_states(chain.from_iterable(held))
-
-
-def _shapes_digest(model: nn.Module) -> str:
-    state = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
-    shapes = ";".join(f"{name}:{tuple(value.shape)}" for name, value in state.items())
-    return hashlib.sha256(shapes.encode()).hexdigest()[:16]
-
-
-def _last_weights(model: nn.Module) -> list[float]:
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    values = matrices[-1].detach().flatten() if matrices else torch.zeros(0)
-    return values[:: max(1, len(values) // 64)][:64].float().tolist()
 
 
 def _versions() -> dict[str, str]:

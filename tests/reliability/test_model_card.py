@@ -128,7 +128,7 @@ def test_a_card_is_of_the_attention_beside_it_unless_somebody_wrote_in_it(tmp_pa
 def test_text_from_a_record_stays_text(tmp_path):
     odd = "a|b`c\n\n# Heading <b>\ud800" + "x" * 1000
     attention = LCAMAttention({"4`|": 8}, 5)
-    attention.origin = Origin("a.B`|", recipe={odd: odd, "data": odd, "validation": {odd: 1}})
+    attention.origin = Origin("a.B`|", {}, recipe={odd: odd, "data": odd, "validation": {odd: 1}})
     attention.save_pretrained(tmp_path)
     text = (tmp_path / "README.md").read_text()
     for line in text.splitlines():
