@@ -38,7 +38,8 @@ def of_photos(
 
 
 def of_drawn_images(kept: Path) -> tuple[FrozenClassifier, Explained]:
-    """The quick start's network, and drawn images whose true regions are known."""
+    """A network like the quick start's, trained here and kept in a file, and drawn images whose
+    true regions are known."""
     model, test = shapes_classifier(kept / "held-out.safetensors", 0), draw_images(150, 10_000)
     classifier = found(model, NORMALIZATION, test.images.shape[-1])
     classes, regions = test.classes[:, 0], test.regions[:, 0]

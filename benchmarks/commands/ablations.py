@@ -128,7 +128,7 @@ def photographs(train: Path, vals: Iterable[Path], out: Path, seed: int) -> Setu
 
 
 def drawn_shapes(out: Path, seed: int) -> Setup:
-    """Drawn shapes, and the small network of the quick start."""
+    """Drawn shapes, and a small network like the quick start's, trained here."""
     model = shapes_classifier(out / "classifier.safetensors", seed)
     layers = load_protocol("synthetic").networks["small-network"].two_layers
     images = TensorDataset(draw_images(2000, seed).images)

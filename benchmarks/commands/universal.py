@@ -79,7 +79,7 @@ BY = "columns, but complexity, by the paired 95 % interval over the images"
 )
 @click.option("--attention", "given", multiple=True, type=_PATH, help="to score, untrained here")
 @click.option("--lite", "numbers", multiple=True, type=int, help="to score beside; 2 unless others")
-@click.option("--shapes/--no-shapes", default=True, help="score beside the quick start's network")
+@click.option("--shapes/--no-shapes", default=True, help="score beside a network of drawn images")
 @click.option("--darkness", type=float, multiple=True, help="score it as dark as this, see front")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
 def main(

@@ -100,8 +100,8 @@ def read_hierarchy(path: str | os.PathLike[str], class_names: Sequence[str]) -> 
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: as `hierarchy`; or a line that has not two names. Both name the file.
-        ModuleNotFoundError: as `hierarchy`.
+        ValueError: as `hierarchy_of`; or a line that has not two names. Both name the file.
+        ModuleNotFoundError: as `hierarchy_of`.
     """
     path = Path(path)
     try:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from ..saliency import resize
 from .case import Agreement, Map, Region
 
+_TRIES = 64  # places for a random region
+
 
 def region(found: Map, size: tuple[int, int], level: float = 0.5, area: float = 0.25) -> Region:
     """The places of a map (h, w), at the image's `size`, that are at least `level` of its highest
@@ -32,12 +34,12 @@ def region(found: Map, size: tuple[int, int], level: float = 0.5, area: float = 
     return within.numpy()
 
 
-def elsewhere(found: Region, random: np.random.Generator, tries: int = 64) -> Region:
+def elsewhere(found: Region, random: np.random.Generator) -> Region:
     """A region of the same shape and area at a random place off it: moved, and mirrored or not;
-    what leaves the image on one side comes in on the other. Where none of the `tries` places leaves
+    what leaves the image on one side comes in on the other. Where none of the places tried leaves
     nine tenths of it uncovered, the one that leaves the most."""
     kept, covered = found, 2.0
-    for _ in range(tries):
+    for _ in range(_TRIES):
         rows, columns = (int(random.integers(side)) for side in found.shape)
         turned = found[:: random.choice((1, -1)), :: random.choice((1, -1))]
         moved = np.roll(turned, (rows, columns), (0, 1))

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..attention import AttentionMechanism
+from ..attention import AttentionMechanism, source_name
 from ..classifier import check_images
 from ..masking import Normalization
 from .across import contexts, doubt, pairs
@@ -251,13 +250,10 @@ def _checked_names(
 def _about(model: nn.Module, eyes: Eyes) -> dict[str, Any]:
     """What an analysis was made with."""
     attention = eyes.attention
-    source = None if attention is None else attention.source
-    if source is not None and not source.startswith("hf://"):
-        source = Path(source).name  # where it lies on this machine is nobody's business
     return {
         "model": type(model).__name__,
         "attention": type(attention).__name__,
-        "source": source,
+        "source": None if attention is None else source_name(attention.source),
         "layers": [] if attention is None else list(attention.channels),
         "versions": {name: version(name) for name in ("learnable-cam-plugin", "torch")},
     }

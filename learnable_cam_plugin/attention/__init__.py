@@ -6,6 +6,7 @@ from .conditioned import ConditionedAttention, MapSettings
 from .default import own_attention, shipped_attention, shipped_beside
 from .given import GivenAttention
 from .headed import HeadedAttention, gives_logits, known_of
+from .hub import source_name
 from .lcam import LCAMAttention
 from .origin import Origin
 from .source import load_attention
@@ -32,6 +33,7 @@ __all__ = [
     "random_attention",
     "shipped_attention",
     "shipped_beside",
+    "source_name",
     "universal_attention",
     "universal_beside",
 ]

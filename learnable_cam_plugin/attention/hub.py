@@ -27,6 +27,15 @@ def local_file(source: str | os.PathLike[str]) -> Path:
     return path
 
 
+def source_name(source: str | None) -> str | None:
+    """An attention's `source` as others may see it: of a file on this machine its name alone.
+
+    >>> source_name("/home/me/mine.safetensors"), source_name("hf://me/mine@1f")
+    ('mine.safetensors', 'hf://me/mine@1f')
+    """
+    return source if source is None or source.startswith(HUB) else Path(source).name
+
+
 def names_the_hub(name: str | os.PathLike[str]) -> bool:
     """Whether `from_pretrained(name)` asks the hub: 'hf://...', or 'owner/name' that can be no path
     here, since there is no folder 'owner'."""

@@ -34,7 +34,7 @@ class Run:
 
 
 @torch.no_grad()
-def record(model: nn.Module, images: Tensor, *more: Any) -> tuple[list[Run], Tensor]:
+def record(model: nn.Module, images: Tensor) -> tuple[list[Run], Tensor]:
     """The runs of all modules, in the order in which they ended, and the class scores (N, K).
 
     Everything is kept until the answer is dropped: pass two images or so.
@@ -49,7 +49,7 @@ def record(model: nn.Module, images: Tensor, *more: Any) -> tuple[list[Run], Ten
     named = core(model).named_modules()
     hooks = [(module, partial(keep, name, module)) for name, module in named if name]
     with evaluating(model), run_on(model, images), watching(hooks):
-        outputs = uncompiled(bare(model))(images.clone(), *more)  # it may work in place on them
+        outputs = uncompiled(bare(model))(images.clone())  # it may work in place on them
     scores = class_scores(outputs)
     if len(scores) != len(images):
         raise ValueError(

@@ -1,6 +1,5 @@
 """Prediction and explanation as one ONNX file."""
 
-import hashlib
 import importlib
 import json
 import logging
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..attention import AttentionMechanism
-from ..checkpoint import atomic_path, plain
+from ..attention import AttentionMechanism, source_name
+from ..checkpoint import atomic_path, digest, plain
 from ..classifier import device_of
 from ..masking import Normalization
 from .explained import ExplainedClassifier
@@ -247,17 +246,11 @@ def _record(
 
 
 def _of_attention(attention: AttentionMechanism) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(attention.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    recipe, source = attention.origin.recipe if attention.origin else {}, attention.source
-    if source is not None and not source.startswith("hf://"):
-        source = Path(source).name  # where it lay on this machine is nobody's business
+    recipe = attention.origin.recipe if attention.origin else {}
     return {
         "mechanism": type(attention).__name__,
-        "sha256": digest.hexdigest(),
-        "source": source,
+        "sha256": digest(attention.state_dict()),
+        "source": source_name(attention.source),
         "recipe": recipe.get("name"),
     }
 
