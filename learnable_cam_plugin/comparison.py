@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.image import show_cam_on_image
@@ -129,14 +130,7 @@ def picture(
 
     The images (N, 3, H, W) are normalised with `normalization`, each method's maps (N, H, W) lie in
     [0, 1], and there is one title an image. A map is shown 1.5 inches wide, of `dpi` pixels each.
-    Needs the extra `train`, for matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error.name} is missing: pip install 'learnable-cam-plugin[train]'", name=error.name
-        ) from error
     if not len(images):
         raise ValueError("there is no image to draw")
     pixels = normalization.rgb(images)

@@ -16,6 +16,7 @@ from ..checkpoint import atomic_path
 from . import page
 from .analysis import Analysis
 from .case import Case
+from .figure import write_figure
 from .manifest import CASES, FIGURE, IMAGE, case_record, folder_of, rows, run_record
 from .pictures import KINDS, Pixels, brightest, coloured, enlarged, grey, jpeg
 
@@ -44,12 +45,10 @@ def write_report(
         photograph: name of a case -> its image as the classifier sees it, before normalisation:
             RGB, uint8, (H, W, 3), of the case's `size`. It is asked once for each case, in their
             order, and may raise OSError: the case is then shown without its photograph.
-        figures: draw `figure.png` for each case as well, for print; a second or two each, with
-            matplotlib, of the extra `train`.
+        figures: draw `figure.png` for each case as well, for print; a second or two each.
 
     Raises:
         TypeError, ValueError: the photograph is no such array, naming the case.
-        ModuleNotFoundError: figures are asked for, and matplotlib is missing.
         OSError: the folder cannot be written to, or is full.
 
     >>> import tempfile
@@ -59,8 +58,6 @@ def write_report(
     ['cases', 'cases.csv', 'index.html', 'manifest.json']
     """
     folder = Path(folder)
-    if figures:
-        _drawing()
     with ExitStack() as stack:  # what is entered last is moved to its place first: the page is last
         staged = stack.enter_context(_staged_cases(folder))
         paths = [stack.enter_context(atomic_path(folder / n)) for n in (PAGE, MANIFEST, TABLE)]
@@ -99,24 +96,12 @@ def _write_cases(
         if problem:
             record["problem"] = problem
         if figures:
-            _drawing()(place / FIGURE, case, analysis.class_names, pixels)
+            write_figure(place / FIGURE, case, analysis.class_names, pixels)
             record["figure"] = f"{record['folder']}/{FIGURE}"
         manifest.write(("," if number else "") + "\n  " + json.dumps(record, allow_nan=False))
         html.write(page.case_script(number, case, pixels, problem))
     manifest.write("\n ]\n}\n")
     html.write(after)
-
-
-def _drawing() -> Callable[..., None]:
-    try:
-        from .figure import write_figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error.name} is missing: pip install 'learnable-cam-plugin[train]', or write the "
-            "report without figures",
-            name=error.name,
-        ) from error
-    return write_figure
 
 
 def _read(case: Case, photograph: Callable[[str], Pixels]) -> tuple[Pixels | None, str]:

@@ -21,7 +21,7 @@ _TRAIN = (
     "Here: give the --model and --weights that it was trained beside, leave --attention out, or "
     "train one with learnable-cam train"
 )
-_OPTIONAL = ("timm", "transformers", "accelerate", "matplotlib", "onnx", "onnxruntime")
+_OPTIONAL = ("timm", "transformers", "accelerate", "onnx", "onnxruntime")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from ..comparison import class_maps, compare_methods, markdown_table, open_metho
 from ..data import CLASSES, NORMALIZATION, draw_images
 from ..pretrained import accuracy, shapes_classifier
 from ..training import EveryThreshold, LearnableCAMTrainer
+from ..training.checks import check_extra
 from .explain import explain_photos
 
 
@@ -61,8 +61,8 @@ def quickstart(
     for name, (value, lowest) in least.items():
         if value < lowest:
             raise ValueError(f"{name} must be at least {lowest}, got {value}")
-    for package in ("matplotlib", *(("accelerate", "filelock") if train else ())):
-        import_module(package)  # what is missing is missed now
+    if train:
+        check_extra()  # what is missing is missed now
     out.mkdir(parents=True, exist_ok=True)
     steps = 3 if train else 2
     print(f"1/{steps} explaining photographs with EfficientNet-Lite0")

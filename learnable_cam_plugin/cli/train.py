@@ -15,7 +15,7 @@ from ..comparison import class_maps, picture
 from ..data import PhotoFolder, photo_files
 from ..loading import LoadedClassifier
 from ..training import LearnableCAMTrainer
-from ..training.checks import check_extras
+from ..training.checks import check_extra
 from .classifiers import device_named, open_attention
 from .common import Chosen
 from .explain import read_each
@@ -63,7 +63,7 @@ def train(
         ValueError: photographs that cannot be read, naming them; and as the trainer.
         OSError, RuntimeError: as the trainer.
     """
-    check_extras(writes=True)
+    check_extra()
     start: str | AttentionMechanism | None = settings.start
     if isinstance(start, str) and start not in ("head", "universal", "random"):
         start = open_attention(start)

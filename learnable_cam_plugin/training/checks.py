@@ -16,15 +16,13 @@ _CUT = (
 )
 
 
-def check_extras(writes: bool) -> None:
-    """ModuleNotFoundError if a package of the extra `train` is missing: missed now, and not after
-    the first epoch. `writes`: whether a folder is written to, for which more are needed."""
+def check_extra() -> None:
+    """ModuleNotFoundError if the extra `train` is missing."""
     try:
-        for package in ("accelerate", *(("filelock", "matplotlib.figure") if writes else ())):
-            import_module(package)
+        import_module("accelerate")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{str(error.name).partition('.')[0]} is missing, with which attentions are trained: "
+            "accelerate is missing, with which attentions are trained: "
             "pip install 'learnable-cam-plugin[train]'",
             name=error.name,
         ) from error

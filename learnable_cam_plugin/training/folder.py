@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 LOCK = ".training.lock"
 
 
@@ -25,8 +27,6 @@ def held_folder(folder: Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
-    from filelock import FileLock, Timeout  # the extra `train`
-
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     path = folder / LOCK
     lock = FileLock(path)

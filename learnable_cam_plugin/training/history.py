@@ -4,6 +4,8 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from ..checkpoint import atomic_path
 
 
@@ -17,8 +19,6 @@ def write_history(
         history: a row an epoch.
         terms: the recipe's, drawn where the history has them; beside them what was validated.
     """
-    from matplotlib.figure import Figure
-
     names = list(dict.fromkeys(name for row in history for name in row))
     with atomic_path(folder / "history.csv") as path, open(path, "w", newline="") as handle:
         writer = csv.DictWriter(handle, names)

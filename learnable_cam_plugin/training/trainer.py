@@ -14,7 +14,7 @@ from torch import nn
 from ..attention import AttentionMechanism
 from ..classifier import FrozenClassifier, ReshapeTransform
 from ..masking import Normalization
-from .checks import check_extras, check_weights
+from .checks import check_extra, check_weights
 from .folder import held_folder
 from .loaders import check_loader, generators_of
 from .loop import TrainingRun
@@ -172,7 +172,7 @@ class LearnableCAMTrainer:
         """
         if self.plan.patience is not None and val_loader is None:
             raise ValueError("patience needs a val_loader to watch")
-        check_extras(writes=self.output_dir is not None)
+        check_extra()
         check_loader(train_loader, "training")
         if val_loader is not None:
             check_loader(val_loader, "validation")

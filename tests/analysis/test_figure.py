@@ -1,7 +1,5 @@
 """The static figure of a case."""
 
-import builtins
-
 import numpy as np
 import pytest
 from matplotlib import rc_context
@@ -79,18 +77,3 @@ def test_a_report_has_them_if_asked(tmp_path):
     assert (
         '"figure": "cases/0001-0000_goose/figure.png"' in (tmp_path / "manifest.json").read_text()
     )
-
-
-def test_without_matplotlib_nothing_is_written(tmp_path, monkeypatch):
-    load = builtins.__import__
-
-    def refused(name, *rest):
-        if name == "figure":
-            raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
-        return load(name, *rest)
-
-    monkeypatch.setattr("builtins.__import__", refused)
-    analysis = made_analysis(1, 0)
-    with pytest.raises(ModuleNotFoundError, match=r"matplotlib is missing.*\[train\].*without"):
-        write_report(analysis, tmp_path / "out", photograph_of(analysis), figures=True)
-    assert not (tmp_path / "out").exists()

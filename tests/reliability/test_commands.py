@@ -130,10 +130,7 @@ def test_numbers_out_of_range_are_refused_before_anything_is_drawn(tmp_path, cap
     ("command", "package", "extra"),
     [
         ("explain", "efficientnet_lite_pytorch", "photos"),
-        ("explain", "matplotlib.figure", "photos"),
         ("quickstart --train", "accelerate", "train"),
-        ("quickstart --train", "filelock", "train"),
-        ("quickstart", "matplotlib", "train"),
     ],
 )
 def test_an_extra_that_is_missing_is_named(tmp_path, monkeypatch, capfd, command, package, extra):

@@ -124,12 +124,10 @@ def test_two_trainings_in_one_folder_are_refused_and_a_killed_one_holds_nothing(
     assert not [path for path in tmp_path.iterdir() if "lock" in path.name]
 
 
-@pytest.mark.parametrize("package", ["accelerate", "filelock", "matplotlib.figure"])
-def test_a_package_that_is_missing_is_named_before_the_first_step(tmp_path, monkeypatch, package):
-    monkeypatch.setitem(sys.modules, package, None)
+def test_a_package_that_is_missing_is_named_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
     t = trainer(output_dir=tmp_path)
-    name = package.partition(".")[0]
-    with pytest.raises(ModuleNotFoundError, match=rf"{name} is missing.*\[train\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"accelerate is missing.*\[train\]"):
         t.fit(batches())
     assert t.history == []
 
