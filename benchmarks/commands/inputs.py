@@ -19,7 +19,7 @@ from learnable_cam_plugin.attention import UniversalAttention, universal_beside
 from learnable_cam_plugin.attention.evidence import evidence
 from learnable_cam_plugin.checkpoint import atomic_path
 from learnable_cam_plugin.classifier import FrozenClassifier, predict
-from learnable_cam_plugin.cli.explain import shipped_photos
+from learnable_cam_plugin.cli.photographs import shipped_photos
 from learnable_cam_plugin.data import photo_transform, read_photo
 
 from ..sources import SIDES, lite, universal

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from learnable_cam_plugin import LearnableCAM, LearnableCAMTrainer
 from learnable_cam_plugin.attention import AttentionMechanism
 from learnable_cam_plugin.classifier import classify_masked_features, forward_with_features
-from learnable_cam_plugin.cli.explain import shipped_photos
+from learnable_cam_plugin.cli.photographs import shipped_photos
 from learnable_cam_plugin.data import (
     CLASSES,
     NORMALIZATION,

@@ -25,7 +25,7 @@ from ..data import read_photo
 from ..loading import LoadedClassifier
 from .classifiers import device_named, open_attention
 from .common import Chosen
-from .explain import batched, read_each
+from .photographs import batched, read_each
 from .records import alone
 
 Batch = tuple[Tensor, list[Photo]]

@@ -16,7 +16,7 @@ from ..checkpoint import atomic_path
 from ..comparison import class_maps, compare_methods, grad_cam, markdown_table, open_methods
 from ..loading import LoadedClassifier
 from .classifiers import device_named, open_attention
-from .explain import batched, find_photos, read_each
+from .photographs import batched, find_photos, read_each
 
 
 def benchmark(

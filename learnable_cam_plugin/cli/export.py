@@ -13,8 +13,8 @@ from torch import Tensor
 from ..export import export_onnx
 from ..loading import LoadedClassifier
 from .classifiers import open_attention
-from .explain import find_photos, read_each
 from .info import info
+from .photographs import find_photos, read_each
 
 _MOST = 32  # photographs that a head is linearised on
 

@@ -21,7 +21,7 @@ from ..data import CLASSES, NORMALIZATION, draw_images
 from ..pretrained import accuracy, shapes_classifier
 from ..training import EveryThreshold, LearnableCAMTrainer
 from ..training.checks import check_extra
-from .explain import explain_photos
+from .pages import explain_photos
 
 
 def quickstart(

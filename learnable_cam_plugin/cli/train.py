@@ -18,7 +18,7 @@ from ..training import LearnableCAMTrainer
 from ..training.checks import check_extra
 from .classifiers import device_named, open_attention
 from .common import Chosen
-from .explain import read_each
+from .photographs import read_each
 
 # steps after which the state is saved too: what an interruption costs at most
 _EVERY = 50

@@ -2,8 +2,8 @@
 
     python -m tests.cli.scale --photos ../shared/data/imagenet_samples
 
-The photographs are linked to as often as it takes. It prints a line of JSON; `test_stream.py` tries
-the same with few.
+The photographs are linked to as often as it takes. It prints a line of JSON; `test_explain.py`
+tries the same with few.
 """
 
 import itertools

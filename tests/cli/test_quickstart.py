@@ -11,7 +11,7 @@ from learnable_cam_plugin import CheckpointError, load_attention
 from learnable_cam_plugin.attention import shipped_attention
 from learnable_cam_plugin.cli import main
 from learnable_cam_plugin.cli import quickstart as module
-from learnable_cam_plugin.cli.explain import shipped_photos
+from learnable_cam_plugin.cli.photographs import shipped_photos
 from learnable_cam_plugin.cli.quickstart import quickstart
 from learnable_cam_plugin.comparison import markdown_table
 

@@ -140,7 +140,7 @@ def test_an_extra_that_is_missing_is_named(tmp_path, monkeypatch, capfd, command
 
 
 def test_no_photographs_at_all_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("learnable_cam_plugin.cli.explain._SHIPPED", {})
+    monkeypatch.setattr("learnable_cam_plugin.cli.photographs._SHIPPED", {})
     assert "name some, or pip install" in refused("explain", "--out", tmp_path / "out")
     (tmp_path / "empty").mkdir()
     assert "no photograph (" in refused("explain", tmp_path / "empty", "--out", tmp_path / "out")
@@ -247,7 +247,7 @@ def test_memory_does_not_grow_with_the_photographs(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from learnable_cam_plugin.cli.explain import explain_photos
+from learnable_cam_plugin.cli.pages import explain_photos
 for folder in sys.argv[1:3]:
     explain_photos(sorted(Path(folder).iterdir()), Path(sys.argv[3]))
     print(peak())

@@ -97,7 +97,7 @@ def explain_command(
         if kinds == ("pages",):
             if classes:
                 raise click.UsageError("--class goes with --write overlay, heatmap, npy or jsonl")
-            from ..explain import explain_photos
+            from ..pages import explain_photos
 
             rows, unread = explain_photos(
                 photos, out, top, loaded=loaded, attention=attention, batch=batch_size,
@@ -105,7 +105,7 @@ def explain_command(
             )  # fmt: skip
             _say_pages(rows, out, as_json)
         else:
-            from ..stream import Wanted, explain_each
+            from ..explain import Wanted, explain_each
 
             wanted = Wanted(tuple(k for k in kinds if k in _FILES), top, classes, batch_size)
             before, count = 0, 0
