@@ -74,10 +74,18 @@ def layer_names(model: nn.Module, target_layers: Iterable[nn.Module | str]) -> d
 
 
 @contextmanager
-def watching(hooks: Iterable[tuple[nn.Module, Callable[[Any, Any], None]]]) -> Iterator[None]:
+def watching(
+    hooks: Iterable[tuple[nn.Module, Callable[[Any, Any], None]]] = (),
+    entered: Iterable[tuple[nn.Module, Callable[[Any], None]]] = (),
+) -> Iterator[None]:
     """For the length of the block, hook(a module's first input, its output) of every pass of this
-    thread, and of no other's."""
+    thread, and of no other's; of those in `entered` hook(its first input), as long as the module
+    has not worked in place on it."""
     thread = get_ident()
+
+    def enter(hook: Callable, _module: nn.Module, args: tuple, named: dict) -> None:
+        if get_ident() == thread:
+            hook(next(iter((*args, *named.values())), None))
 
     def own(hook: Callable, _module: nn.Module, args: tuple, *rest: Any) -> None:
         if get_ident() == thread:  # others may see the hook while torch is still setting it
@@ -89,6 +97,9 @@ def watching(hooks: Iterable[tuple[nn.Module, Callable[[Any, Any], None]]]) -> I
         with LOCK:  # torch gives hooks of two threads one number, and loses one of them
             for module, hook in hooks:
                 handles.append(module.register_forward_hook(partial(own, hook), with_kwargs=True))
+            for module, hook in entered:
+                before = partial(enter, hook)
+                handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
         yield
     finally:
         for handle in handles:
@@ -168,18 +179,19 @@ def forward_with_features(
     size = inputs[0].shape[2:] if inputs and isinstance(inputs[0], Tensor) else None
     seen: dict[nn.Module, tuple[Any, Any]] = {}
 
-    def keep(name: str, given: Any, output: Any) -> None:
+    def keep(name: str, *seen: Any) -> None:
         transform = None if name in as_grid else reshape_transform
-        maps = as_feature_maps(name, given if of_input else output, transform, size)
-        features[name] = maps.detach().clone()
+        features[name] = as_feature_maps(name, seen[-1], transform, size).detach().clone()
 
     def see(module: nn.Module, given: Any, output: Any) -> None:
         seen[module] = (own_copy(given), own_copy(output))
 
     found = spreads or {}
-    hooks = [(layer, partial(keep, name)) for name, layer in layers.items() if name not in found]
+    kept = [(layer, partial(keep, name)) for name, layer in layers.items() if name not in found]
     watched = {module for spread in found.values() for module in spread.watched}
-    with watching([*hooks, *((module, partial(see, module)) for module in watched)]):
+    hooks = [] if of_input else kept
+    hooks += [(module, partial(see, module)) for module in watched]
+    with watching(hooks, kept if of_input else ()):
         outputs = uncompiled(forward)(*inputs)
     for name, spread in found.items():
         if size is not None and all(module in seen for module in spread.watched):

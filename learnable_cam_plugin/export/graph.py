@@ -12,7 +12,8 @@ class FromPixels(nn.Module):
     """`ExplainedClassifier` of RGB photographs of 8 bits, (N, H, W, 3) of any H and W.
 
     Their central square, the shorter side resized to 256 / 224 of `side`, is cropped to `side`, as
-    `data.photo_transform` does, and normalised. A batch has one H and W.
+    `data.photo_transform` does (along the longer side within a pixel), and normalised. A batch has
+    one H and W.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     ...                     nn.Linear(8, 5))
@@ -46,6 +47,6 @@ class FromPixels(nn.Module):
             images = images.index_select(axis, places)
         pixels = images.permute(0, 3, 1, 2).to(torch.float32)
         pixels = F.interpolate(pixels, (resized, resized), mode="bilinear", antialias=True)
-        start = (resized - self.side) // 2
+        start = round((resized - self.side) / 2)  # as torchvision's CenterCrop
         pixels = pixels[:, :, start : start + self.side, start : start + self.side]
         return self.explained(pixels.to(self.scale) * self.scale - self.shift, classes)

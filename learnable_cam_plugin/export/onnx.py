@@ -4,7 +4,8 @@ import importlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -69,6 +70,7 @@ def export_onnx(
 
     Raises:
         ModuleNotFoundError: the extra is missing.
+        TypeError: the class names are no sequence of text.
         ValueError: the model cannot be exported, with the reason; or the arguments do not fit.
         OSError: the file cannot be written; an old one there is as it was.
     """
@@ -82,10 +84,8 @@ def export_onnx(
     images = images.to(device_of(explained))
     if classes and explained.top is not None:
         raise ValueError(f"classes=True takes the place of top, got top={explained.top}")
-    if class_names is not None and len(class_names) != explained.num_classes:
-        raise ValueError(
-            f"the model has {explained.num_classes} classes, got {len(class_names)} names"
-        )
+    if class_names is not None:
+        _check_names(class_names, explained.num_classes)
     weight = next((p for p in explained.parameters() if p.is_floating_point()), images)
     if not pixels and images.dtype != weight.dtype:  # the tracer mixes the two, and no runtime does
         raise ValueError(
@@ -116,6 +116,17 @@ def export_onnx(
         program.model.metadata_props[KEY] = json.dumps(record)
         _save(program, temporary)
     return Path(path)
+
+
+def _check_names(names: Any, count: int) -> None:
+    of_text = not isinstance(names, (str, Mapping)) and all(isinstance(n, str) for n in names)
+    if not of_text:
+        raise TypeError(
+            f"class_names must be a sequence of {count} names, one a class in the order of the "
+            f"scores, got {reprlib.repr(names)}; of a dict id2label [id2label[i] for i in range(n)]"
+        )
+    if len(names) != count:
+        raise ValueError(f"the model has {count} classes, got {len(names)} names")
 
 
 def needed(*packages: str) -> list[Any]:

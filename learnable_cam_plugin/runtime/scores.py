@@ -13,10 +13,11 @@ def highest(logits: np.ndarray, top: int) -> np.ndarray:
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Of each class (N, K): the softmax, unless they are probabilities; of a single score, its
     sigmoid."""
+    close = 1e-2 if logits.dtype == np.float16 else 1e-4
     logits = logits.astype(np.float64)
     if logits.shape[1] == 1:
         return 1 / (1 + np.exp(-logits))
-    if logits.min() >= 0 and np.abs(logits.sum(1) - 1).max() < 1e-4:  # they are probabilities
+    if logits.min() >= 0 and np.abs(logits.sum(1) - 1).max() < close:  # they are probabilities
         return logits
     shares = np.exp(logits - logits.max(1, keepdims=True))
     return shares / shares.sum(1, keepdims=True)

@@ -118,6 +118,16 @@ def test_shapes_that_are_no_batch_are_refused(shape):
         check_images(torch.zeros(shape).numpy())
 
 
+def test_what_a_layer_is_given_is_read_before_it_works_in_place_on_it():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Flatten())
+    images = torch.rand(2, 3, 6, 6)
+    _, found = forward_with_features(net, {"1": net[1]}, images, of_input=True)
+    assert torch.equal(found["1"], net[0](images))
+    assert float(found["1"].min()) < 0
+    assert not net[1]._forward_pre_hooks
+
+
 def test_what_has_no_values_is_refused():
     with torch.device("meta"):
         net = tiny_network()

@@ -139,6 +139,20 @@ def test_photographs_as_a_camera_gives_them(tiny, tmp_path):
         assert (explained(prepared)[0] - wanted[0]).abs().max() < 0.02
 
 
+@pytest.mark.parametrize("side", [224, 299, 300, 384])
+def test_photographs_are_cropped_as_torchvision_crops_them(tiny, side):
+    """To the pixel, at sides whose margin is odd, too."""
+    explained = ExplainedClassifier(tiny.eval(), torch.rand(2, 3, side, side))
+    graph, given = FromPixels(explained, IMAGENET, side), []
+    explained.register_forward_pre_hook(lambda module, args: given.append(args[0]))
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 40, 40), (600, 600), mode="bicubic")
+    photo = (smooth[0] * 255).clamp(0, 255).to(torch.uint8)
+    graph(photo.permute(1, 2, 0)[None])
+    wanted = photo_transform(IMAGENET, side)(photo)
+    assert (given[0][0] - wanted).abs().max() < 0.03  # a step or two of 8 bits
+    assert (given[0][0] - wanted.roll(1, 1)).abs().max() > 0.3  # a pixel beside
+
+
 def test_what_the_file_says_of_itself(tiny, images, tmp_path):
     import onnx
 
@@ -207,6 +221,9 @@ class TestRefused:
             export_onnx(explained, path, images, top=3)
         with pytest.raises(ValueError, match="has 5 classes, got 2 names"):
             export_onnx(explained, path, images, class_names=["a", "b"])
+        for names in (dict(enumerate("abcde")), "abcde", [*"abcd", 4]):
+            with pytest.raises(TypeError, match="must be a sequence of 5 names, one a class"):
+                export_onnx(explained, path, images, class_names=names)
         with pytest.raises(ValueError, match="takes a normalization and square images"):
             export_onnx(explained, path, images, pixels=True)
         with pytest.raises(
