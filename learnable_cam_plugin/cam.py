@@ -33,7 +33,7 @@ from .classifier import (
 )
 from .recorder import Recorder
 from .saliency import combine, min_max, resize, saliency
-from .targets import class_weights, classes_and_signs, one_each, other_classes
+from .targets import class_list, class_weights, classes_and_signs, one_each, other_classes
 
 
 class LearnableCAM(BaseCAM):
@@ -142,31 +142,34 @@ class LearnableCAM(BaseCAM):
             return saliency(self._raw_maps(targets, eigen_smooth), input_tensor.shape[2:])
 
     def several(
-        self, input_tensor: Tensor, classes: Sequence[int] | None = None, top: int = 5
+        self, input_tensor: Tensor, classes: Sequence[int] | None = None, top: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """Several classes of each image, of one pass of the classifier.
 
         Args:
             input_tensor: as of `saliency`.
-            classes: to explain, the same of every image; None takes the `top` most probable ones
-                of each, the first first.
+            classes: to explain, integers, the same of every image. Of a single score there is 0
+                alone, and its map is of what speaks for it, whatever the sign.
+            top: or the so many most probable ones of each, the first first; 5, or all of fewer.
 
         Returns:
             the classes (N, M), and their maps (N, M, H, W), each as `saliency` gives it.
 
         Raises:
-            ValueError: `top` is not 1 to the number of classes, or `classes` is empty.
+            TypeError, ValueError, IndexError: `classes` is no list of integers, or empty; there is
+                no such class, or not so many; or both are given.
         """
+        if classes is not None and top is not None:
+            raise ValueError(f"give classes or top, not both: got {classes!r} and top={top}")
+        columns: Any = class_list(classes) if classes is not None else None
         with self._seen(input_tensor) as seen:
             count, most = seen.scores.shape
-            if classes is None and not 1 <= top <= most:
-                raise ValueError(f"top must be 1 to {most}, the number of classes, got {top}")
-            if classes is not None and not len(classes):
-                raise ValueError("classes is empty: name one at least, or leave it out")
-            if classes is None:
-                wanted = seen.scores.topk(top, 1).indices
-            else:
-                wanted = torch.tensor(list(classes), device=self.device).expand(count, -1)
+            if columns is None:
+                top = min(5, most) if top is None else top
+                if top not in range(1, most + 1):
+                    raise ValueError(f"top must be 1 to {most}, the classes, got {top}")
+                columns = seen.scores.topk(top, 1).indices
+            wanted = torch.as_tensor(columns, device=self.device).expand(count, -1)
             each = [[ClassifierOutputTarget(c) for c in column] for column in wanted.t().tolist()]
             maps = [saliency(self._raw_maps(t), input_tensor.shape[2:]) for t in each]
             return wanted % most, torch.stack(maps, 1)
@@ -198,10 +201,9 @@ class LearnableCAM(BaseCAM):
 
     @contextmanager
     def _seen(self, images: Any) -> Iterator[Recorder]:
-        """What one pass of images shows, for the length of the block."""
+        """What one pass of images shows, for the length of the block; it refuses what is no tensor."""
         recorder = self.activations_and_grads
         with torch.no_grad():
-            # of what is no tensor the check of the images says so
             recorder(images.to(self.device) if isinstance(images, Tensor) else images)
             try:
                 yield recorder

@@ -200,3 +200,22 @@ def target_classes(target: Any, count: int, num_classes: int) -> Tensor:
         whole = issubclass(kind, int) and kind is not bool
         assert whole, f"Target element type {kind} in list is not valid."
     return class_indices(torch.tensor(columns)[:, 0], num_classes)
+
+
+def class_list(classes: Any) -> list[int]:
+    """Class indices as a list.
+
+    Raises:
+        TypeError: it is no sequence of integers, nor a vector of them.
+        ValueError: it is empty.
+
+    >>> class_list(torch.tensor([2, -1])), class_list((3,))
+    ([2, -1], [3])
+    """
+    given = classes.tolist() if isinstance(classes, (Tensor, np.ndarray)) else classes
+    listed: list[Any] = [None] if isinstance(given, (str, int)) else list(given)
+    if any(isinstance(c, bool) or not isinstance(c, (int, np.integer)) for c in listed):
+        raise TypeError(f"classes must be a list of integers, got {classes!r}")
+    if not listed:
+        raise ValueError("classes is empty: name one at least, or leave it out")
+    return [int(c) for c in listed]

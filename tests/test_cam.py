@@ -293,7 +293,18 @@ def test_several_classes_of_an_image_take_one_forward(model, layers, attention):
             for k in range(found.shape[1]):
                 targets = [ClassifierOutputTarget(c) for c in found[:, k].tolist()]
                 assert torch.allclose(of[:, k], cam.saliency(batch(), targets), atol=1e-5)
-        for wrong, what in (({"top": 0}, "top must be 1 to"), ({"classes": []}, "is empty")):
+        assert torch.equal(cam.several(batch(), torch.tensor([2]))[1], of_named[:, :1])
+        assert torch.equal(cam.several(batch())[0], cam.outputs.topk(5).indices)
+        for wrong in (0, CLASSES + 1):
+            with pytest.raises(ValueError, match="top must be 1 to"):
+                cam.several(batch(), top=wrong)
+        for wrong in (3, [1.5], ["1"], "1", [True], [[1, 2]], torch.zeros(2, 2).long()):
+            with pytest.raises(TypeError, match="classes must be a list of integers, got"):
+                cam.several(batch(), wrong)
+        for wrong, what in (
+            ({"classes": []}, "is empty"),
+            ({"classes": [1], "top": 2}, "not both"),
+        ):
             with pytest.raises(ValueError, match=what):
                 cam.several(batch(), **wrong)
         with pytest.raises(IndexError, match="out of range"):

@@ -97,8 +97,8 @@ def watching(
         with LOCK:  # torch gives hooks of two threads one number, and loses one of them
             for module, hook in hooks:
                 handles.append(module.register_forward_hook(partial(own, hook), with_kwargs=True))
-            for module, hook in entered:
-                before = partial(enter, hook)
+            for module, first in entered:
+                before = partial(enter, first)
                 handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
         yield
     finally:

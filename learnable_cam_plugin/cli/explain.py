@@ -114,7 +114,7 @@ def explained(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The classes (N, k) of images (N, C, H, W), those given or the `top` ones; their probabilities
     (N, k); and the maps (N, k, H, W), on the CPU. It takes one pass."""
-    wanted, maps = cam.several(images, classes, top)
+    wanted, maps = cam.several(images, classes, None if classes else top)
     shares = probabilities(class_scores(cam.outputs).float())
     return wanted.cpu(), shares.gather(1, wanted).cpu(), maps.cpu()
 

@@ -1,21 +1,18 @@
 """Classify and explain with a file of `export_onnx`."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from .photographs import cropped, photo_files, read_photo, upright
+from .photographs import cropped, normalized, photo_files, read_photo, upright
+from .record import line, read_record
 from .scores import highest, probabilities
 
-KEY, FORMAT = "learnable_cam_plugin", 1
-_ASKED = {"class_names", "explains", "input_size", "normalization", "num_classes", "pixels"}
 Classes = int | str | np.integer | Sequence[int | str | np.integer]
 Photo = str | os.PathLike[str] | Image.Image | np.ndarray
 
@@ -33,7 +30,7 @@ class Explanation:
 
     Of a single score below 0, where no class is asked for, what speaks against its class is
     explained: the name is "not" that of the class, `against` is 0, its index, and the probability
-    that of its not being there.
+    that of its not being there. A file with `classes=True` explains the class, whatever its score.
     """
 
     index: int
@@ -89,8 +86,8 @@ class Explainer:
                 os.fspath(path), options, providers=list(providers)
             )
         except Exception as error:  # of a kind of its own for each reason
-            raise ValueError(f"{path} is not a whole ONNX file: {_line(error)}") from error
-        self.record = _record(path, self._session.get_modelmeta().custom_metadata_map)
+            raise ValueError(f"{path} is not a whole ONNX file: {line(error)}") from error
+        self.record = read_record(path, self._session.get_modelmeta().custom_metadata_map)
         names = self.record["class_names"]
         self.class_names: tuple[str, ...] | None = None if names is None else tuple(names)
         self.side: tuple[int, int] = tuple(self.record["input_size"][1:])
@@ -120,10 +117,10 @@ class Explainer:
 
         Raises:
             FileNotFoundError, ValueError: no such photograph, or none that can be read.
-            IndexError, KeyError: there is no such class.
+            IndexError, KeyError, TypeError: there is no such class.
             ValueError: the file does not explain that, as the `top` of a contrast.
         """
-        return self._explained([self._read(photo)], classes, top)[0]
+        return self._explained([self._read(photo)], self._chosen(classes), top)[0]
 
     def explain_all(
         self,
@@ -143,12 +140,15 @@ class Explainer:
         """
         if batch < 1:
             raise ValueError(f"batch must be at least 1, got {batch}")
+        chosen = self._chosen(classes)
         one = isinstance(photos, (str, os.PathLike))
+        if one and os.path.isfile(photos):  # type: ignore[arg-type]
+            raise ValueError(f"{photos} is a file: pass a folder, or [{str(photos)!r}]")
         left = iter(photo_files(photos) if one else photos)  # type: ignore[arg-type]
         while part := list(islice(left, batch)):
             tried = [(photo, self._tried(photo, unread)) for photo in part]
             read = [(photo, image) for photo, image in tried if image is not None]
-            found = self._explained([image for _, image in read], classes, top)
+            found = self._explained([image for _, image in read], chosen, top)
             yield from zip((photo for photo, _ in read), found, strict=True)
 
     def _tried(self, photo: Photo, unread: list[str] | None) -> np.ndarray | None:
@@ -157,7 +157,7 @@ class Explainer:
         except (FileNotFoundError, ValueError) as error:
             if unread is None:
                 raise
-            unread.append(_line(error))
+            unread.append(line(error))
             return None
 
     def view(self, photo: Photo) -> Image.Image:
@@ -190,18 +190,16 @@ class Explainer:
         image = self._opened(photo)
         if self._pixels:
             return np.asarray(image)
-        values = np.asarray(cropped(image, self.side), np.float32).transpose(2, 0, 1) / 255
-        norm = self.record["normalization"]
-        if norm is None:
+        if (norm := self.record["normalization"]) is None:
             raise ValueError(
                 "the file does not say what normalisation its images go through: export it with "
                 "normalization=Normalization(mean, std)"
             )
-        mean, std = (np.array(norm[k], np.float32).reshape(-1, 1, 1) for k in ("mean", "std"))
-        return ((values - mean) / std).astype(self._type)
+        grey = self.record["input_size"][0] == 1
+        return normalized(cropped(image, self.side), norm, grey).astype(self._type)
 
     def _explained(
-        self, images: list[np.ndarray], classes: Classes | None, top: int | None
+        self, images: list[np.ndarray], classes: list[int] | None, top: int | None
     ) -> list[list[Explanation]]:
         if len({image.shape for image in images}) > 1:  # photographs as they are
             return [self._explained([image], classes, top)[0] for image in images]
@@ -215,7 +213,7 @@ class Explainer:
         if classes is not None and top is not None:
             raise ValueError(f"give classes or top, not both: got {classes!r} and top={top}")
         if classes is not None:
-            wanted = np.tile(self._chosen(classes), (len(images), 1))
+            wanted = np.tile(classes, (len(images), 1))
         elif self._takes_classes:  # which are the most probable is not known before
             given["classes"] = np.tile(np.arange(default, dtype=np.int64), (len(images), 1))
             logits, _ = self._session.run(None, given)
@@ -241,8 +239,10 @@ class Explainer:
             for row, p, maps in zip(wanted, shares, heat, strict=True)
         ]
 
-    def _chosen(self, classes: Classes) -> list[int]:
+    def _chosen(self, classes: Classes | None) -> list[int] | None:
         """Their indices."""
+        if classes is None:
+            return None
         explains = self.record["explains"]
         if not self._takes_classes:
             raise ValueError(
@@ -251,6 +251,8 @@ class Explainer:
         if isinstance(classes, (str, int, np.integer)):  # a name is no sequence of letters
             classes = [classes]
         given = list(classes)
+        if not given:
+            raise ValueError("classes is empty: name one at least, or leave it out")
         chosen = [self._index(one) for one in given]
         if self._contrast and (len(chosen) != 2 or chosen[0] == chosen[1]):
             raise ValueError(
@@ -266,6 +268,8 @@ class Explainer:
             if len(same) > 1:
                 raise KeyError(f"{one!r} is the name of the classes {same}: give one's index")
             return same[0]
+        if isinstance(one, bool) or not isinstance(one, (int, np.integer)):
+            raise TypeError(f"a class is an index or a name, got {one!r}")
         if not 0 <= one < self.record["num_classes"]:
             last = self.record["num_classes"] - 1
             raise IndexError(f"class index {one} is out of range: the classes are 0 to {last}")
@@ -276,21 +280,3 @@ def _of_sign(name: str | None, p: float, heat: np.ndarray) -> Explanation:
     if p >= 0.5:
         return Explanation(0, name, p, heat)
     return Explanation(0, None if name is None else f"not {name}", 1 - p, heat, against=0)
-
-
-def _record(path: Any, metadata: dict[str, str]) -> dict[str, Any]:
-    try:
-        record = json.loads(metadata[KEY])
-        if record["format"] != FORMAT:
-            raise ValueError(f"format {record['format']}, this version reads format {FORMAT}")
-        if missing := sorted(_ASKED - set(record)):
-            raise ValueError(f"its record lacks {missing}")
-        return record
-    except (KeyError, TypeError, ValueError) as error:
-        reason = "it has no record of one" if isinstance(error, KeyError) else _line(error)
-        raise ValueError(f"{path} is no file of export_onnx: {reason}") from error
-
-
-def _line(error: Exception) -> str:
-    """What an error says, on one short line."""
-    return " ".join((str(error) or repr(error)).split())[:300]

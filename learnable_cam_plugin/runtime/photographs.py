@@ -1,7 +1,7 @@
 """Photographs from files, and the part of them that a classifier sees; no torch."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +120,17 @@ def cropped(image: Image.Image, side: Sequence[int]) -> Image.Image:
     resized = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
     left, upper = round((size[0] - side[1]) / 2), round((size[1] - side[0]) / 2)
     return resized.crop((left, upper, left + side[1], upper + side[0]))
+
+
+def normalized(
+    image: Image.Image, norm: Mapping[str, Sequence[float]], grey: bool = False
+) -> np.ndarray:
+    """What a classifier takes of an RGB image: (3, H, W) float32, or of one channel if it is of
+    grey images; `norm` has "mean" and "std", one a channel, of pixels in [0, 1].
+
+    >>> normalized(Image.new("RGB", (4, 2), "white"), {"mean": [0.5], "std": [0.25]}, True).shape
+    (1, 2, 4)
+    """
+    values = np.asarray(image.convert("L" if grey else "RGB"), np.float32) / 255
+    mean, std = (np.array(norm[k], np.float32).reshape(-1, 1, 1) for k in ("mean", "std"))
+    return ((values[None] if grey else values.transpose(2, 0, 1)) - mean) / std

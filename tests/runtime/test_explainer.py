@@ -312,5 +312,47 @@ def test_a_class_as_numpy_has_it_and_not_beside_top(folder):
     explainer = Explainer(folder / "classes.onnx")
     (found,) = explainer.explain(photo(), np.int64(2))
     assert found.index == 2
-    with pytest.raises(ValueError, match="give classes or top, not both: got 2 and top=3"):
+    with pytest.raises(ValueError, match=r"give classes or top, not both: got \[2\] and top=3"):
         explainer.explain(photo(), 2, top=3)
+
+
+def test_classes_are_read_once_for_all_photographs(folder):
+    explainer, photos = Explainer(folder / "classes.onnx"), [photo(seed) for seed in range(5)]
+    for _, found in explainer.explain_all(photos, (c for c in ("bee", 3)), batch=2):
+        assert [one.index for one in found] == [1, 3]
+    with pytest.raises(ValueError, match="classes is empty"):
+        explainer.explain(photo(), [])
+    for wrong in (1.7, True):
+        with pytest.raises(TypeError, match="a class is an index or a name, got"):
+            explainer.explain(photo(), [wrong])
+
+
+def test_a_file_is_no_folder(folder, tmp_path):
+    photo().save(tmp_path / "photo.png")
+    with pytest.raises(ValueError, match=r"photo.png is a file: pass a folder, or \["):
+        next(Explainer(folder / "top.onnx").explain_all(tmp_path / "photo.png"))
+
+
+def test_a_classifier_of_grey_images(tmp_path):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 1), tiny_network()).eval()
+    images, norm = torch.rand(4, 1, SIDE, SIDE), Normalization([0.5], [0.25])
+    path = export_onnx(net, tmp_path / "grey.onnx", images, normalization=norm)
+    (found,) = Explainer(path).explain(photo())
+    pixels = torch.from_numpy(np.array(cropped(photo(), (SIDE, SIDE)).convert("L")))[None, None]
+    scores, maps = ExplainedClassifier(net, images)(norm.normalize(pixels / 255))
+    assert found.index == int(scores.argmax())
+    np.testing.assert_allclose(found.heat, maps[0], atol=1e-4)
+
+
+def test_probabilities_in_half_precision_are_no_scores(tmp_path):
+    net = torch.nn.Sequential(tiny_network(3), torch.nn.Softmax(1)).eval()
+    images = normal(photos=4)
+    found = {}
+    for name, kind in {"single": torch.float32, "half": torch.float16}.items():
+        explained = ExplainedClassifier(net, images).to(kind)
+        path = tmp_path / f"{name}.onnx"
+        export_onnx(explained, path, images.to(kind), normalization=NORMALIZATION)
+        explainer = Explainer(path)
+        found[name] = [explainer.explain(photo(seed))[0].probability for seed in range(20)]
+    np.testing.assert_allclose(found["half"], found["single"], atol=0.005)
