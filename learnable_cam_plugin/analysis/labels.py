@@ -4,6 +4,7 @@ import csv
 import difflib
 import os
 import re
+import unicodedata
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -18,15 +19,18 @@ from ..data import photo_files
 WORDNET_ID = re.compile(r"n\d{8}")
 _COLUMNS = ("file", "label")
 _TOLD = 3  # rows that are named when many are wrong
+# ImageNet has these names twice; torchvision gave one class of each another
+_TWICE = {"crane": [134, 517], "maillot": [638, 639], "missile": [657, 744]}
 
 
 class ClassNames:
     """Which class is meant by what people write: a name, an index, or a WordNet id.
 
-    Case, underscores and punctuation do not matter, and of a name with synonyms ("tench, Tinca
-    tinca") one is enough, unless several classes have it; the first one counts before the others.
-    What is a name is taken as one, then as an index. WordNet ids are known if they are the names,
-    or if these are the 1,000 of ImageNet; the latter takes timm.
+    Case, underscores and punctuation between words do not matter (signs do: "C++" is no "C#"), and
+    of a name with synonyms ("tench, Tinca tinca") one is enough, unless several classes have it;
+    the first one counts before the others. What is a name is taken as one, then as an index.
+    WordNet ids are known if they are the names, or if these are the 1,000 of ImageNet; the latter
+    takes timm.
 
     Args:
         names: one a class, in the order of the scores.
@@ -42,9 +46,9 @@ class ClassNames:
         firsts = [[name, parts[0]] for name, parts in zip(self.names, synonyms, strict=True)]
         # the strictest first: "Cardigan, Cardigan Welsh corgi" is no "cardigan"
         self._tables = (
-            (str, _table(str, [[name] for name in self.names])),
-            (str, _table(str, firsts)),
-            (str, _table(str, synonyms)),
+            (_composed, _table(_composed, [[name] for name in self.names])),
+            (_composed, _table(_composed, firsts)),
+            (_composed, _table(_composed, synonyms)),
             (_plain, _table(_plain, firsts)),
             (_plain, _table(_plain, synonyms)),
         )
@@ -57,7 +61,8 @@ class ClassNames:
             ModuleNotFoundError: a WordNet id of ImageNet's classes takes timm.
         """
         given = given.strip()
-        for key, table in self._tables:
+        twice = _TWICE.get(_plain(given), []) if _are_of_imagenet(self.names) else []
+        for key, table in ((str, {given: twice}), *self._tables):
             found = table.get(key(given), [])
             if len(found) == 1:
                 return found[0]
@@ -214,9 +219,15 @@ def _table(key: Callable[[str], str], names: Sequence[Sequence[str]]) -> dict[st
     return found
 
 
+def _composed(name: str) -> str:
+    """Letters with their accents as one character each: file systems take them apart."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _plain(name: str) -> str:
     """A name without what people write in different ways."""
-    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
+    bare = _composed(name.casefold()).strip(" _.,:;'\"()[]\t")
+    return re.sub(r"(?<=\w)[\s_.,:;'’\"()\[\]/&-]+(?=\w)|_+", " ", bare)
 
 
 def _are_of_imagenet(names: Sequence[str]) -> bool:

@@ -70,7 +70,8 @@ def analyze(
         progress: show a bar.
 
     Raises:
-        ValueError: no images; a label that is no class; names, labels or fillings that do not fit.
+        ValueError: no images, or such as the normalisation cannot give; a label that is no class;
+            names, labels or fillings that do not fit.
         TypeError: an attention that does not read the head.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
@@ -94,6 +95,8 @@ def analyze(
     for images, photos in tqdm(batches, desc="analyzing", disable=not progress):
         check_images(images)
         _check_photos(images, photos)
+        if not count:  # what is erased would be another colour than it is called
+            normalization.check(images)
         seen = eyes.look(images)
         class_names = _checked_names(class_names, seen.probabilities.shape[1], photos)
         images_of.update(photo.label for photo in photos)

@@ -182,8 +182,8 @@ def read_thresholds(path: Path) -> Thresholds:
         FileNotFoundError: there is no such file.
         ValueError: it is no such file, or has a name or a value that is none.
     """
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8-sig")
         given = _toml(text) if path.suffix == ".toml" else json.loads(text)
     except ValueError as error:  # of both libraries
         raise ValueError(f"{path} is no JSON or TOML: {error}") from error

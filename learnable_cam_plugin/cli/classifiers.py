@@ -76,9 +76,12 @@ def _load(chosen: Chosen) -> LoadedClassifier:
 
 def _names(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(path.read_text(encoding="utf-8-sig").splitlines())  # or after a mark of order
+        names = tuple(path.read_text(encoding="utf-8-sig").splitlines())  # or after a mark of order
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8: write the name of a class a line") from error
+    if blank := [number for number, name in enumerate(names, 1) if not name.strip()]:
+        raise ValueError(f"{path}: line {blank[0]} is empty: write the name of a class a line")
+    return names
 
 
 def find_classes(loaded: LoadedClassifier, given: Sequence[str], count: int) -> list[int]:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import reprlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -65,7 +66,7 @@ def export_onnx(
             layers give tokens, or whose head has a size, is refused. Up to 1,024 places of the
             finest layer (512 x 512 pixels of a ResNet) the maps are those of `LearnableCAM`;
             beyond, where that looks at fewer, nearly.
-        opset: of ONNX.
+        opset: of ONNX, 18 or what torch converts to.
         settings: of `ExplainedClassifier`, for a model that is none yet: attention, top, ...
 
     Raises:
@@ -92,6 +93,8 @@ def export_onnx(
             f"the model's weights are {weight.dtype}, the images {images.dtype}: pass "
             f"images.to({weight.dtype})"
         )
+    if normalization is not None:
+        _tell_of_other_pixels(normalization, images)
     if pixels and dynamic_size:
         raise ValueError("pixels=True has one size inside: dynamic_size takes images")
     graph: nn.Module = explained
@@ -127,6 +130,16 @@ def _check_names(names: Any, count: int) -> None:
         )
     if len(names) != count:
         raise ValueError(f"the model has {count} classes, got {len(names)} names")
+
+
+def _tell_of_other_pixels(normalization: Normalization, images: Tensor) -> None:
+    try:
+        normalization.check(images)
+    except ValueError as error:  # of images that are noise it does not matter
+        warnings.warn(
+            f"the file will say how its images are normalised, and those given are not so: {error}",
+            stacklevel=3,
+        )
 
 
 def needed(*packages: str) -> list[Any]:
@@ -204,6 +217,8 @@ def _converted(traced: Any, axes: tuple[dict[int, Any], ...], opset: int) -> Any
             )
     except Exception as error:
         raise ValueError(f"torch.onnx cannot export the model: {plain(error)}") from error
+    if (made := program.model.opset_imports.get("")) != opset:
+        raise ValueError(f"torch.onnx writes opset {made} where {opset} is asked for: leave it out")
     # the mechanism reads the head's weight, too: once in the file
     DeduplicateInitializersPass(size_limit=_LARGEST)(program.model)
     for node in program.model.graph:  # whose stack traces name this machine's folders

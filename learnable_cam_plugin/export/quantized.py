@@ -35,10 +35,22 @@ def quantize_onnx(
 
     Raises:
         ModuleNotFoundError: the extra `export` is missing.
-        ValueError: there are no images, or the file cannot be quantised.
+        FileNotFoundError: there is no such file.
+        ValueError: there are no images, or the file cannot be quantised: it is in half precision,
+            quantised already, or none of ONNX.
     """
     onnx, quantization = needed("onnx", "onnxruntime.quantization")
-    model = onnx.load(path)
+    try:
+        model = onnx.load(path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # of a kind of its own for each format
+        raise ValueError(f"{path} is no ONNX file: {plain(error)}") from error
+    kinds = {weight.data_type for weight in model.graph.initializer}
+    if onnx.TensorProto.FLOAT16 in kinds or any(
+        node.op_type == "QuantizeLinear" for node in model.graph.node
+    ):
+        raise ValueError(f"{path} is in half precision, or quantised: take the file in floats")
     shapes = {given.name: given.type.tensor_type.shape.dim for given in model.graph.input}
     # as many classes as the file takes: two of a contrast, or any number
     columns = shapes["classes"][1].dim_value or 1 if "classes" in shapes else 0
@@ -74,6 +86,10 @@ class _Reader:
     @staticmethod
     def _read(columns: int, batches: Iterable[Tensor]) -> Iterator[dict[str, np.ndarray]]:
         for images in batches:
+            if not isinstance(images, Tensor):
+                raise TypeError(
+                    f"batches must be of tensors of images, got {type(images).__name__}"
+                )
             given = {"images": images.numpy()}
             if columns:
                 given["classes"] = np.tile(np.arange(columns, dtype=np.int64), (len(images), 1))

@@ -227,6 +227,12 @@ def test_the_model_is_left_as_it_was(tiny, batches):
     assert not any(module._forward_hooks for module in tiny.modules())
 
 
+def test_images_of_another_normalisation_are_refused(tiny):
+    images, photos = 4 * torch.randn(2, 3, 16, 16), [Photo("a", 0), Photo("b", 1)]
+    with pytest.raises(ValueError, match="declare the normalisation that your images went through"):
+        analyze(tiny, [(images, photos)], UNIT, progress=False)
+
+
 def test_thresholds_reach_the_rule_and_the_record(tiny, batches):
     found = analyze(tiny, batches, UNIT, thresholds=Thresholds(same=0.125), progress=False)
     assert found.settings["thresholds"]["same"] == 0.125

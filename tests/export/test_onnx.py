@@ -221,6 +221,9 @@ class TestRefused:
             export_onnx(explained, path, images, top=3)
         with pytest.raises(ValueError, match="has 5 classes, got 2 names"):
             export_onnx(explained, path, images, class_names=["a", "b"])
+        for opset in (9, 99):
+            with pytest.raises(ValueError, match=rf"writes opset \d+ where {opset} is asked for"):
+                export_onnx(explained, path, images, opset=opset)
         for names in (dict(enumerate("abcde")), "abcde", [*"abcd", 4]):
             with pytest.raises(TypeError, match="must be a sequence of 5 names, one a class"):
                 export_onnx(explained, path, images, class_names=names)
@@ -256,3 +259,21 @@ def test_eight_bits(images, tmp_path):
     with pytest.raises(ValueError, match="cannot be quantised"):
         quantize_onnx(path, tmp_path / "c.onnx", [])
     assert not (tmp_path / "c.onnx").exists()
+    half = export_onnx(
+        ExplainedClassifier(tiny_network().eval(), images).half(),
+        tmp_path / "h.onnx",
+        images.half(),
+    )
+    (tmp_path / "text.onnx").write_text("no file of ONNX")
+    for wrong, why in ((half, "in half precision"), (small, "quantised"), ("text", "no ONNX file")):
+        given_path = tmp_path / "text.onnx" if wrong == "text" else wrong
+        with pytest.raises(ValueError, match=why):
+            quantize_onnx(given_path, tmp_path / "c.onnx", [images])
+    with pytest.raises(FileNotFoundError):
+        quantize_onnx(tmp_path / "none.onnx", tmp_path / "c.onnx", [images])
+    assert not (tmp_path / "c.onnx").exists()
+
+
+def test_images_that_were_not_normalised_so_are_told_of(tiny, images, tmp_path):
+    with pytest.warns(UserWarning, match=r"how its images are normalised, and those given are not"):
+        export_onnx(tiny.eval(), tmp_path / "a.onnx", 4 * images, normalization=IMAGENET)
