@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -154,7 +155,7 @@ class ExplainedClassifier(nn.Module):
         features = self._features(self._notes.taken(), images.shape[2:])
         raw, size = self._raw_maps(features, logits, classes), images.shape[2:]
         if self.size == "grid":
-            size = max((maps.shape[-len(size) :] for maps in raw), key=Size.numel)
+            size = max((maps.shape[-len(size) :] for maps in raw), key=prod)
         several = raw[0].ndim > len(size) + 1
         found = saliency([maps.flatten(0, 1) if several else maps for maps in raw], size)
         found = found.unflatten(0, raw[0].shape[:2]) if several else found

@@ -109,6 +109,18 @@ def test_images_of_any_height_and_width(tmp_path, channels):
         assert np.abs(run(path, images=given)[1] - explained(given)[1].numpy()).max() < 1e-4
 
 
+@pytest.mark.parametrize("given", [{}, {"attention": "head", "target_layers": ["4"]}])
+def test_on_the_mechanisms_own_grid_too(tiny, tmp_path, given):
+    images = torch.rand(2, 3, 48, 48)
+    explained = ExplainedClassifier(tiny.eval(), images, size="grid", **given)
+    path = export_onnx(explained, tmp_path / "a.onnx", images, dynamic_size=True)
+    for size in ((48, 48), (40, 72)):
+        given = torch.rand(3, 3, *size)
+        found, wanted = run(path, images=given)[1], explained(given)[1].numpy()
+        assert found.shape == wanted.shape == (3, size[0] // 2, size[1] // 2)
+        assert np.abs(found - wanted).max() < 1e-4
+
+
 def test_of_a_head_with_a_size_they_are_refused(tmp_path):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(720, 5))
