@@ -106,6 +106,10 @@ WRONG = {
     "a threshold out of range": ("@/in --thresholds @/two.json", "two.json: level must be in [0"),
     "thresholds that are none": ("@/in --thresholds @/list.json", "must have a name and a number"),
     "thresholds that are no JSON": ("@/in --thresholds @/circle.csv", "is no JSON or TOML"),
+    "thresholds in another encoding": (
+        "@/in --thresholds @/latin.json",
+        "latin.json is no JSON or",
+    ),
     "a report among the photographs": ("@/in --out @/in/out", "lies within the photographs"),
     "labels of no training images": ("@/in --train-labels @/a.csv", "goes with --train", 2),
     "training images without labels": ("@/in --train @/odd", "there is no class 'dogs'"),
@@ -119,6 +123,7 @@ def test_it_is_a_line_before_anything_is_analysed_and_nothing_is_written(name, p
     (place / "wrong.csv").write_text("file,label\nANT/000.jpg,cow")
     (place / "circle.csv").write_text("ant,bee\nbee,ant")
     (place / "names.txt").write_text("a\nb")
+    (place / "latin.json").write_bytes('{"level": "\u00e9"}'.encode("latin-1"))
     files = {"no": {"no": 1}, "word": {"level": "x"}, "two": {"level": 2}, "list": [1]}
     for file, given in files.items():
         (place / f"{file}.json").write_text(json.dumps(given))

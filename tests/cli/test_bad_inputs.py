@@ -34,6 +34,7 @@ def place(tmp_path_factory):
     torch.save({"a": torch.zeros(2)}, folder / "pickle.pt")
     (folder / "names.txt").write_bytes(b"\xff\xfe caf\xe9")
     (folder / "two.txt").write_text("a\nb")
+    (folder / "gap.txt").write_text("a\n\nb\nc\nd")
     return folder
 
 
@@ -50,6 +51,7 @@ WRONG = {
     "too many classes": ("explain @/in --top 6", "top must be 1 to 5"),
     "names that are no text": ("explain @/in --names @/names.txt", "is no text in UTF-8"),
     "names that are not there": ("explain @/in --names @/gone.txt", "gone.txt"),
+    "an empty name": ("explain @/in --names @/gap.txt", "line 2 is empty: write the name of a"),
     "names that are too few": ("explain @/in --names @/two.txt --class a", "2 class names"),
     "names that are too few, unasked": ("explain @/in --names @/two.txt", "2 class names"),
     "names that are too few, on pages": (
