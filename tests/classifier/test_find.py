@@ -106,6 +106,16 @@ def test_a_module_that_serves_the_maps_and_the_head_hides_neither(kind, images):
     assert named.shape == found.shape
 
 
+@pytest.mark.parametrize("name", ["pool", "fc"])
+def test_a_pooling_or_the_head_itself_stands_for_no_finer_layer(images, name):
+    """What is named has one place, or none: it is explained as where nothing is named."""
+    net = Thrifty("activation", False).eval()
+    found, expected = (
+        LearnableCAM(net, named)(images) for named in ([net.get_submodule(name)], None)
+    )
+    assert abs(found - expected).max() < 1e-6
+
+
 def test_scores_of_several_passes_are_told(images):
     class Augmented(nn.Module):
         def __init__(self, model):
