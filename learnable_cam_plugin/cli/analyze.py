@@ -93,12 +93,11 @@ class Labelled:
             OSError: it cannot be read any more.
         """
         loaded, path = self._loaded, self.files[name][0]
-        assert loaded.normalization is not None  # without one it was not opened
         try:
             image = loaded.transform(read_photo(path, loaded.side))
         except ValueError as error:
             raise OSError(str(error)) from error
-        rgb = loaded.normalization.rgb(image[None])[0]
+        rgb = loaded.pixels.rgb(image[None])[0]
         return (rgb * 255).round().astype(np.uint8)
 
 
@@ -133,7 +132,6 @@ def analyze_photos(
         settings["hierarchy"] = read_hierarchy(wanted.hierarchy, names)
     if wanted.thresholds is not None:
         settings["thresholds"] = read_thresholds(wanted.thresholds)
-    assert loaded.normalization is not None  # without one it was not opened
     given, device = open_attention(attention), device_named(chosen.device)
     photos, training = Labelled(loaded, device, folder, wanted.labels, names), None
     if wanted.train is not None:
@@ -148,7 +146,7 @@ def analyze_photos(
         analysis = analyze(
             loaded.model,
             chain([first], batches),
-            loaded.normalization,
+            loaded.pixels,
             names,
             attention=given,
             correct=wanted.correct,

@@ -45,11 +45,7 @@ def open_classifier(chosen: Chosen) -> LoadedClassifier:
         loaded = default_classifier()
     else:
         loaded = _load(chosen)
-    if loaded.normalization is None:
-        raise ValueError(
-            f"nothing records the normalisation of '{chosen.model}': let its function return "
-            "(model, Normalization(mean, std)), with those that it was trained with"
-        )
+    _ = loaded.pixels  # what is not known is told of now
     return loaded if chosen.names is None else replace(loaded, class_names=_names(chosen.names))
 
 

@@ -162,6 +162,5 @@ def _grey(heat: Tensor) -> Any:
 
 def _overlay(loaded: LoadedClassifier, image: Tensor, heat: Tensor) -> Any:
     """The map over what the classifier was given, in 8 bits (H, W, 3)."""
-    assert loaded.normalization is not None  # without one it was not opened
-    rgb = loaded.normalization.rgb(image[None])[0]
+    rgb = loaded.pixels.rgb(image[None])[0]
     return show_cam_on_image(rgb, heat.numpy(), use_rgb=True)

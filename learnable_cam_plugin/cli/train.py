@@ -75,7 +75,7 @@ def train(
         loaded.model,
         settings.layers or loaded.layers,
         recipe=settings.recipe,
-        normalization=loaded.normalization,
+        normalization=loaded.pixels,
         start=start,
         epochs=settings.epochs,
         seed=settings.seed,
@@ -114,8 +114,7 @@ def _folder(
             f"{more}. Remove them, or give --skip-unreadable"
         )
     left_out += unread
-    assert loaded.normalization is not None  # without one it was not opened
-    photos = PhotoFolder(folder, loaded.normalization, loaded.side, train)
+    photos = PhotoFolder(folder, loaded.pixels, loaded.side, train)
     photos.files = readable
     return photos
 

@@ -14,7 +14,7 @@ from ..classifier import class_scores, device_of, probabilities
 from ..data import read_photo
 from ..export import ExplainedClassifier
 from ..loading import LoadedClassifier
-from ..masking import Normalization, mask_image
+from ..masking import mask_image
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,11 @@ def explainer(
     """
     if top < 1:
         raise ValueError(f"top must be 1 or more, got {top}")
-    if loaded.normalization is None:
-        raise ValueError(
-            f"nothing records the normalisation of '{loaded.source}': give its LoadedClassifier a "
-            "Normalization(mean, std), with those that it was trained with"
-        )
+    normalization = loaded.pixels
     if images is None:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.rand(2, 3, loaded.side, loaded.side, generator=generator)
-        images = loaded.normalization.normalize(pixels)
+        images = normalization.normalize(pixels)
     explained = ExplainedClassifier(loaded.model, images, attention=attention)
     explained.top = min(top, explained.num_classes)
     return explained
@@ -149,7 +145,7 @@ def mask(
     heat = look.maps[number]
     shown = (heat >= threshold).float()
     weights = shown * heat if dim else shown
-    image = mask_image(look.image[None], weights[None], _normalization(loaded), filling)
+    image = mask_image(look.image[None], weights[None], loaded.pixels, filling)
     scores = class_scores(loaded.model(image.to(device_of(loaded.model))))
     shares = probabilities(scores)[0].cpu()[look.classes].tolist()
     pixels = (_pixels(loaded, image[0]) * 255).round().astype(np.uint8)
@@ -172,10 +168,4 @@ def sentence(look: Look, masked: Masked, number: int) -> str:
 
 def _pixels(loaded: LoadedClassifier, image: Tensor) -> NDArray[np.float32]:
     """A normalised image (3, H, W) as RGB in [0, 1], (H, W, 3)."""
-    return _normalization(loaded).rgb(image[None])[0]
-
-
-def _normalization(loaded: LoadedClassifier) -> Normalization:
-    """As it is: `LoadedClassifier.frozen` would run the model, on the CPU."""
-    assert loaded.normalization is not None  # else `look_at` refused
-    return loaded.normalization
+    return loaded.pixels.rgb(image[None])[0]

@@ -57,16 +57,18 @@ class LoadedClassifier:
         return list(self.frozen.layers)
 
     @property
-    def transform(self) -> v2.Compose:
-        """Photograph in RGB -> normalised tensor (3, side, side), see `data.photo_transform`.
-
-        Raises:
-            ValueError: the normalisation is not known.
-        """
+    def pixels(self) -> Normalization:
+        """The normalisation, where it is needed; ValueError where it is not known."""
         if self.normalization is None:
             raise ValueError(
-                f"nothing records the normalisation of '{self.source}': use photo_transform("
-                f"Normalization(mean, std), {self.side}), with the mean and std that it was "
-                "trained with"
+                f"nothing records the normalisation of '{self.source}': let its function return "
+                "(model, Normalization(mean, std)), with those that it was trained with; or, in "
+                "Python, dataclasses.replace(loaded, normalization=Normalization(mean, std))"
             )
-        return photo_transform(self.normalization, self.side)
+        return self.normalization
+
+    @property
+    def transform(self) -> v2.Compose:
+        """Photograph in RGB -> normalised tensor (3, side, side), see `data.photo_transform`;
+        ValueError where the normalisation is not known."""
+        return photo_transform(self.pixels, self.side)
