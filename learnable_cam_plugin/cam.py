@@ -201,7 +201,7 @@ class LearnableCAM(BaseCAM):
 
     @contextmanager
     def _seen(self, images: Any) -> Iterator[Recorder]:
-        """What one pass of images shows, for the length of the block; no tensor is refused."""
+        """What one pass of images shows, for the length of the block."""
         recorder = self.activations_and_grads
         with torch.no_grad():
             recorder(images.to(self.device) if isinstance(images, Tensor) else images)

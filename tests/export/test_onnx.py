@@ -233,6 +233,8 @@ class TestRefused:
             export_onnx(explained, path, images, top=3)
         with pytest.raises(ValueError, match="has 5 classes, got 2 names"):
             export_onnx(explained, path, images, class_names=["a", "b"])
+        with pytest.raises(ValueError, match="the normalisation has 2 channels, the images 3"):
+            export_onnx(explained, path, images, normalization=Normalization([0, 0], [1, 1]))
         for opset in (9, 99):
             with pytest.raises(ValueError, match=rf"writes opset \d+ where {opset} is asked for"):
                 export_onnx(explained, path, images, opset=opset)
