@@ -65,9 +65,8 @@ def find_layers(
     )
     if found not in (None, last):
         here, grids = places(source.maps()), {run.name: places(run.maps()) for run in with_maps}
-        # of a pooling, or of the head itself, there is one place, or none
-        grids |= {run.name: places(run.maps()) for run in runs if places(run.maps()) == 1}
-        grids |= {} if linear is None else {linear.name: 1}
+        if linear is not None and known:  # a pooling, or the head itself, has one place, or none
+            grids |= {run.name: 1 for run in runs if run is linear or places(run.maps()) == 1}
         coarse = grids[found] > here and all(
             name in grids and grids[name] <= here for name in finer
         )
