@@ -177,10 +177,10 @@ def _rows(labels: Path) -> list[tuple[int, dict[str, str]]]:
         with open(labels, encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle)
             header = [name.strip() for name in reader.fieldnames or ()]
-            if not {*_COLUMNS} <= {*header}:
+            if any(header.count(name) != 1 for name in _COLUMNS):
                 raise ValueError(
-                    f"{labels} must start with a row that names the columns file,label, got "
-                    f"{','.join(header)!r}"
+                    f"{labels} must start with a row that names the columns file,label, each once, "
+                    f"got {','.join(header)!r}"
                 )
             reader.fieldnames, rows = header, []
             for number, row in enumerate(reader, 2):
