@@ -128,13 +128,6 @@ def test_what_a_layer_is_given_is_read_before_it_works_in_place_on_it():
     assert not net[1]._forward_pre_hooks
 
 
-def test_images_of_other_channels_than_the_classifier_takes():
-    net = nn.Sequential(nn.Conv2d(1, 3, 1), tiny_network()).eval()
-    for call in (LearnableCAM(net), partial(ExplainedClassifier, net)):
-        with pytest.raises(ValueError, match="convolution takes 1 channels, the images have 3"):
-            call(torch.rand(1, 3, 16, 16))
-
-
 def test_what_has_no_values_is_refused():
     with torch.device("meta"):
         net = tiny_network()
