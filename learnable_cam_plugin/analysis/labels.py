@@ -46,6 +46,7 @@ class ClassNames:
         firsts = [[name, parts[0]] for name, parts in zip(self.names, synonyms, strict=True)]
         # the strictest first: "Cardigan, Cardigan Welsh corgi" is no "cardigan"
         self._tables = (
+            (_plain, _TWICE if _are_of_imagenet(self.names) else {}),
             (_composed, _table(_composed, [[name] for name in self.names])),
             (_composed, _table(_composed, firsts)),
             (_composed, _table(_composed, synonyms)),
@@ -61,8 +62,7 @@ class ClassNames:
             ModuleNotFoundError: a WordNet id of ImageNet's classes takes timm.
         """
         given = given.strip()
-        twice = _TWICE.get(_plain(given), []) if _are_of_imagenet(self.names) else []
-        for key, table in ((str, {given: twice}), *self._tables):
+        for key, table in self._tables:
             found = table.get(key(given), [])
             if len(found) == 1:
                 return found[0]

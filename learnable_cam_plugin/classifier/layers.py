@@ -179,9 +179,9 @@ def forward_with_features(
     size = inputs[0].shape[2:] if inputs and isinstance(inputs[0], Tensor) else None
     seen: dict[nn.Module, tuple[Any, Any]] = {}
 
-    def keep(name: str, *seen: Any) -> None:
+    def keep(name: str, *values: Any) -> None:
         transform = None if name in as_grid else reshape_transform
-        features[name] = as_feature_maps(name, seen[-1], transform, size).detach().clone()
+        features[name] = as_feature_maps(name, values[-1], transform, size).detach().clone()
 
     def see(module: nn.Module, given: Any, output: Any) -> None:
         seen[module] = (own_copy(given), own_copy(output))
@@ -189,9 +189,8 @@ def forward_with_features(
     found = spreads or {}
     kept = [(layer, partial(keep, name)) for name, layer in layers.items() if name not in found]
     watched = {module for spread in found.values() for module in spread.watched}
-    hooks = [] if of_input else kept
-    hooks += [(module, partial(see, module)) for module in watched]
-    with watching(hooks, kept if of_input else ()):
+    entered, left = (kept, []) if of_input else ([], kept)
+    with watching([*left, *((module, partial(see, module)) for module in watched)], entered):
         outputs = uncompiled(forward)(*inputs)
     for name, spread in found.items():
         if size is not None and all(module in seen for module in spread.watched):

@@ -141,10 +141,11 @@ class Explainer:
         if batch < 1:
             raise ValueError(f"batch must be at least 1, got {batch}")
         chosen = self._chosen(classes)
-        one = isinstance(photos, (str, os.PathLike))
-        if one and os.path.isfile(photos):  # type: ignore[arg-type]
-            raise ValueError(f"{photos} is a file: pass a folder, or [{str(photos)!r}]")
-        left = iter(photo_files(photos) if one else photos)  # type: ignore[arg-type]
+        if isinstance(photos, (str, os.PathLike)):
+            if os.path.isfile(photos):
+                raise ValueError(f"{photos} is a file: pass a folder, or [{str(photos)!r}]")
+            photos = photo_files(photos)
+        left = iter(photos)
         while part := list(islice(left, batch)):
             tried = [(photo, self._tried(photo, unread)) for photo in part]
             read = [(photo, image) for photo, image in tried if image is not None]

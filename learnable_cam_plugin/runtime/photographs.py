@@ -131,6 +131,6 @@ def normalized(
     >>> normalized(Image.new("RGB", (4, 2), "white"), {"mean": [0.5], "std": [0.25]}, True).shape
     (1, 2, 4)
     """
-    values = np.asarray(image.convert("L" if grey else "RGB"), np.float32) / 255
+    values = np.asarray(image.convert("L") if grey else image, np.float32) / 255
     mean, std = (np.array(norm[k], np.float32).reshape(-1, 1, 1) for k in ("mean", "std"))
     return ((values[None] if grey else values.transpose(2, 0, 1)) - mean) / std
