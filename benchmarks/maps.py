@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from learnable_cam_plugin.checkpoint import atomic_path
+from learnable_cam_plugin.atomic import atomic_path
 from learnable_cam_plugin.masking import mask_image
 from learnable_cam_plugin.metrics import check_saliency
 

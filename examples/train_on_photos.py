@@ -22,7 +22,7 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from torch.utils.data import DataLoader
 
 from learnable_cam_plugin import LearnableCAM, LearnableCAMTrainer
-from learnable_cam_plugin.checkpoint import atomic_path
+from learnable_cam_plugin.atomic import atomic_path
 from learnable_cam_plugin.classifier import predict
 from learnable_cam_plugin.comparison import (
     class_maps,

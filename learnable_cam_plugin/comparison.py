@@ -16,7 +16,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .checkpoint import atomic_path
+from .atomic import atomic_path
 from .classifier import FrozenClassifier, as_grid, check_one_class_each, predict
 from .masking import Normalization
 from .metrics import METRICS, Explained

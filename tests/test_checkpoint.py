@@ -96,20 +96,6 @@ def test_foreign_and_inconsistent_files_are_refused(tmp_path):
         LCAMAttention.load(tmp_path / "missing")
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_partial_one(file):
-    before = file.read_bytes()
-
-    def write():
-        with checkpoint.atomic_path(file) as temporary:
-            temporary.write_bytes(b"half")
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write()
-    assert file.read_bytes() == before
-    assert names(file.parent) == ["a.safetensors"]
-
-
 def test_the_record_says_what_it_was_made_for(file):
     with safetensors.safe_open(file, "pt") as handle:
         record = json.loads(handle.metadata()["learnable_cam_plugin"])

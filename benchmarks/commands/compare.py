@@ -18,7 +18,8 @@ import torch
 from tqdm.auto import tqdm
 
 from learnable_cam_plugin import AttentionMechanism
-from learnable_cam_plugin.checkpoint import CheckpointError, atomic_path
+from learnable_cam_plugin.atomic import atomic_path
+from learnable_cam_plugin.checkpoint import CheckpointError
 
 from ..acceleration import accelerated
 from ..maps import make_maps

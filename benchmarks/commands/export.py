@@ -25,7 +25,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from learnable_cam_plugin import ExplainedClassifier, export_onnx
-from learnable_cam_plugin.checkpoint import plain
 from learnable_cam_plugin.comparison import markdown_table
 from learnable_cam_plugin.export import quantize_onnx
 from learnable_cam_plugin.metrics import (
@@ -34,6 +33,7 @@ from learnable_cam_plugin.metrics import (
     increase_in_confidence,
     masked_confidence,
 )
+from learnable_cam_plugin.wording import plain
 
 from ..acceleration import openvino_core
 from ..exported import (

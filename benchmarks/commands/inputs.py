@@ -15,9 +15,9 @@ from torch import Tensor
 from torchvision.models import EfficientNet_B0_Weights
 
 from learnable_cam_plugin import LearnableCAM
+from learnable_cam_plugin.atomic import atomic_path
 from learnable_cam_plugin.attention import UniversalAttention, universal_beside
 from learnable_cam_plugin.attention.evidence import evidence
-from learnable_cam_plugin.checkpoint import atomic_path
 from learnable_cam_plugin.classifier import FrozenClassifier, predict
 from learnable_cam_plugin.cli.photographs import shipped_photos
 from learnable_cam_plugin.data import photo_transform, read_photo

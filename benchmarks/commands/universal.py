@@ -31,8 +31,8 @@ from learnable_cam_plugin import (
     EveryThreshold,
     FrozenClassifier,
     LearnableCAMTrainer,
-    checkpoint,
 )
+from learnable_cam_plugin.atomic import atomic_path
 from learnable_cam_plugin.attention import UniversalAttention, universal_beside
 from learnable_cam_plugin.classifier import frozen
 from learnable_cam_plugin.comparison import markdown_table
@@ -160,7 +160,7 @@ def draw_front(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.plot(*other[0], "x", color=f"C{number}", markersize=9)
         axes.set(title=where, xlabel="mean of the map, %")
     axes.legend()
-    with checkpoint.atomic_path(path) as temporary:
+    with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from learnable_cam_plugin.checkpoint import atomic_path
+from learnable_cam_plugin.atomic import atomic_path
 
 from .kinds import Planted
 from .scenes import CLASSES, NORMALIZATION, SIZE

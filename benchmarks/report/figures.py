@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from learnable_cam_plugin.checkpoint import atomic_path
+from learnable_cam_plugin.atomic import atomic_path
 
 from . import schema
 from .gallery import gallery_figure, gallery_methods

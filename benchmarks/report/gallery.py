@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from PIL import Image
 from pytorch_grad_cam.utils.image import show_cam_on_image
 
-from learnable_cam_plugin.checkpoint import atomic_path
+from learnable_cam_plugin.atomic import atomic_path
 
 from ..maps import places
 from ..methods import Method

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
-from learnable_cam_plugin.checkpoint import atomic_path
+from learnable_cam_plugin.atomic import atomic_path
 
 from .gallery import gallery_file, kept_shares
 from .schema import GROUPS, read_results

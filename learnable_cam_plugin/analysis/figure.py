@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from ..checkpoint import atomic_path
+from ..atomic import atomic_path
 from .case import Case, Trial
 from .pictures import KINDS, Pixels, brightest, enlarged
 

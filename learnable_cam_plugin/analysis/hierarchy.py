@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Literal
 
-from .labels import WORDNET_ID, ClassNames
+from ..class_names import WORDNET_ID, ClassNames
 
 _HEADER = ("narrower", "broader")
 

@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from ..checkpoint import atomic_path
+from ..atomic import atomic_path
 from . import page
 from .analysis import Analysis
 from .case import Case

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import checkpoint
+from ..atomic import atomic_path
 from ..checkpoint import CheckpointError
 from ..classifier import core, core_name
 from .card import model_card, write_card
@@ -221,7 +222,7 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         card = self.generate_model_card(**{"source": folder.name, **about})
         text = json.dumps(self._record() if config is None else config, sort_keys=True, indent=2)
         self.save(folder / WEIGHTS_FILE)
-        with checkpoint.atomic_path(folder / "config.json") as temporary:
+        with atomic_path(folder / "config.json") as temporary:
             temporary.write_text(text, encoding="utf-8")
         if not write_card(folder, card):
             warnings.warn(

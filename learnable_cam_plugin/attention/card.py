@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from ..checkpoint import atomic_path
+from ..atomic import atomic_path
 from .origin import Origin
 
 _TAGS = ["class-activation-map", "explainability", "grad-cam", "captum", "pytorch"]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoint
-from ..checkpoint import CheckpointError, plain
+from ..checkpoint import CheckpointError
+from ..wording import plain
 from .origin import Origin
 
 MAX_LAYERS = 1000

@@ -7,8 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import listed
 from ..classifier import core
+from ..wording import listed
 
 # name -> (shape, the norm and two projections)
 Fingerprint = Mapping[str, tuple[list[int], list[float]]]

@@ -11,8 +11,8 @@ import torch
 from pytorch_grad_cam.base_cam import BaseCAM
 from torch import Tensor
 
+from ..atomic import atomic_path
 from ..cam import LearnableCAM
-from ..checkpoint import atomic_path
 from ..comparison import class_maps, compare_methods, grad_cam, markdown_table, open_methods
 from ..loading import LoadedClassifier
 from .classifiers import device_named, open_attention

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torchvision.models import EfficientNet_B0_Weights
 
 from .. import checkpoint
-from ..analysis.labels import ClassNames
 from ..attention import AttentionMechanism, load_attention
+from ..class_names import ClassNames
 from ..loading import LoadedClassifier, load_classifier
 from ..pretrained import efficientnet_lite0
 from .common import DEFAULT, Chosen

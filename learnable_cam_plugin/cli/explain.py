@@ -13,8 +13,8 @@ from PIL import Image
 from pytorch_grad_cam.utils.image import show_cam_on_image
 from torch import Tensor
 
+from ..atomic import atomic_path
 from ..cam import LearnableCAM
-from ..checkpoint import atomic_path
 from ..classifier import class_scores, probabilities
 from ..loading import LoadedClassifier
 from .classifiers import described, device_named, find_classes, open_attention

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..atomic import atomic_path
 from ..cam import LearnableCAM
-from ..checkpoint import atomic_path
 from ..classifier import class_scores, device_of, probabilities
 from ..comparison import class_maps, grad_cam, picture
 from ..loading import LoadedClassifier

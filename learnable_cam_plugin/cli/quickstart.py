@@ -12,9 +12,9 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from pytorch_grad_cam.base_cam import BaseCAM
 from torch import Tensor, nn
 
+from ..atomic import atomic_path
 from ..attention import AttentionMechanism
 from ..cam import LearnableCAM
-from ..checkpoint import atomic_path
 from ..classifier import FrozenClassifier
 from ..comparison import class_maps, compare_methods, markdown_table, open_methods, picture
 from ..data import CLASSES, NORMALIZATION, draw_images

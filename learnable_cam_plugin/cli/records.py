@@ -10,7 +10,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import atomic_path
+from ..atomic import atomic_path
 from ..training.folder import held_folder
 
 RECORDS, SETTINGS = "explanations.jsonl", "settings.json"

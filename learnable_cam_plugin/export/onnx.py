@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..atomic import atomic_path
 from ..attention import AttentionMechanism, source_name
-from ..checkpoint import atomic_path, digest, plain
+from ..checkpoint import digest
 from ..classifier import device_of
 from ..masking import Normalization
+from ..wording import plain
 from .explained import ExplainedClassifier
 from .graph import FromPixels
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ..checkpoint import atomic_path, plain
+from ..atomic import atomic_path
+from ..wording import plain
 from .onnx import SCOPES, needed
 
 # the activations with them: the range before a ReLU6 is several times what is left of it

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..checkpoint import listed
+from ..wording import listed
 
 Weights = str | os.PathLike[str]
 RANDOM = "random"

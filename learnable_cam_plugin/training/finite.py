@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import listed
 from ..classifier import FrozenClassifier, not_finite_images
+from ..wording import listed
 
 Named = Iterable[tuple[str, Tensor | None]]
 

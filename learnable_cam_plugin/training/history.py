@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..checkpoint import atomic_path
+from ..atomic import atomic_path
 
 
 def write_history(

@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 
 from learnable_cam_plugin import (
     LearnableCAMTrainer,
-    checkpoint,
+    atomic,
     load_attention,
     random_attention,
 )
@@ -109,7 +109,7 @@ def forked(run: Callable[[Path], None], folder: Path, seconds: float | None) -> 
     child = os.fork()
     if child == 0:
         code = 1
-        checkpoint._STALE = -1  # what was killed a moment ago counts as left behind
+        atomic._STALE = -1  # what was killed a moment ago counts as left behind
         try:
             run(folder)
             code = 0

@@ -24,8 +24,8 @@ from learnable_cam_plugin import (
     checkpoint,
     load_attention,
 )
+from learnable_cam_plugin.atomic import atomic_path
 from learnable_cam_plugin.attention import ConditionedAttention
-from learnable_cam_plugin.checkpoint import atomic_path
 
 from .mutations import DEEP, joined, split
 from .processes import python
@@ -396,7 +396,7 @@ def test_a_link_is_followed(tmp_path):
 
 KILLED = """
 import os, signal, sys, time
-from learnable_cam_plugin.checkpoint import atomic_path
+from learnable_cam_plugin.atomic import atomic_path
 with atomic_path(sys.argv[1]) as temporary:
     temporary.write_text("half")
     os.utime(temporary, (0, 0))  # as if it had been written long ago
