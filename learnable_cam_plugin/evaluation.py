@@ -10,6 +10,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from .cam import LearnableCAM
+from .classifier import floating_weight
 from .saliency import combine
 
 
@@ -43,7 +44,7 @@ def explain_func(
     >>> explain_func(net, images, np.array([1, 4]), target_layers=["0"]).shape
     (2, 1, 12, 12)
     """
-    weight = next((p for p in model.parameters() if p.is_floating_point()), None)
+    weight = floating_weight(model)
     precision = torch.float32 if weight is None else weight.dtype  # noise makes doubles of images
     images = torch.as_tensor(inputs).to(precision)
     classes = [ClassifierOutputTarget(int(target)) for target in np.ravel(targets)]

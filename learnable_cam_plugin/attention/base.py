@@ -13,9 +13,8 @@ from huggingface_hub import HfApi, ModelCard, ModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .. import checkpoint
 from ..atomic import atomic_path
-from ..checkpoint import CheckpointError
+from ..checkpoint import CheckpointError, save
 from ..classifier import core, core_name
 from .card import model_card, write_card
 from .files import check_numbers, declared, read
@@ -179,7 +178,7 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         except ValueError as error:
             raise CheckpointError(f"{path} was not written: {error}") from error
         record["origin"] = dataclasses.asdict(self.origin) if self.origin else None
-        checkpoint.save(path, tensors, record)
+        save(path, tensors, record)
 
     @classmethod
     def load(cls: type[Kind], path: str | os.PathLike[str]) -> Kind:

@@ -115,6 +115,11 @@ def tell_of_constant(raw_maps: list[Tensor], read: Mapping[str, Tensor]) -> None
     warnings.warn(f"the feature maps at {list(read)} {why}", stacklevel=5)
 
 
+def floating_weight(model: nn.Module) -> Tensor | None:
+    """The model's first weight that is floating-point, whose type its images must have; or None."""
+    return next((p for p in model.parameters() if p.is_floating_point()), None)
+
+
 @contextmanager
 def run_on(model: nn.Module | None, images: Any) -> Iterator[None]:
     """For the length of a pass: the model's own error on images of another type, or elsewhere, than
@@ -122,8 +127,7 @@ def run_on(model: nn.Module | None, images: Any) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        weights = () if model is None else model.parameters()
-        weight = next((p for p in weights if p.is_floating_point()), None)
+        weight = None if model is None else floating_weight(model)
         if not isinstance(images, Tensor):
             raise
         if images.ndim == 3:

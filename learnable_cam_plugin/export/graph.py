@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..classifier import floating_weight
 from ..masking import Normalization
 from .explained import ExplainedClassifier
 
@@ -33,7 +34,8 @@ class FromPixels(nn.Module):
         super().__init__()
         self.explained, self.side = explained, side
         mean, std = torch.tensor(normalization.mean), torch.tensor(normalization.std)
-        weight = next((p for p in explained.parameters() if p.is_floating_point()), mean)
+        weight = floating_weight(explained)
+        weight = mean if weight is None else weight
         self.register_buffer("scale", (1 / (255 * std)).view(-1, 1, 1).to(weight))
         self.register_buffer("shift", (mean / std).view(-1, 1, 1).to(weight))
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from ..atomic import atomic_path
 from ..attention import AttentionMechanism, source_name
 from ..checkpoint import digest
-from ..classifier import device_of
+from ..classifier import device_of, floating_weight
 from ..masking import Normalization
 from ..wording import plain
 from .explained import ExplainedClassifier
@@ -89,8 +89,9 @@ def export_onnx(
         raise ValueError(f"classes=True takes the place of top, got top={explained.top}")
     if class_names is not None:
         _check_names(class_names, explained.num_classes)
-    weight = next((p for p in explained.parameters() if p.is_floating_point()), images)
-    if not pixels and images.dtype != weight.dtype:  # the tracer mixes the two, and no runtime does
+    weight = floating_weight(explained)
+    # the tracer mixes the two, and no runtime does
+    if not pixels and weight is not None and images.dtype != weight.dtype:
         raise ValueError(
             f"the model's weights are {weight.dtype}, the images {images.dtype}: pass "
             f"images.to({weight.dtype})"

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ..classifier import device_of
 from ..masking import Normalization
 from .adcc import adcc, coherency, complexity
 from .confidence import KEEP, confidence, drops, increases, masked_confidence
@@ -54,7 +55,7 @@ class Explained:
     @property
     def device(self) -> torch.device:
         """Where the model is, and so what it is handed."""
-        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        return device_of(self.model)
 
     def of(self, places: Tensor) -> "Explained":
         """Some of the images (n,), by place; what was asked of all is not asked again."""
