@@ -11,6 +11,7 @@ import numpy as np
 from .case import CAUSES, Case
 
 ERASED = ("predicted", "contrast", "random", "elsewhere")  # see `Trial`
+_FEWEST = 5  # errors that turn, of which a ratio is worth an interval
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,10 @@ class Analysis:
     def control(self) -> dict[str, float] | None:
         """How many times as many errors turn with a random region erased as with that of what
         speaks for the predicted class: the "ratio" of "elsewhere" to "contrast" of `turned`, with
-        its 95 % interval from "low" to "high", bootstrap over the errors. None where none turns."""
+        its 95 % interval from "low" to "high", bootstrap over the errors. None where fewer than
+        five turn: drawn from them, the interval would be narrower than what is known."""
         erased, random = (np.array(self._turned(name)) for name in ("contrast", "elsewhere"))
-        if not erased.sum():
+        if erased.sum() < _FEWEST:
             return None
         draws = np.random.default_rng(0).multinomial(
             len(erased), [1 / len(erased)] * len(erased), 2000

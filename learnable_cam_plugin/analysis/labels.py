@@ -4,7 +4,7 @@ import csv
 import os
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from ..class_names import ClassNames
 from ..data import photo_files
@@ -59,6 +59,8 @@ def _of_file(folder: Path, labels: Path, names: ClassNames) -> list[tuple[Path, 
     wrong: list[str] = []
     for number, row in _rows(labels):
         path, where = folder / row["file"], f"row {number}"
+        if not path.exists():  # as Windows writes it
+            path = folder / PureWindowsPath(row["file"]).as_posix()
         before = seen.setdefault(os.path.abspath(path), number)
         if before != number:
             wrong.append(f"{where}: {row['file']!r} is in row {before} already")

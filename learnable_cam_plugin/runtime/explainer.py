@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -41,7 +42,8 @@ class Explanation:
 
 
 class Explainer:
-    """An exported classifier, see `export_onnx`. Any number of threads may share one.
+    """An exported classifier, see `export_onnx`. Any number of threads may share one; a
+    process that gets one, pickled, reads the file again.
 
     Args:
         path: of the file.
@@ -79,6 +81,7 @@ class Explainer:
             ) from error
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no ONNX file at {path}")
+        self._made = os.path.abspath(path), threads, tuple(providers)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:
@@ -99,6 +102,9 @@ class Explainer:
         self._contrast = " rather than " in explains
         counts = not self._takes_classes and not self._contrast
         self._top = int(explains.removeprefix("top ")) if counts else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made  # to another process, which reads the file again
 
     def explain(
         self, photo: Photo, classes: Classes | None = None, top: int | None = None

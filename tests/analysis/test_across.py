@@ -145,6 +145,9 @@ def test_the_control_is_the_mean_over_its_regions_and_its_ratio_has_an_interval(
     assert control["ratio"] == pytest.approx(1 / 6)
     assert 0 < control["low"] < 1 / 6 < control["high"] < 1 / 3
     assert control == found.control()
+    few = Analysis(tuple(cases[:4]), ("a", "b"), 20, 4)
+    assert few.turned()["contrast"] == 4
+    assert few.control() is None
     none = Analysis((case("0", 0, 1, trials=turning([("contrast", False)])),), ("a", "b"), 2, 1)
     assert none.control() is None
     assert Analysis((), ("a", "b"), 2, 0).control() is None

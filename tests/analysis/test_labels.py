@@ -47,6 +47,12 @@ def test_a_csv_file_gives_labels(tmp_path):
     assert found == [(tmp_path / "in/sub/b.png", 0), (tmp_path / "in/a.png", 1)]
 
 
+def test_a_csv_file_of_windows_is_read(tmp_path):
+    folder_of(tmp_path, "sub/b.png")
+    (tmp_path / "labels.csv").write_text("file,label\nsub\\b.png,0\n")
+    assert photographs(tmp_path, tmp_path / "labels.csv", NAMES) == [(tmp_path / "sub/b.png", 0)]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

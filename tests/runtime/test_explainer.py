@@ -1,5 +1,6 @@
 """The runtime: photographs in, explanations out, without torch."""
 
+import pickle
 import subprocess
 import sys
 import tracemalloc
@@ -187,6 +188,13 @@ def test_several_threads_share_it(explainer):
     for one, other in zip(found, wanted, strict=True):
         assert [e.index for e in one] == [e.index for e in other]
         assert all(np.array_equal(a.heat, b.heat) for a, b in zip(one, other, strict=True))
+
+
+def test_another_process_reads_the_file_again(explainer):
+    other = pickle.loads(pickle.dumps(explainer))
+    one, same = explainer.explain(photo(3))[0], other.explain(photo(3))[0]
+    assert one.index == same.index
+    assert np.array_equal(one.heat, same.heat)
 
 
 _ALONE = """
