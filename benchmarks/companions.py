@@ -29,9 +29,9 @@ def family(name: str, weights: Path) -> tuple[FrozenClassifier, int]:
     return found(*known.load(weights), known.side), known.side
 
 
-def photo_companions(weights: Mapping[str, Path], lites: bool) -> Iterator[Companion]:
+def photo_companions(weights: Mapping[str, Path]) -> Iterator[Companion]:
     """The smaller and larger EfficientNet-Lites, and the families whose weights are given."""
-    for name, (number, side) in LITES.items() if lites else ():
+    for name, (number, side) in LITES.items():
         yield Companion(name, lite(number), side=side)
     for name, path in weights.items():
         classifier, side = family(name, path)

@@ -45,7 +45,6 @@ _PATH = click.Path(path_type=Path)
 @click.option("--steps", default=200, show_default=True)
 @click.option("--area", default=1.5, show_default=True)
 @click.option("--start", "starts", multiple=True, type=click.Choice(list(STARTS)), default=STARTS)
-@click.option("--rate", default=1e-3, show_default=True, help="of learning, from the shipped one")
 @click.option("--every", default=8, show_default=True, help="which of the held-out photographs")
 @click.option("--few", default=24, show_default=True, help="on which the slow metrics are taken")
 @click.option("--bf16", is_flag=True, help="train in mixed precision")
@@ -59,7 +58,6 @@ def main(
     steps: int,
     area: float,
     starts: Sequence[str],
-    rate: float,
     every: int,
     few: int,
     bf16: bool,
@@ -88,7 +86,7 @@ def main(
             for count in counts:
                 name = f"{count} photographs, {STARTS[start]}"
                 recipe = EveryThreshold(
-                    whole=0.25, area=area, learning_rate=rate if start == "universal" else 2e-3
+                    whole=0.25, area=area, learning_rate=1e-3 if start == "universal" else 2e-3
                 )
                 folder = out / "trainings" / f"{network}-{start}-{count}"
                 attentions[name], minutes[name] = fit(

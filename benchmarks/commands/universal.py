@@ -38,7 +38,7 @@ from learnable_cam_plugin.classifier import frozen
 from learnable_cam_plugin.comparison import markdown_table
 from learnable_cam_plugin.data import PhotoFolder
 from learnable_cam_plugin.metrics import Explained
-from learnable_cam_plugin.training import BesideSeveral, Companion
+from learnable_cam_plugin.training import BesideSeveral
 
 from ..beside import PEER, of_drawn_images, of_photos, score
 from ..companions import drawn_companions, family, photo_companions, weights_of
@@ -56,7 +56,6 @@ BY = "columns, but complexity, by the paired 95 % interval over the images"
 @click.option("--val", "held_out", multiple=True, type=_FOLDER, required=True)
 @click.option("--family", "beside", multiple=True, help="name=weights, to train beside")
 @click.option("--held-out", "unseen", multiple=True, help="name=weights, to score beside")
-@click.option("--lites/--no-lites", default=True, help="train beside the EfficientNet-Lites")
 @click.option("--epochs", default=4, show_default=True)
 @click.option("--drawn", default=4, show_default=True, help="networks of drawn images")
 @click.option("--area", default=1.0, show_default=True, help="weight of the mean of the map")
@@ -87,7 +86,6 @@ def main(
     held_out: Sequence[str],
     beside: Sequence[str],
     unseen: Sequence[str],
-    lites: bool,
     epochs: int,
     drawn: int,
     area: float,
@@ -113,13 +111,11 @@ def main(
         raise click.UsageError("--way is from where the training starts: pass --further too")
     if not given:
         recipe = EveryThreshold(whole=whole, area=area)
-        companions = [
-            *(photo_companions(weights_of(beside), lites)),
-            *drawn_companions(drawn, kept),
-        ]
-        first, others, images = beside_what(folders, companions, lites, photos)
+        companions = [*photo_companions(weights_of(beside)), *drawn_companions(drawn, kept)]
+        first = lite(0)
+        images = photographs(folders, first, photos)
         start = None if further is None else UniversalAttention.load(further)
-        several = BesideSeveral(recipe, others, copy.deepcopy(start))  # its weights are trained
+        several = BesideSeveral(recipe, companions, copy.deepcopy(start))  # its weights are trained
         trained = train(first, several, images, epochs, batch, seed, bf16, workers, out)
         if start is not None:
             trained = on_the_way(start, trained, way)
@@ -164,20 +160,13 @@ def draw_front(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def beside_what(
-    folders: Sequence[str], companions: Sequence[Companion], lites: bool, photos: int | None
-) -> tuple[FrozenClassifier, Sequence[Companion], Any]:
-    """The trainer's own classifier, EfficientNet-Lite0 or the first companion; the others; and
-    photographs for it, so many of those in the folders."""
-    if lites:
-        first, side, others = lite(0), SIDES[0], list(companions)
-    else:
-        (one, *others) = companions
-        first, side = one.classifier, one.side or SIDES[0]
+def photographs(folders: Sequence[str], first: FrozenClassifier, photos: int | None) -> Any:
+    """Photographs for the trainer's own classifier, so many of those in the folders."""
+    side = SIDES[0]
     images: Any = ConcatDataset([PhotoFolder(f, first.pixels, side, train=True) for f in folders])
     if photos is not None:
         images = Subset(images, np.random.default_rng(0).permutation(len(images))[:photos].tolist())
-    return first, others, images
+    return images
 
 
 def train(
