@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from .attention import (
     AttentionMechanism,
     GivenAttention,
     HeadedAttention,
-    UniversalAttention,
+    class_maps,
     known_of,
     own_attention,
 )
@@ -26,10 +25,9 @@ from .classifier import (
     ReshapeTransform,
     ScoresOf,
     bare,
-    check_finite,
+    class_indices,
     device_of,
     layer_names,
-    tell_of_constant,
 )
 from .recorder import Recorder
 from .saliency import combine, min_max, resize, saliency
@@ -169,10 +167,11 @@ class LearnableCAM(BaseCAM):
                 if top not in range(1, most + 1):
                     raise ValueError(f"top must be 1 to {most}, the classes, got {top}")
                 columns = seen.scores.topk(top, 1).indices
-            wanted = torch.as_tensor(columns, device=self.device).expand(count, -1)
-            each = [[ClassifierOutputTarget(c) for c in column] for column in wanted.t().tolist()]
-            maps = [saliency(self._raw_maps(t), input_tensor.shape[2:]) for t in each]
-            return wanted % most, torch.stack(maps, 1)
+            given = torch.as_tensor(columns, device=self.device).expand(count, -1)
+            wanted = class_indices(given, most)
+            raw_maps = class_maps(seen.attention, seen.features, wanted, seen.scores)
+            seen.check(raw_maps)
+            return wanted, saliency(raw_maps, input_tensor.shape[2:])
 
     def comparable(self, input_tensor: Tensor, targets: Any = None) -> Tensor:
         """The maps on one scale for all classes and images: (N, H, W), float32, in [0, 1].
@@ -241,11 +240,6 @@ class LearnableCAM(BaseCAM):
         """Each target layer's raw map (N, h, w), finite, from the maps recorded just before."""
         recorder = self.activations_and_grads
         features, scores, attention = recorder.features, recorder.scores, recorder.attention
-        if scores.shape[1] != attention.num_classes:
-            raise ValueError(
-                f"the model gives {scores.shape[1]} class scores, the attention explains "
-                f"{attention.num_classes} classes: it was made for another model"
-            )
         targets = None if targets is None else one_each(targets, len(scores))
         classes, signs = classes_and_signs(targets, scores)
         if signs is not None and attention.two_sided:
@@ -265,18 +259,15 @@ class LearnableCAM(BaseCAM):
             weighted = attention.weighted_features(features, classes)
             raw_maps = [self._principal_component(maps) for maps in weighted]
         else:
-            known = known_of(attention, scores)
             if against is None:
-                raw_maps = attention(features, classes, **known)
+                raw_maps = class_maps(attention, features, classes, scores)
             else:
+                known = known_of(attention, scores)
                 raw_maps = attention.contrast(features, classes, against, **known)
-            raw_maps = [raw.float() for raw in raw_maps]
+                raw_maps = [raw.float() for raw in raw_maps]
         if signs is not None and not eigen_smooth:
             raw_maps = [raw * signs.view(-1, *[1] * (raw.ndim - 1)) for raw in raw_maps]
-        check_finite(raw_maps, scores, features, attention)
-        if isinstance(attention, UniversalAttention):  # places differ in what the head's layer says
-            features = {name: features[name] for name in list(attention.channels)[-1:]}
-        tell_of_constant(raw_maps, features)
+        recorder.check(raw_maps)
         return raw_maps
 
     def _principal_component(self, weighted: Tensor) -> Tensor:

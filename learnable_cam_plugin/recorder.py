@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .attention import AttentionMechanism
-from .classifier import class_scores
+from .attention import AttentionMechanism, UniversalAttention
+from .classifier import check_finite, class_scores, tell_of_constant
 
 Read = Callable[[Tensor], tuple[Any, dict[str, Tensor], AttentionMechanism]]
 
@@ -36,10 +36,24 @@ class Recorder(threading.local):
 
     def __call__(self, images: Tensor) -> Tensor:
         self.release()
-        outputs, self.features, self.attention = self._read(images)
-        self.scores = class_scores(outputs)
-        self.outputs = outputs if isinstance(outputs, Tensor) else self.scores
+        outputs, features, attention = self._read(images)
+        scores = class_scores(outputs)
+        if scores.shape[1] != attention.num_classes:
+            raise ValueError(
+                f"the model gives {scores.shape[1]} class scores, the attention explains "
+                f"{attention.num_classes} classes: it was made for another model"
+            )
+        self.features, self.scores, self.attention = features, scores, attention
+        self.outputs = outputs if isinstance(outputs, Tensor) else scores
         return self.outputs
+
+    def check(self, raw_maps: list[Tensor]) -> None:
+        """Refuse raw maps of this pass that are not finite; warn of constant ones."""
+        check_finite(raw_maps, self.scores, self.features, self.attention)
+        read = self.features
+        if isinstance(self.attention, UniversalAttention):  # places differ in what the head reads
+            read = {name: read[name] for name in list(self.attention.channels)[-1:]}
+        tell_of_constant(raw_maps, read)
 
     def release(self) -> None:
         self.features, self.scores, self.attention = {}, None, None

@@ -110,12 +110,16 @@ def saliency(raw_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
     can lower a peak that lies between pixels.
 
     The raw maps are a tensor (N, h, w) or (N, d, h, w) a layer, of any sign; `size` is the image's,
-    (H, W) or (D, H, W); the result, (N, *size), lies in [0, 1].
+    (H, W) or (D, H, W); the result, (N, *size), lies in [0, 1]. Of several classes an image, maps
+    (N, M, h, w), it is (N, M, *size).
 
     >>> saliency([torch.tensor([[[-2.0, 0.0], [0.0, 2.0]]])], (2, 2))
     tensor([[[0.0000, 0.5000],
              [0.5000, 1.0000]]])
     """
+    if raw_maps[0].ndim > len(size) + 1:
+        flat = saliency([raw.flatten(0, 1) for raw in raw_maps], size)
+        return flat.unflatten(0, raw_maps[0].shape[:2])
     if len(raw_maps) > 1:
         return combine([resize(min_max(raw), size) for raw in raw_maps])
     # one map is scaled when it is resized: before, what counts is that a constant one is 0

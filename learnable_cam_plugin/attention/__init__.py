@@ -5,7 +5,7 @@ from .calibration import calibrate, head_start
 from .conditioned import ConditionedAttention, MapSettings
 from .default import own_attention, shipped_attention, shipped_beside
 from .given import GivenAttention
-from .headed import HeadedAttention, gives_logits, known_of
+from .headed import HeadedAttention, class_maps, gives_logits, known_of
 from .hub import source_name
 from .lcam import LCAMAttention
 from .origin import Origin
@@ -23,6 +23,7 @@ __all__ = [
     "Origin",
     "UniversalAttention",
     "calibrate",
+    "class_maps",
     "condition",
     "gives_logits",
     "head_start",

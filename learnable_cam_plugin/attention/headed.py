@@ -166,3 +166,19 @@ def known_of(attention: AttentionMechanism, scores: Tensor) -> dict[str, Tensor]
         return {}
     vectors: Any = attention.vectors
     return {"logits": scores} if scores.dtype == vectors.dtype else {}
+
+
+def class_maps(
+    attention: AttentionMechanism, features: Mapping[str, Tensor], classes: Tensor, scores: Tensor
+) -> list[Tensor]:
+    """The raw maps, float32, of classes (N,), as a mechanism gives them; of several an image,
+    (N, M), with maps (N, M, ...), of any mechanism. `scores` are the classifier's (N, K)."""
+    if classes.ndim == 1 or classes.is_floating_point() or attention.several:
+        found = attention(features, classes, **known_of(attention, scores))
+        return [maps.float() for maps in found]
+    repeated = {
+        name: maps[:, None].expand(-1, classes.shape[1], *maps.shape[1:]).flatten(0, 1)
+        for name, maps in features.items()
+    }
+    found = attention(repeated, classes.flatten())
+    return [maps.float().unflatten(0, classes.shape) for maps in found]

@@ -112,7 +112,7 @@ def tell_of_constant(raw_maps: list[Tensor], read: Mapping[str, Tensor]) -> None
         )
     else:
         return
-    warnings.warn(f"the feature maps at {list(read)} {why}", stacklevel=5)
+    warnings.warn(f"the feature maps at {list(read)} {why}", stacklevel=6)
 
 
 def floating_weight(model: nn.Module) -> Tensor | None:

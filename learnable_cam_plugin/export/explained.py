@@ -12,6 +12,7 @@ from ..attention import (
     AttentionMechanism,
     GivenAttention,
     HeadedAttention,
+    class_maps,
     gives_logits,
     known_of,
     own_attention,
@@ -156,9 +157,7 @@ class ExplainedClassifier(nn.Module):
         raw, size = self._raw_maps(features, logits, classes), images.shape[2:]
         if self.size == "grid":
             size = max((maps.shape[-len(size) :] for maps in raw), key=prod)
-        several = raw[0].ndim > len(size) + 1
-        found = saliency([maps.flatten(0, 1) if several else maps for maps in raw], size)
-        found = found.unflatten(0, raw[0].shape[:2]) if several else found
+        found = saliency(raw, size)
         return logits, (found * 255).round().to(torch.uint8) if self.uint8 else found
 
     def _features(self, seen: dict[str, tuple[Any, Any]], size: Size) -> dict[str, Tensor]:
@@ -207,15 +206,7 @@ class ExplainedClassifier(nn.Module):
         if self.contrast:
             known, pair = known_of(self.attention, logits), classes.unbind(1)
             return [maps.float() for maps in self.attention.contrast(features, *pair, **known)]
-        if classes.ndim == 1 or self.attention.several:
-            known = known_of(self.attention, logits)
-            return [maps.float() for maps in self.attention(features, classes, **known)]
-        repeated = {
-            name: maps[:, None].expand(-1, classes.shape[1], *maps.shape[1:]).flatten(0, 1)
-            for name, maps in features.items()
-        }
-        raw = self.attention(repeated, classes.flatten())
-        return [maps.float().unflatten(0, classes.shape) for maps in raw]
+        return class_maps(self.attention, features, classes, logits)
 
 
 def _checked(classes: Any, logits: Tensor, contrast: bool) -> Tensor:
