@@ -58,20 +58,19 @@ def find_layers(
             "than one place for these images, so there is nothing to map: pass larger images, or "
             "name target_layers, with a reshape_transform if their output is arranged otherwise"
         )
-    last, source, spread, known = _read_last(core(model), runs, with_maps, linear, named)
-    finer, found = (
-        [name for name in named if name != last],
-        _finer(core(model), runs, with_maps, source),
-    )
-    if found not in (None, last):
+    last, source = _read_last(core(model), runs, with_maps, linear, named)
+    finer = [name for name in named if name not in last.names]
+    found = _finer(core(model), runs, with_maps, source)
+    if found is not None and found not in last.names:
         here, grids = places(source.maps()), {run.name: places(run.maps()) for run in with_maps}
-        if linear is not None and known:  # a pooling, or the head itself, has one place, or none
+        # a pooling, or the head itself, has one place, or none
+        if linear is not None and last.known:
             grids |= {run.name: 1 for run in runs if run is linear or places(run.maps()) == 1}
         coarse = grids[found] > here and all(
             name in grids and grids[name] <= here for name in finer
         )
         finer = [found] if coarse or not finer else finer
-    return Found([*finer, last], spread, linear, known)
+    return last._replace(names=[*finer, *last.names])
 
 
 def reads_one_place(runs: Sequence[Run], scores: Tensor) -> bool:
@@ -98,18 +97,21 @@ def _read_last(
     with_maps: list[Run],
     linear: Run | None,
     named: Sequence[str],
-) -> tuple[str, Run, Spread | None, bool]:
-    """The name of the layer to read last, the run whose grid it has, its spread if it is the
-    linear layer, and whether that reads it in a way that is known."""
+) -> tuple[Found, Run]:
+    """The layer to read last, and the run whose grid it has."""
+
+    def unknown(run: Run) -> tuple[Found, Run]:
+        return Found([run.name], None, linear, False), run
+
     if linear is None:
         # of a class token, the head may read that alone: what is before the last block is read
         name = _finer(model, runs, with_maps, with_maps[-1]) if _extra(with_maps[-1]) else None
         run = next((run for run in reversed(with_maps) if run.name == name), with_maps[-1])
-        return run.name, run, None, False
+        return unknown(run)
     pooled = [run for run in with_maps if pools_to(run, linear.given)]
     if pooled:  # of several that are the same, a named one; else the outermost
         run = next((run for run in pooled if run.name in named), pooled[-1])
-        return run.name, run, None, True
+        return Found([run.name], None, linear, True), run
     spread = spread_of(runs, linear)
     if spread is None:
         if not reads_first_token(runs, linear):
@@ -120,17 +122,17 @@ def _read_last(
             asked = [r for r, _ in found if r.name in named]
             fits = [r for r, maps in found if maps is not None and maps.shape[1] == width]
             run = (asked or fits or with_maps)[-1]
-            return run.name, run, None, False
+            return unknown(run)
         ran = [run.name for run in runs if run.name in named]
         name = ran[-1] if ran else _finer(model, runs, with_maps, with_maps[-1])
         run = next((run for run in reversed(with_maps) if run.name == name), with_maps[-1])
-        return name or run.name, run, None, False
+        return Found([name or run.name], None, linear, False), run
     modules = {run.name: run for run in runs if run.module is spread.watched[0]}
     source = next(iter(modules.values()))
     if places(source.maps()) < 2:  # an attention layer, whose output is a tuple
         before = [run for run in with_maps if runs.index(run) < runs.index(source)]
         source = before[-1]
-    return linear.name, source, spread, True
+    return Found([linear.name], spread, linear, True), source
 
 
 def _gives_maps(run: Run, count: int) -> bool:
