@@ -101,7 +101,7 @@ def load_photos(
         if missing or not wanted:
             raise FileNotFoundError(
                 f"{len(missing)} of the {len(wanted)} images of {names} are not under {folder}, "
-                f"for example {missing[:3]}"
+                f"for example {missing[:3]} (a name ends at its first blank)"
             )
         photos.files = [found[name][0] for name in wanted]
     if limit and limit < len(photos):

@@ -16,9 +16,9 @@ from .attention import (
     AttentionMechanism,
     GivenAttention,
     HeadedAttention,
-    class_maps,
     known_of,
     own_attention,
+    raw_class_maps,
 )
 from .classifier import (
     FrozenClassifier,
@@ -169,7 +169,7 @@ class LearnableCAM(BaseCAM):
                 columns = seen.scores.topk(top, 1).indices
             given = torch.as_tensor(columns, device=self.device).expand(count, -1)
             wanted = class_indices(given, most)
-            raw_maps = class_maps(seen.attention, seen.features, wanted, seen.scores)
+            raw_maps = raw_class_maps(seen.attention, seen.features, wanted, seen.scores)
             seen.check(raw_maps)
             return wanted, saliency(raw_maps, input_tensor.shape[2:])
 
@@ -260,7 +260,7 @@ class LearnableCAM(BaseCAM):
             raw_maps = [self._principal_component(maps) for maps in weighted]
         else:
             if against is None:
-                raw_maps = class_maps(attention, features, classes, scores)
+                raw_maps = raw_class_maps(attention, features, classes, scores)
             else:
                 known = known_of(attention, scores)
                 raw_maps = attention.contrast(features, classes, against, **known)

@@ -2,29 +2,50 @@
 
 import os
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.image import show_cam_on_image
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from pytorch_grad_cam.utils.model_targets import (
+    BinaryClassifierOutputTarget,
+    ClassifierOutputTarget,
+)
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .atomic import atomic_path
-from .classifier import FrozenClassifier, as_grid, check_one_class_each, predict
+from .classifier import (
+    FrozenClassifier,
+    as_grid,
+    check_images,
+    check_one_class_each,
+    class_scores,
+    evaluating,
+    top_class,
+)
 from .masking import Normalization
-from .metrics import METRICS, Explained
+from .metrics import METRICS, Explained, check_saliency
 
 
 def class_maps(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:
     """A pytorch-grad-cam method's maps (N, H, W) of one class an image, on the CPU."""
-    return torch.from_numpy(cam(images, [ClassifierOutputTarget(int(c)) for c in classes]))
+    return _tensor(cam(images, [ClassifierOutputTarget(int(c)) for c in classes]))
+
+
+def _tensor(maps: Any) -> Tensor:
+    """Maps, as numpy or a tensor, on the CPU."""
+    if isinstance(maps, Tensor):
+        return maps.detach().cpu()
+    return torch.from_numpy(np.ascontiguousarray(maps))  # some are seen from behind
 
 
 def grad_cam(classifier: FrozenClassifier, size: Sequence[int]) -> GradCAM:
@@ -62,43 +83,93 @@ def compare_methods(
         methods: name -> an object of any pytorch-grad-cam class.
         batches: of images (N, C, H, W), normalised, whose predicted class is explained; or of
             (images, classes) with the classes to explain (N,), such as the labels of a DataLoader;
-            or of (images, classes, regions) with their true regions (N, H, W) bool, too.
+            or of (images, classes, regions) with their true regions (N, H, W) bool, too. Of a
+            classifier of one score the class 0 is what speaks for it, 1 what speaks against it.
         normalization, progress: what the images went through; show a bar.
 
     Returns:
         a row a method: "method"; the means of the `METRICS` on "all" images, "AD 100%", "IC 100%",
         ... "IC 15%", with regions "energy inside" and "pointing game" (percent); "ms" an image
-        (median over the batches); "images".
+        (median over the batches; but the first, where there are more); "images".
+
+    Raises:
+        TypeError, ValueError: batches of something else; images that the normalisation cannot have
+            given; regions of some batches only; none at all.
+        RuntimeError: of a method that fails, or whose maps are none, naming it and the batch.
     """
+    if isinstance(batches, Tensor):
+        raise TypeError("batches must be an iterable of batches, got a tensor: pass [images]")
     scores: dict[str, dict[str, list[Tensor]]] = {name: {} for name in methods}
     times: dict[str, list[float]] = {name: [] for name in methods}
-    count = 0
-    for batch in tqdm(batches, desc="comparing", disable=not progress):
-        images, classes, regions = (
-            (batch, None, None) if isinstance(batch, Tensor) else (*batch, None)[:3]
-        )
-        if classes is None:
-            classes = predict(model, images)[1]
-        classes = torch.as_tensor(classes)
+    counts, located, alone = [0], set[bool](), list[Tensor]()
+    for number, batch in enumerate(tqdm(batches, desc="comparing", disable=not progress), 1):
+        images, classes, regions = _parts(batch)
+        normalization.check(check_images(images))
+        with torch.no_grad(), evaluating(model):
+            found = class_scores(model(images.clone()))  # it may work in place on them
+        if found.shape[1] == 1:
+            alone.append(found)
+        classes = torch.as_tensor(top_class(found)[1] if classes is None else classes)
         check_one_class_each(images, classes)
         classes = classes.long()  # of other integers some metrics could not gather
-        count += len(images)
+        counts.append(len(images))
+        located.add(regions is not None)
         for name, cam in methods.items():
             began = time.perf_counter()
-            maps = class_maps(cam, images, classes)
-            times[name].append((time.perf_counter() - began) / len(images) * 1e3)
-            seen = Explained(model, normalization, images, classes, maps, regions=regions)
-            for key, metric in METRICS.items():
-                if metric.images == "all" and (regions is not None or not metric.needs_regions):
-                    scores[name].setdefault(key, []).append(metric.compute(seen).double())
-    if not count:
+            try:
+                maps = _maps_of(cam, images, classes, found.shape[1])
+                times[name].append((time.perf_counter() - began) / len(images) * 1e3)
+                seen = Explained(model, normalization, images, classes, maps, regions=regions)
+                for key, metric in METRICS.items():
+                    if metric.images == "all" and (regions is not None or not metric.needs_regions):
+                        scores[name].setdefault(key, []).append(metric.compute(seen).double())
+            except Exception as error:  # of anybody's method
+                kind = type(error).__name__
+                raise RuntimeError(f"{name!r}, batch {number}: {kind}: {error}") from error
+    if not sum(counts):
         raise ValueError("there is no image to compare the methods on")
+    if len(located) > 1:
+        raise ValueError("some batches have regions and some have not: compare them in two calls")
+    _tell_of_a_probability(model, alone)
     rows = []
-    for name, found in scores.items():
-        means = {key: round(float(torch.cat(parts).mean()), 6) for key, parts in found.items()}
-        median = sorted(times[name])[len(times[name]) // 2]
-        rows.append({"method": name, **means, "ms": median, "images": count})
+    for name, parts in scores.items():
+        means = {key: round(float(torch.cat(part).mean()), 6) for key, part in parts.items()}
+        warm = times[name][1:] or times[name]  # a first call may look things up
+        rows.append({"method": name, **means, "ms": median(warm), "images": sum(counts)})
     return rows
+
+
+def _parts(batch: Any) -> tuple[Any, Any, Any]:
+    """The images of a batch, and its classes and regions, if it has some."""
+    if isinstance(batch, Tensor):
+        return batch, None, None
+    if not isinstance(batch, (tuple, list)) or not 1 <= len(batch) <= 3:
+        kind = type(batch).__name__
+        raise TypeError(
+            "a batch must be images, (images, classes), or (images, classes, regions), got a "
+            f"{kind}" + (f" of {len(batch)}" if hasattr(batch, "__len__") else "")
+        )
+    images, classes, regions = (*batch, None, None)[:3]
+    return images, classes, regions
+
+
+def _maps_of(cam: BaseCAM, images: Tensor, classes: Tensor, num_classes: int) -> Tensor:
+    if num_classes > 1:
+        return class_maps(cam, images, classes)
+    # the library's category 1 is the score, 0 what speaks against it
+    return _tensor(cam(images, [BinaryClassifierOutputTarget(1 - int(c)) for c in classes]))
+
+
+def _tell_of_a_probability(model: nn.Module, scores: Sequence[Tensor]) -> None:
+    """A single score is taken for a logit: of a probability, none of many is beyond [0, 1]."""
+    found = torch.cat([*scores, torch.empty(0, 1)]) if scores else torch.empty(0)
+    if len(found) >= 8 and bool(((found >= 0) & (found <= 1)).all()):
+        warnings.warn(
+            f"the one score that {type(model).__name__} gives lies in [0, 1] for all {len(found)} "
+            "images, as a probability does, and was taken for a logit: pass the model without its "
+            "sigmoid",
+            stacklevel=3,
+        )
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -115,14 +186,15 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         cells = [row.get(name, "") for name in names]
         lines.append([f"{c:.1f}" if isinstance(c, float) else str(c) for c in cells])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
 
 
 def picture(
     path: str | os.PathLike[str],
     images: Tensor,
     titles: Sequence[str],
-    maps: Mapping[str, Tensor],
+    maps: Mapping[str, Tensor | np.ndarray],
     normalization: Normalization,
     dpi: int = 90,
 ) -> None:
@@ -130,21 +202,32 @@ def picture(
 
     The images (N, 3, H, W) are normalised with `normalization`, each method's maps (N, H, W) lie in
     [0, 1], and there is one title an image. A map is shown 1.5 inches wide, of `dpi` pixels each.
+    Maps that are not that, or titles and images that differ in number, are a ValueError.
     """
     if not len(images):
         raise ValueError("there is no image to draw")
+    if len(titles) != len(images):
+        raise ValueError(f"{len(images)} images need a title each, got {len(titles)}")
+    shown = {name: _tensor(one) for name, one in maps.items()}
+    for name, one in shown.items():
+        try:
+            check_saliency(one)
+        except ValueError as error:
+            raise ValueError(f"{name!r}: {error}") from error
+        if one.shape != (len(images), *images.shape[2:]):
+            given, size = tuple(one.shape), tuple(images.shape)
+            raise ValueError(f"{name!r}: maps {given} do not fit images {size}")
     pixels = normalization.rgb(images)
-    columns = ["image", *maps]
+    columns = [("image", None), *shown.items()]
     figure = Figure(figsize=(1.75 * len(columns), 1.85 * len(images) + 0.3), layout="constrained")
     axes = figure.subplots(len(images), len(columns), squeeze=False)
     for row, (rgb, title) in enumerate(zip(pixels, titles, strict=True)):
-        for axis, name in zip(axes[row], columns, strict=True):
-            over = maps.get(name)  # none over the image itself
+        for axis, (name, over) in zip(axes[row], columns, strict=True):
             axis.imshow(rgb if over is None else show_cam_on_image(rgb, over[row].numpy(), True))
             axis.set(xticks=[], yticks=[])
             if row == 0:
-                axis.set_title(name, fontsize=9)
-        axes[row, 0].set_ylabel(title, fontsize=8)
+                axis.set_title(name, fontsize=9, parse_math=False)  # a "$" is one
+        axes[row, 0].set_ylabel(title, fontsize=8, parse_math=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=dpi)
 

@@ -28,7 +28,7 @@ def explain_func(
     Args:
         model: the classifier, each time as it is: metrics change it.
         inputs: (N, C, H, W), a numpy array or a tensor.
-        targets: (N,), class indices.
+        targets: (N,), class indices; other numbers are a ValueError.
         method, device: what Quantus hands on: the name under which it lists this, and where the
             model is; not used.
         settings: of `LearnableCAM`. Layers go by name: metrics explain copies of the model. With
@@ -47,7 +47,10 @@ def explain_func(
     weight = floating_weight(model)
     precision = torch.float32 if weight is None else weight.dtype  # noise makes doubles of images
     images = torch.as_tensor(inputs).to(precision)
-    classes = [ClassifierOutputTarget(int(target)) for target in np.ravel(targets)]
+    given = np.ravel(targets)
+    if any(int(target) != target for target in given):
+        raise ValueError(f"targets must be class indices, got {given.tolist()}")
+    classes = [ClassifierOutputTarget(int(target)) for target in given]
     return LearnableCAM(model, **settings)(images, classes)[:, None]
 
 
@@ -93,7 +96,7 @@ class Extractor:
                 "there is nothing to explain: run extractor.model(images) before each call"
             )
         self.model.images, classes = None, class_idx
-        if isinstance(classes, int):
+        if isinstance(classes, (int, np.integer)):
             classes = [classes] * len(images)
         targets = None if classes is None else [ClassifierOutputTarget(k) for k in classes]
         return [combine(self._cam.compute_cam_per_layer(images, targets, False))]

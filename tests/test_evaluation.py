@@ -164,3 +164,14 @@ def test_an_extractor_without_a_pass_says_so(net, images):
         extractor(1)
     with pytest.raises(TypeError, match="pass class_idx"):
         extractor(targets=[lambda scores: scores[0]])
+
+
+def test_classes_of_numpy_are_classes_and_fractions_are_none(net, images):
+    extractor = Extractor(net)
+    extractor.model(images)
+    (found,) = extractor(np.int64(1))
+    extractor.model(images)
+    (expected,) = extractor(1)
+    assert torch.equal(found, expected)
+    with pytest.raises(ValueError, match=r"class indices, got \[1.7"):
+        explain_func(net, images, [1.7] * len(images))

@@ -101,8 +101,8 @@ def run_comparison(
                 continue
             try:
                 measure(bed, method, attentions.get(method.name), folder)
-            except (RuntimeError, ValueError) as error:  # out of memory among them
-                notes.append(f"{method.name} is left out: {error}")
+            except Exception as error:  # of anybody's method; out of memory among them
+                notes.append(f"{method.name} is left out: {type(error).__name__}: {error}")
                 tqdm.write(notes[-1])
         shown = {"name": "drawn shapes" if data is None else _name_of(data)}
         results = summarize(folder, bed, network, shown, notes)
@@ -119,13 +119,15 @@ def _name_of(folder: Path) -> str:
 
 
 def _notes(bed: Testbed) -> list[str]:
+    few, mosaics = bed.few(slow=True)
     return [
         f"Every method is scored on the {len(bed.common)} common images, drawn at random with "
         f"seed {bed.protocol.seed}. AD and IC with black masks, and location, are taken on all "
         f"{len(bed.pictures.images)} too, except of methods of over 1,000 passes or over half a "
         "second an image. Coherency, ADCC and grid pointing explain anew: on the common images' "
-        f"side they are of {bed.protocol.few} images or mosaics for every method.",
-        "Intervals: 95 %, bootstrap over the images (over the mosaics, which share images).",
+        f"side they are of {len(few)} images and {len(mosaics)} mosaics for every method.",
+        "Intervals: 95 %, bootstrap over the images (over the mosaics, which share images); of "
+        "shares (IC, pointing game) Wilson's.",
         "The library's methods are clipped at 0 and then scaled to [0, 1]; classic CAM, the "
         "learned methods, RISE, SIDU, Recipro-CAM and Opti-CAM are scaled by their minimum and "
         "maximum.",

@@ -195,11 +195,7 @@ def report(folder: Path, path: Path) -> None:
     )
     p = sign_test(won, lost)
     columns = ("number", "photo", "class", "reason")
-    behind = [
-        {name: str(row[name]).replace("|", r"\|") for name in columns}
-        for row in rows
-        if row["better"] == PEER
-    ]
+    behind = [{name: str(row[name]) for name in columns} for row in rows if row["better"] == PEER]
     parts = [
         f"{len(rows)} photographs, {key['network']}, judged without the names: **{OURS} {won}, "
         f"{PEER} {lost}, level {level}**; two-sided sign test p = {p:.3g}.",

@@ -7,7 +7,8 @@
 Every column is compared image by image with every peer of at most ten passes on all images that
 both explained, and with Score-CAM and RISE on theirs: the mean difference and its 95 % interval
 (bootstrap over the images), positive where LearnableCAM is better. It is "ahead" of, or "behind",
-a peer where the interval leaves out 0, else "level". --unseen leaves out the images whose class is
+a peer where the interval leaves out 0, else "level"; of fewer than 10 images there is no verdict,
+and of 16 one in twelve is by chance. --unseen leaves out the images whose class is
 the predicted one of any photograph that was trained on. Leaves paired.md in the folder, or
 paired-unseen.md.
 """
@@ -34,9 +35,19 @@ from ..testbed import prepare
 OURS = ("LearnableCAM", "LearnableCAM (seed 1)", "LearnableCAM (seed 2)")
 UNTRAINED = "LearnableCAM (no training)"
 MASKED = ("AD 100%", "IC 100%", "AD 50%", "IC 50%", "AD 15%", "IC 15%")
-COLUMNS = (*MASKED, "grid pointing", "insertion", "deletion", "ROAD")
+COLUMNS = (
+    *MASKED,
+    "grid pointing",
+    "insertion",
+    "deletion",
+    "ROAD",
+    "coherency",
+    "complexity",
+    "ADCC",
+)
 SLOW = ("Score-CAM", "RISE")
 FEW_PASSES = 10
+FEWEST = 10  # images: of fewer, the bootstrap's interval is too narrow for a verdict
 
 Found = dict[str, MethodResults]
 
@@ -85,8 +96,10 @@ def paired_rows(found: Found, peers: list[str], left_out: set[int]) -> list[dict
                 met.append((bootstrap(torch.tensor(better, dtype=torch.double)), name, both))
         if met:
             (mean, low, high), name, both = min(met, key=lambda one: one[0].mean)
-            ahead = sum(interval.low > 0 for interval, _, _ in met)
-            behind = [name for interval, name, _ in met if interval.high < 0]
+            enough = [(interval, name) for interval, name, of in met if len(of) >= FEWEST]
+            ahead = sum(interval.low > 0 for interval, _ in enough)
+            behind = [name for interval, name in enough if interval.high < 0]
+            none = "none" if enough else "too few"
             rows.append(
                 {
                     "column": column,
@@ -94,8 +107,8 @@ def paired_rows(found: Found, peers: list[str], left_out: set[int]) -> list[dict
                     "closest peer": name,
                     "better by": f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]",
                     "n": len(both),
-                    "ahead of": f"{ahead} of {len(met)}",
-                    "behind": ", ".join(behind) or "none",
+                    "ahead of": f"{ahead} of {len(enough)}",
+                    "behind": ", ".join(behind) or none,
                 }
             )
     return rows

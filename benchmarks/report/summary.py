@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
-from learnable_cam_plugin.metrics import METRICS, bootstrap
+from learnable_cam_plugin.attention.default import UNIVERSAL
+from learnable_cam_plugin.metrics import METRICS, Interval, bootstrap, wilson
+from learnable_cam_plugin.metrics.registry import CURVE_STEPS, ROAD_PERCENTILES
 
 from ..methods import METHODS
 from ..testbed import Testbed
@@ -30,6 +32,9 @@ def run_settings(bed: Testbed, run: Mapping[str, Any]) -> dict[str, Any]:
         "network": dataclasses.asdict(bed.network),
         "images": len(bed.pictures.images),
         "digest": digest.hexdigest(),
+        "metrics": {"steps of curves": CURVE_STEPS, "percentiles of ROAD": ROAD_PERCENTILES},
+        "shipped attention": hashlib.sha256(UNIVERSAL.read_bytes()).hexdigest(),
+        "versions": {package: version(package) for package in PACKAGES},
         **run,
     }
 
@@ -37,7 +42,7 @@ def run_settings(bed: Testbed, run: Mapping[str, Any]) -> dict[str, Any]:
 def summarize(
     folder: Path, bed: Testbed, network: str, data: Mapping[str, Any], notes: list[str]
 ) -> Results:
-    """Gather every method's file into results.json: means with 95 % bootstrap intervals.
+    """Gather every method's file into results.json: means with 95 % intervals.
 
     `network`, `data` and `notes` are as in `Results`, `data` without the counts.
     """
@@ -103,10 +108,16 @@ def _means(
         if key in scores:
             pairs = zip(scores[key]["index"], scores[key]["values"], strict=True)
             values = [v for i, v in pairs if wanted is None or i in wanted[metric.images]]
-            interval = bootstrap(torch.tensor(values, dtype=torch.float64))
-            mean, low, high = (round(value, 3) for value in interval)
+            mean, low, high = (round(value, 3) for value in _interval(values))
             means[key] = MeanScore(mean=mean, low=low, high=high, n=len(values))
     return means
+
+
+def _interval(values: list[float]) -> Interval:
+    """Of a share of the images, as IC, Wilson's: drawn again, none of them would always be none."""
+    if set(values) <= {0.0, 100.0}:
+        return Interval(*(100 * end for end in wilson(values.count(100.0), len(values))))
+    return bootstrap(torch.tensor(values, dtype=torch.float64))
 
 
 def _speed(folder: Path, network: str) -> dict[str, float]:

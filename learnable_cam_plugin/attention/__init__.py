@@ -5,7 +5,7 @@ from .calibration import calibrate, head_start
 from .conditioned import ConditionedAttention, MapSettings
 from .default import own_attention, shipped_attention, shipped_beside
 from .given import GivenAttention
-from .headed import HeadedAttention, class_maps, gives_logits, known_of
+from .headed import HeadedAttention, gives_logits, known_of, raw_class_maps
 from .hub import source_name
 from .lcam import LCAMAttention
 from .origin import Origin
@@ -23,7 +23,6 @@ __all__ = [
     "Origin",
     "UniversalAttention",
     "calibrate",
-    "class_maps",
     "condition",
     "gives_logits",
     "head_start",
@@ -32,6 +31,7 @@ __all__ = [
     "mechanisms",
     "own_attention",
     "random_attention",
+    "raw_class_maps",
     "shipped_attention",
     "shipped_beside",
     "source_name",

@@ -168,7 +168,7 @@ def known_of(attention: AttentionMechanism, scores: Tensor) -> dict[str, Tensor]
     return {"logits": scores} if scores.dtype == vectors.dtype else {}
 
 
-def class_maps(
+def raw_class_maps(
     attention: AttentionMechanism, features: Mapping[str, Tensor], classes: Tensor, scores: Tensor
 ) -> list[Tensor]:
     """The raw maps, float32, of classes (N,), as a mechanism gives them; of several an image,

@@ -32,7 +32,7 @@ from .layers import (
     watching,
 )
 from .rerun import Replay, classify_masked_features, forward_from_layer
-from .scores import probabilities, still_gives
+from .scores import of_classes, probabilities, still_gives, top_class
 from .wrappers import ScoresOf, bare, core, core_name, of_volumes
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "layer_names",
     "modules_of",
     "not_finite_images",
+    "of_classes",
     "of_volumes",
     "own_copy",
     "predict",
@@ -72,5 +73,6 @@ __all__ = [
     "tell_of_constant",
     "tells_pooling",
     "tensor_states",
+    "top_class",
     "watching",
 ]

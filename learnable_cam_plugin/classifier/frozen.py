@@ -23,7 +23,7 @@ from .guards import channels_last, evaluating, frozen, on_device
 from .layers import ReshapeTransform, Spread, forward_with_features, layer_names
 from .record import linear_of, record
 from .rerun import reaches_scores
-from .scores import probabilities
+from .scores import top_class
 from .spread import spread_of
 from .wrappers import bare
 
@@ -193,7 +193,6 @@ class FrozenClassifier:
 
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Probability and index of the top class, (N,) each."""
+    """Probability and index of the top class, (N,) each; see `top_class`."""
     with evaluating(model):
-        highest, classes = probabilities(class_scores(model(images))).max(1)
-    return highest, classes
+        return top_class(class_scores(model(images)))

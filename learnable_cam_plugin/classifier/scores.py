@@ -68,3 +68,21 @@ def probabilities(scores: Tensor) -> Tensor:
     off, close = (scores.sum(1) - 1).abs(), 1e-4 if exact else 1e-2
     shares = bool((scores >= 0).all() & (off < close).all())
     return scores if shares else scores.softmax(1)
+
+
+def of_classes(scores: Tensor) -> Tensor:
+    """`probabilities` of class scores (N, K); of a single score (N, 2): of its class, and of its
+    not being there, class 1.
+
+    >>> of_classes(torch.tensor([[0.0]]))
+    tensor([[0.5000, 0.5000]])
+    """
+    found = probabilities(scores)
+    return torch.cat([found, probabilities(-scores)], 1) if scores.shape[1] == 1 else found
+
+
+def top_class(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability and index of the most probable class, (N,) each. Of a single score below 0 that
+    is 1: its class is not there."""
+    highest, classes = of_classes(scores).max(1)
+    return highest, classes

@@ -62,8 +62,9 @@ def mosaics(
     grids = images.new_empty(count, *images.shape[1:])
     for member, (rows, columns) in zip(members.T, _cells(images.shape[2:]), strict=True):
         size = grids[:, :, rows, columns].shape[2:]
-        small = F.interpolate(images[member], size, mode="bilinear", antialias=True)
-        grids[:, :, rows, columns] = small
+        wide = images[member].to(torch.promote_types(images.dtype, torch.float32))  # no CPU has it
+        small = F.interpolate(wide, size, mode="bilinear", antialias=True)
+        grids[:, :, rows, columns] = small.to(grids)
     return grids, members, torch.arange(count, device=images.device) % 4
 
 

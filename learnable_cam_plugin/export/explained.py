@@ -12,10 +12,10 @@ from ..attention import (
     AttentionMechanism,
     GivenAttention,
     HeadedAttention,
-    class_maps,
     gives_logits,
     known_of,
     own_attention,
+    raw_class_maps,
     shipped_beside,
 )
 from ..classifier import (
@@ -206,7 +206,7 @@ class ExplainedClassifier(nn.Module):
         if self.contrast:
             known, pair = known_of(self.attention, logits), classes.unbind(1)
             return [maps.float() for maps in self.attention.contrast(features, *pair, **known)]
-        return class_maps(self.attention, features, classes, logits)
+        return raw_class_maps(self.attention, features, classes, logits)
 
 
 def _checked(classes: Any, logits: Tensor, contrast: bool) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..classifier import check_one_class_each, class_scores, evaluating, probabilities
+from ..classifier import check_one_class_each, class_scores, evaluating, of_classes
 from ..masking import Normalization, background
 
 KEEP = (1.0, 0.5, 0.15)
@@ -39,13 +39,18 @@ def check_saliency(saliency: Tensor) -> Tensor:
     return saliency
 
 
-def check_explained(images: Tensor, saliency: Tensor, classes: Tensor) -> None:
-    """Images (N, C, H, W), their maps (N, H, W) and classes (N,) that fit; else a clear error."""
+def check_explained(
+    images: Tensor, saliency: Tensor, classes: Tensor, normalization: Normalization | None = None
+) -> None:
+    """Images (N, C, H, W), their maps (N, H, W) and classes (N,) that fit, and the normalisation
+    that the images went through, where a metric acts on pixels; else a clear error."""
     check_saliency(saliency)
     if len(saliency) != len(images) or saliency.shape[1:] != images.shape[2:]:
         given, size = tuple(saliency.shape), tuple(images.shape)
         raise ValueError(f"saliency {given} does not fit images {size}")
     check_one_class_each(images, classes)
+    if normalization is not None:
+        normalization.check(images)
 
 
 def _zero_lowest(flat: Tensor, order: Tensor, fraction: float) -> Tensor:
@@ -69,6 +74,7 @@ def keep_top(saliency: Tensor, fraction: float) -> Tensor:
 
 
 def _checked(confidence: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+    confidence, masked = torch.as_tensor(confidence), torch.as_tensor(masked)
     if confidence.ndim != 1 or confidence.shape != masked.shape or not len(confidence):
         shapes = f"{tuple(confidence.shape)} and {tuple(masked.shape)}"
         raise ValueError(f"confidences must be two vectors (N,) of the same N > 0, got {shapes}")
@@ -131,16 +137,17 @@ def increase_in_confidence(confidence: Tensor, masked: Tensor) -> float:
 @torch.no_grad()
 def confidence(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     """Probability (N,) of `classes` (N,), in [0, 1], as `classifier.probabilities` has it; errors
-    for NaN, and no such class."""
+    for NaN, and no such class. Of a model of one score, a logit, class 0 is what it is of, 1 that
+    it is not there."""
     check_one_class_each(images, classes)
     with evaluating(model):
         scores = class_scores(model(images))
-    low, high, count = int(classes.min()), int(classes.max()), scores.shape[1]
+    low, high, count = int(classes.min()), int(classes.max()), max(2, scores.shape[1])
     if not 0 <= low <= high < count:
         raise ValueError(
             f"classes lie in [{low}, {high}], but the model scores classes 0 to {count - 1}"
         )
-    found = probabilities(scores).gather(1, classes[:, None].to(scores.device))[:, 0]
+    found = of_classes(scores).gather(1, classes[:, None].to(scores.device))[:, 0]
     if not bool(torch.isfinite(found).all()):
         raise ValueError("the model's scores hold NaN or infinity: no probability to measure by")
     return found
@@ -168,9 +175,10 @@ def masked_confidence(
 
     A map of zeros leaves nothing but the filling; one of ones leaves the image at 100 %.
     """
-    check_explained(images, saliency, classes)
-    flat = saliency.flatten(1).to(images)
-    order = flat.argsort(dim=1, stable=True)
+    check_explained(images, saliency, classes, normalization)
+    flat = saliency.flatten(1)
+    order = flat.argsort(dim=1, stable=True).to(images.device)
+    flat = flat.to(images)  # after it: half precision makes pixels equal that were not
     behind = filling if isinstance(filling, Tensor) else background(images, normalization, filling)
 
     found = {}

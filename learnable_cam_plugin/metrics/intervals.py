@@ -21,7 +21,10 @@ def bootstrap(
     """The mean over images and its percentile bootstrap interval (Efron, Tibshirani 1993, ch. 13).
 
     The images are drawn again, with replacement, `resamples` times; the interval holds the middle
-    `level`, in (0, 1), of the means. One image, or equal values, give an interval of no width.
+    `level`, in (0, 1), of the means. One image, or equal values, give an interval of no width. Of
+    few images it is too narrow: of normal values around 0 it leaves out 0 in one case of twelve for
+    16 images, of nine for 8, of six for 5, where one of twenty is meant. For a share, as IC, take
+    `wilson`.
 
     Args:
         values: (N,), a metric's number for each image; booleans count as 0 and 1.
@@ -31,6 +34,7 @@ def bootstrap(
     >>> f"{mean} in [{low:.1f}, {high:.1f}]"
     '0.5 in [0.4, 0.6]'
     """
+    values = torch.as_tensor(values)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"values must be a vector (N,) with N > 0, got {tuple(values.shape)}")
     if not bool(torch.isfinite(values).all()):

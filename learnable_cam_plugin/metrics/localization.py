@@ -32,8 +32,9 @@ def energy_inside(saliency: Tensor, regions: Tensor) -> Tensor:
 def pointing_hit(saliency: Tensor, regions: Tensor) -> Tensor:
     """Whether (N,) the highest pixel of each map lies inside its true region, bool.
 
-    The pointing game (Zhang et al., IJCV 2018). Of several highest pixels the first in reading
-    order counts, so a constant map points at the top left pixel.
+    The pointing game (Zhang et al., IJCV 2018), without its tolerance of 15 pixels around the
+    region. Of several highest pixels the first in reading order counts, so a constant map points
+    at the top left pixel.
     """
     flat, inside = _regions(saliency, regions)
     return inside.gather(1, flat.argmax(1, keepdim=True))[:, 0]

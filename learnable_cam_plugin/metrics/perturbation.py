@@ -63,10 +63,12 @@ def insertion(
     Args:
         model, images, saliency, classes, normalization: as in `masked_confidence`.
         steps: each adds a share of 1 / steps of the pixels; RISE's is 224 pixels, one row's worth.
-        filling: what is not added yet, one of `FILLINGS`; RISE's blur draws no edges of its own.
+        filling: what is not added yet, one of `FILLINGS`. RISE starts from a blur too, which draws
+            no edges of its own, but a narrower one (11 pixels, sigma 5, of 224; `background` has
+            14), of which a classifier knows more: compare its published areas with none of these.
         batch_size: images, at any point of the curve, that the model sees at once.
     """
-    check_explained(images, saliency, classes)
+    check_explained(images, saliency, classes, normalization)
     start = background(images, normalization, filling)
     return _curve_area(model, start, images, saliency, classes, steps, batch_size)
 
@@ -86,7 +88,7 @@ def deletion(
     The counterpart of `insertion`: from the image to the filling, in order of decreasing saliency.
     RISE fills with a constant: black in [0, 1] pixels here, the mean of ImageNet there.
     """
-    check_explained(images, saliency, classes)
+    check_explained(images, saliency, classes, normalization)
     end = background(images, normalization, filling)
     return _curve_area(model, images, end, saliency, classes, steps, batch_size)
 
@@ -126,15 +128,16 @@ def road(
 
     Args:
         model, images, saliency, classes: as in `masked_confidence`.
-        percentiles: the shares of the pixels left, in percent, each in (0, 100).
+        percentiles: the shares of the pixels left, in percent, each in [1, 100).
         seed: of the noise and of the order of equal pixels, the same for each image, so that an
             image's score does not depend on its batch. torch's own random numbers stay untouched.
     """
     check_explained(images, saliency, classes)
     if images.ndim != 4:
         raise ValueError(f"ROAD is for images (N, C, H, W), got {tuple(images.shape)}")
-    if not percentiles or not all(0 < percentile < 100 for percentile in percentiles):
-        raise ValueError(f"percentiles must lie in (0, 100), got {tuple(percentiles)}")
+    if not percentiles or not all(1 <= percentile < 100 for percentile in percentiles):
+        given = tuple(percentiles)
+        raise ValueError(f"percentiles must lie in [1, 100), in percent, got {given}")
     metric = ROADCombined(percentiles=list(percentiles))
     # the library compares in the maps' own type, which must hold the ranks exactly
     maps = saliency.detach().cpu().double()

@@ -125,3 +125,11 @@ def test_grid_pointing_is_the_energy_in_the_cell():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_mosaics_of_half_precision_are_those_of_the_whole(images, dtype):
+    classes = torch.arange(4)
+    grids, _, _ = mosaics(images.to(dtype), classes, 3)
+    assert grids.dtype == dtype
+    torch.testing.assert_close(grids.float(), mosaics(images, classes, 3)[0], atol=0.01, rtol=0.01)

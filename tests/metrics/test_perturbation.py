@@ -216,8 +216,9 @@ def test_road_takes_grey_images(images):
         (lambda *args: insertion(*args, UNIT, steps=0), "steps and batch_size"),
         (lambda *args: deletion(*args, UNIT, batch_size=0), "steps and batch_size"),
         (lambda *args: deletion(*args, UNIT, filling="white"), "one of black, mean, blur"),
-        (lambda *args: road(*args, ()), r"percentiles must lie in \(0, 100\)"),
-        (lambda *args: road(*args, (0, 50)), r"percentiles must lie in \(0, 100\)"),
+        (lambda *args: road(*args, ()), r"percentiles must lie in \[1, 100\), in percent"),
+        (lambda *args: road(*args, (0, 50)), r"percentiles must lie in \[1, 100\)"),
+        (lambda *args: road(*args, (0.2, 0.4)), r"in percent, got \(0.2, 0.4\)"),
     ],
 )
 def test_bad_settings_are_refused(sharp, images, call, message):

@@ -16,6 +16,7 @@ from benchmarks.commands.compare import main
 from benchmarks.maps import in_batches
 from benchmarks.sources import IMAGENET, load_photos
 from learnable_cam_plugin import checkpoint
+from learnable_cam_plugin.metrics import wilson
 
 from ..small import smaller
 
@@ -116,6 +117,49 @@ def test_an_interrupted_method_goes_on_where_it_was(tmp_path, images, monkeypatc
     maps = in_batches(cam, images, classes, 1, "", keep)
     assert torch.equal(maps, images.mean(1))
     assert [s for s in seen if s != "stopped"] == [float(one.sum()) for one in images]
+
+
+@pytest.mark.parametrize("maps", [255 * torch.rand(4, 20, 24), torch.rand(4, 20, 24) - 0.5])
+def test_a_peers_maps_must_be_scaled(images, maps):
+    """Clamped, such a map would be nearly all ones, and score well."""
+    with pytest.raises(ValueError, match="scale each map with min_max first"):
+        in_batches(lambda *_: maps, images, torch.zeros(4), 4, "", None)
+    near = torch.rand(4, 20, 24) * (1 + 1e-6)
+    assert in_batches(lambda *_: near, images, torch.zeros(4), 4, "", None).max() <= 1
+
+
+def test_a_peer_that_fails_is_left_out_and_named(drawn, tmp_path, monkeypatch):
+    protocol, out = drawn
+    shutil.copytree(out, tmp_path / "out")
+    (tmp_path / "out/methods/grad-cam.json").unlink()
+
+    def broken(*_):
+        raise IndexError("boom")
+
+    monkeypatch.setattr("benchmarks.commands.compare.measure", broken)
+    result = run(protocol, "--out", tmp_path / "out", "--methods", METHODS)
+    assert result.exit_code == 0, result.output
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert "Grad-CAM is left out: IndexError: boom" in results["notes"]
+    assert "RISE" in {row["method"] for row in results["methods"]}
+
+
+def test_a_share_of_none_may_be_a_few(drawn):
+    results = json.loads((drawn[1] / "results.json").read_text())
+    for row in results["methods"]:
+        found = row["common"]["IC 15%"]
+        low, high = (100 * end for end in wilson(round(found["mean"] * 3 / 100), 3)[1:])
+        assert (found["low"], found["high"]) == pytest.approx((low, high), abs=1e-2)
+        assert found["low"] < found["high"]
+
+
+def test_of_other_code_or_attention_results_do_not_mix(drawn, tmp_path, monkeypatch):
+    protocol, out = drawn
+    shutil.copytree(out, tmp_path / "out")
+    monkeypatch.setattr("benchmarks.report.summary.CURVE_STEPS", 2)
+    result = run(protocol, "--out", tmp_path / "out", "--methods", METHODS)
+    assert result.exit_code == 1
+    assert "steps of curves" in result.output
 
 
 def test_bad_arguments_say_what_to_do(tmp_path):

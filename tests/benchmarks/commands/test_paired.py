@@ -47,6 +47,15 @@ def test_differences_are_paired_and_signed_by_what_is_better(results):
 def test_a_slow_peer_is_met_on_its_own_images(results):
     (row,) = paired_rows(read(results), ["RISE"], set())
     assert (row["n"], row["LearnableCAM"], row["better by"]) == (8, "15.0", "+0.0 [+0.0, +0.0]")
+    assert (row["ahead of"], row["behind"]) == ("0 of 0", "too few")
+
+
+def test_of_few_images_there_is_no_verdict(tmp_path):
+    write(tmp_path, "LearnableCAM", 1, **{"AD 100%": [1.0] * 9, "complexity": [40.0] * 10})
+    write(tmp_path, "Grad-CAM", 1, **{"AD 100%": [9.0] * 9, "complexity": [30.0] * 10})
+    rows = {row["column"]: row for row in paired_rows(read(tmp_path), ["Grad-CAM"], set())}
+    assert (rows["AD 100%"]["ahead of"], rows["AD 100%"]["behind"]) == ("0 of 0", "too few")
+    assert (rows["complexity"]["ahead of"], rows["complexity"]["behind"]) == ("0 of 1", "Grad-CAM")
 
 
 def test_images_can_be_left_out(results):
