@@ -1,7 +1,8 @@
 """Blocks that change the classifier for their length, and leave it as it was found."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from itertools import chain
 from operator import attrgetter
 from threading import RLock
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 # What threads share: hooks being set, and flags that blocks hold off.
 LOCK = RLock()
-_HELD: dict[tuple[int, str], int] = {}  # id and flag -> how many blocks hold it off
+_HELD: dict[tuple[int, str], set[object]] = {}  # id and flag -> the blocks that hold it off
 
 
 def modules_of(root: nn.Module) -> list[nn.Module]:
@@ -59,25 +60,46 @@ def tensor_states(tensors: Iterable[Tensor | None]) -> list[int]:
 @contextmanager
 def _off(things: Iterable[Any], flag: str) -> Iterator[None]:
     """The boolean `flag` off; each thing's own comes back when the last block that holds it ends,
-    whichever thread that is in."""
-    with LOCK:
-        if _HELD:
-            on = [t for t in things if getattr(t, flag) or (id(t), flag) in _HELD]
-        else:
-            on = [*filter(attrgetter(flag), things)]
-        held = [(thing, (id(thing), flag)) for thing in on]
-        for thing, key in held:
-            setattr(thing, flag, False)
-            _HELD[key] = _HELD.get(key, 0) + 1
+    whichever thread that is in, and wherever Ctrl-C cuts it."""
+    held: list[tuple[Any, tuple[int, str]]] = []
+    token = object()
     try:
+        with LOCK:
+            if _HELD:
+                on = [t for t in things if getattr(t, flag) or (id(t), flag) in _HELD]
+            else:
+                on = [*filter(attrgetter(flag), things)]
+            for thing in on:  # each step after the one that undoes it can see what there is
+                held.append((thing, key := (id(thing), flag)))
+                _HELD.setdefault(key, set()).add(token)
+                setattr(thing, flag, False)
         yield
     finally:
-        with LOCK:
-            for thing, key in held:
-                _HELD[key] -= 1
-                if not _HELD[key]:
-                    del _HELD[key]
+        uninterrupted(partial(_back, held, flag, token))
+
+
+def _back(held: Iterable[tuple[Any, tuple[int, str]]], flag: str, token: object) -> None:
+    """What `_off` undoes; done twice, it is as if it were done once."""
+    with LOCK:
+        for thing, key in held:
+            if (holders := _HELD.get(key)) is not None:
+                holders.discard(token)
+                if not holders:
                     setattr(thing, flag, True)
+                    del _HELD[key]
+
+
+def uninterrupted(undo: Callable[[], Any]) -> None:
+    """Calls what may be called twice until it ends; a Ctrl-C that came meanwhile is raised then."""
+    came: KeyboardInterrupt | None = None
+    while True:
+        try:
+            undo()
+            break
+        except KeyboardInterrupt as error:
+            came = error
+    if came is not None:
+        raise came
 
 
 def evaluating(
@@ -109,7 +131,7 @@ def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
         model.to(device)
         yield
     finally:
-        model.to(before)
+        uninterrupted(partial(model.to, before))
 
 
 @contextmanager
@@ -121,5 +143,9 @@ def channels_last(model: nn.Module) -> Iterator[None]:
             parameter.data = data.contiguous(memory_format=torch.channels_last)
         yield
     finally:
-        for parameter, data in before:
-            parameter.data = data
+        uninterrupted(partial(_put, before))
+
+
+def _put(data: Iterable[tuple[nn.Parameter, Tensor]]) -> None:
+    for parameter, one in data:
+        parameter.data = one

@@ -14,7 +14,7 @@ from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
 from .grid import as_grid as arranged
-from .guards import LOCK, evaluating
+from .guards import LOCK, evaluating, uninterrupted
 from .wrappers import core, core_name, uncompiled
 
 ReshapeTransform = Callable[[Any], Tensor]
@@ -102,8 +102,12 @@ def watching(
                 handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        uninterrupted(partial(_remove, handles))
+
+
+def _remove(handles: Iterable[Any]) -> None:
+    for handle in handles:
+        handle.remove()
 
 
 def applies(linear: nn.Linear, given: Tensor, output: Tensor) -> bool:
