@@ -88,7 +88,7 @@ class LayerLearnableCam(LayerAttribution):
         modules = [] if self._model is None else core(self._model).named_modules()
         names = [name for name, module in modules if module is layer]
         self._layers: dict[str, nn.Module] = dict.fromkeys(names[:1], layer)
-        self._source = self._watch = None
+        self._source = self._given = None
         self.attention: AttentionMechanism | None = None
         if attention is None or attention == "head":
             if self._model is None or not names:
@@ -100,8 +100,8 @@ class LayerLearnableCam(LayerAttribution):
             self._source = own_attention(self._model, attention, names[:1], reshape_transform)
             return
         if self._model is not None and names:
-            bound = GivenAttention(self._model, attention, names[:1], check)
-            self.attention, self._layers, self._watch = bound.attention, bound.layers, bound.watch
+            self._given = bound = GivenAttention(self._model, attention, names[:1], check)
+            self.attention, self._layers = bound.attention, bound.layers
             return
         given = self.attention = load_attention(attention).shared()
         if len(given.channels) == 1:
@@ -186,8 +186,8 @@ class LayerLearnableCam(LayerAttribution):
             classifier = FrozenClassifier(self._model, self._layers, None, reshape)  # type: ignore[arg-type]
             outputs, features, self.attention = self._source.read(classifier, given[0])
             return outputs, features, self.attention
-        if self._watch is not None:
-            self._watch.check()
+        if self._given is not None:
+            self._given.check()
         mode = nullcontext() if self._model is None else evaluating(self._model)
         with mode, run_on(self._model, given[0]):
             read = self._read_replicas if self._parallel else self._read

@@ -116,6 +116,17 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[st
     return tensors, record
 
 
+def is_ours(path: str | os.PathLike[str]) -> bool:
+    """Whether a file says of itself that `save` wrote it; its tensors are not read."""
+    try:
+        with open(path, "rb") as handle:
+            (length,) = struct.unpack("<Q", handle.read(8))
+            header = json.loads(handle.read(min(length, _MAX_HEADER)))
+        return _KEY in (header.get("__metadata__") or {})
+    except (OSError, ValueError, RecursionError, AttributeError, struct.error):
+        return False
+
+
 def _parsed(raw: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The tensors and the metadata of a safetensors file."""
     (header,) = struct.unpack("<Q", raw[:8])

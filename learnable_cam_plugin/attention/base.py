@@ -1,6 +1,5 @@
 """What every attention mechanism has: its layers, its origin, its file; and the way from a file."""
 
-import copy
 import dataclasses
 import json
 import os
@@ -18,8 +17,9 @@ from ..checkpoint import CheckpointError, save
 from ..classifier import core, core_name
 from .card import model_card, write_card
 from .files import check_numbers, declared, read
-from .hub import HUB, WEIGHTS_FILE, hub_file, local_file, names_the_hub
+from .hub import HUB, WEIGHTS_FILE, check_folder, hub_file, local_file, names_the_hub
 from .origin import Origin
+from .twin import twin
 
 Kind = TypeVar("Kind", bound="AttentionMechanism")
 
@@ -124,10 +124,8 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         return fused or dict(layers)
 
     def shared(self: Kind) -> Kind:
-        """The same parameters, beside another model: names and buffers are its own."""
-        other = copy.copy(self)
-        other._buffers = dict(self._buffers)
-        return other
+        """The same parameters, beside another model: names, buffers and modes are its own."""
+        return twin(self)
 
     def attach(self, model: nn.Module, layers: Sequence[str]) -> None:
         """Make ready, in eval mode, to explain `model` at `layers`; see `check_model`."""
@@ -205,7 +203,8 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
     ) -> str | None:
         """Write a folder: the file, a model card (README.md), and config.json for the hub's pages.
 
-        Each is written atomically. A card that somebody wrote or changed is kept, with a warning.
+        Each is written atomically. A card that somebody wrote or changed is kept, with a warning; a
+        folder of another model is a FileExistsError.
 
         Args:
             save_directory: the folder.
@@ -218,6 +217,7 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
             the address of the commit, if it was pushed.
         """
         folder, about = Path(save_directory), dict(model_card_kwargs or {})
+        check_folder(folder)
         card = self.generate_model_card(**{"source": folder.name, **about})
         text = json.dumps(self._record() if config is None else config, sort_keys=True, indent=2)
         self.save(folder / WEIGHTS_FILE)

@@ -28,7 +28,7 @@ from ..classifier import (
 from .base import AttentionMechanism
 from .bound import Bound, Walked
 from .classic import ClassicHead
-from .starts import universal_beside
+from .starts import is_identity, universal_beside
 from .universal import UniversalAttention
 
 UNIVERSAL = Path(__file__).parent / "universal.safetensors"
@@ -178,7 +178,7 @@ class DefaultAttention:
         found = shipped_beside(self._model, images, self._named, self._reshape)
         classifier, attention = found
         bound = Bound(*found, self._state(attention, walked))
-        if attention.head is None and not _is_identity(attention.vectors):
+        if attention.head is None and not is_identity(attention.vectors):
             name, size = type(self._model).__name__, " x ".join(map(str, images.shape[2:]))
             why = (
                 f"images of {size} leave the layer that the head of {name} reads one place, so "
@@ -283,7 +283,3 @@ class DefaultAttention:
 
 def _alike(rows: Tensor) -> bool:
     return bool((rows.amax(0) - rows.amin(0)).amax() < 1e-6 * rows.abs().amax())
-
-
-def _is_identity(rows: Tensor) -> bool:
-    return torch.equal(rows, torch.eye(*rows.shape).to(rows))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..classifier import FrozenClassifier, layer_names
 from .base import AttentionMechanism
+from .headed import HeadedAttention
 from .origin import Watch
 from .source import load_attention
 
@@ -26,7 +27,6 @@ class GivenAttention:
         attention: the copy.
         target_layers: name -> module.
         layers: name -> module of those that are read: of an attention that fuses, all of its own.
-        watch: over the model's weights.
 
     Raises:
         CheckpointError: it was made for another model or other layers; `read` raises it too.
@@ -46,11 +46,17 @@ class GivenAttention:
         self.target_layers = layer_names(model, named)
         given.attach(model, list(self.target_layers))
         self.layers = given.layers_to_read(self.target_layers, model)
-        self.watch = Watch(given.origin, model)
+        self._watch, self._model = Watch(given.origin, model), model
 
     def read(
         self, classifier: FrozenClassifier, images: Tensor
     ) -> tuple[Any, dict[str, Tensor], AttentionMechanism]:
         """One pass: the output, the feature maps, and the attention."""
-        self.watch.check()
+        self.check()
         return *classifier.read(images), self.attention
+
+    def check(self) -> None:
+        """Refuse a model that is another now; read its head, where that is another."""
+        self._watch.check()
+        if isinstance(self.attention, HeadedAttention):
+            self.attention.follow(self._model)

@@ -77,15 +77,31 @@ class HeadedAttention(AttentionMechanism):
             )
         if self.head is not None:
             self.head = core_name(model, self.head)
-            try:
-                linear = core(model).get_submodule(self.head)
-                with evaluating(linear):  # a weight that is computed may be another in training
-                    self.read_head(linear.weight, linear.bias)  # type: ignore[arg-type]
-            except (AttributeError, ValueError) as error:
-                raise CheckpointError(
-                    f"the attention reads the linear layer '{self.head}' of its classifier, and "
-                    f"the model's is not it: {error}"
-                ) from error
+            self._read_of(model)
+
+    def follow(self, model: nn.Module) -> None:
+        """Read the model's head anew, if another layer, or another weight, is there now."""
+        if self.head is None:
+            return
+        try:  # none: it is computed, or there is no such layer any more
+            own = core(model).get_submodule(self.head)._parameters.get("weight")
+        except AttributeError:
+            own = None
+        if own is None or own.data_ptr() != self.vectors.data_ptr():
+            self._read_of(model)
+
+    def _read_of(self, model: nn.Module) -> None:
+        """Read the linear layer `head` of the model; CheckpointError if it is none that fits."""
+        assert self.head is not None, "the rows that are saved are no layer's"
+        try:
+            linear = core(model).get_submodule(self.head)
+            with evaluating(linear):  # a weight that is computed may be another in training
+                self.read_head(linear.weight, linear.bias)  # type: ignore[arg-type]
+        except (AttributeError, ValueError) as error:
+            raise CheckpointError(
+                f"the attention reads the linear layer '{self.head}' of its classifier, and "
+                f"the model's is not it: {error}"
+            ) from error
 
     def maps(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """The feature maps (N, C, h, w) of all layers, checked, in the mechanism's precision."""

@@ -9,15 +9,22 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from ..checkpoint import is_ours
+
 WEIGHTS_FILE = "model.safetensors"
 HUB = "hf://"
 
 
 def local_file(source: str | os.PathLike[str]) -> Path:
-    """The file at a path, or in the folder there; FileNotFoundError, with no request, if none."""
+    """The file at a path, or in the folder there, or in the folder `attention` in it, as a training
+    leaves it; FileNotFoundError, with no request, if none."""
+    if not str(source):
+        raise FileNotFoundError("no attention at '': the path is empty, name a file or a folder")
     path = Path(source)
     if path.is_dir():
         path = path / WEIGHTS_FILE
+        if not path.exists() and (trained := path.parent / "attention" / WEIGHTS_FILE).exists():
+            path = trained  # the folder of a training
     if not os.path.exists(path):
         hub = f". For the Hugging Face hub write '{HUB}{source}'"
         raise FileNotFoundError(
@@ -25,6 +32,18 @@ def local_file(source: str | os.PathLike[str]) -> Path:
             f"{hub if _is_repository(str(source)) else ''}"
         )
     return path
+
+
+def check_folder(folder: Path) -> None:
+    """FileExistsError for a folder that holds another model's files, which are named as ours."""
+    weights, config = folder / WEIGHTS_FILE, folder / "config.json"
+    foreign = not is_ours(weights) if weights.exists() else config.exists()
+    if foreign:
+        found = (weights if weights.exists() else config).name
+        raise FileExistsError(
+            f"{folder} holds a {found} that is no attention's, which would be overwritten: choose "
+            "another folder"
+        )
 
 
 def source_name(source: str | None) -> str | None:

@@ -96,13 +96,23 @@ def universal_attention(
         trained: beside another classifier; its weights are shared. Without, they are random.
 
     Returns:
-        an attention that is ready to explain `model`, and carries no fingerprint of it.
+        an attention that is ready to explain `model`. It carries no fingerprint of it, unless its
+        head is linearised: those rows are of its weights as they are, and refused beside others.
     """
     if target_layers is None:
         found = FrozenClassifier.found(model, images, (), None, reshape_transform)
     else:
         found = FrozenClassifier.of(model, target_layers, None, reshape_transform)
-    return universal_beside(found, images, trained, seed, progress)
+    attention = universal_beside(found, images, trained, seed, progress)
+    if attention.head is None and not is_identity(attention.vectors):
+        attention.origin = Origin.of(model, recipe={"name": "universal", "start": "linearised"})
+    return attention
+
+
+def is_identity(rows: Tensor) -> bool:
+    """Whether class vectors (K, C) say that each channel is a class, as of a head that only pools:
+    that is of no weights."""
+    return torch.equal(rows, torch.eye(*rows.shape).to(rows))
 
 
 def universal_beside(

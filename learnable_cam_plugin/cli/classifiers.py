@@ -98,10 +98,7 @@ def find_classes(loaded: LoadedClassifier, given: Sequence[str], count: int) -> 
 
 def open_attention(given: str | None) -> AttentionMechanism | None:
     """The attention of a file, a folder, or of a training's folder; None for None."""
-    if given is None:
-        return None
-    inside = Path(given) / "attention"  # where `train --out` puts it
-    return load_attention(inside if inside.is_dir() else given)
+    return None if given is None else load_attention(given)
 
 
 def device_named(name: str) -> torch.device:

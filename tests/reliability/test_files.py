@@ -21,6 +21,7 @@ from learnable_cam_plugin import (
     LayerLearnableCam,
     LCAMAttention,
     LearnableCAM,
+    atomic,
     checkpoint,
     load_attention,
 )
@@ -406,7 +407,9 @@ with atomic_path(sys.argv[1]) as temporary:
 
 
 @posix
-def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(
+    tmp_path, monkeypatch
+):
     (tmp_path / ".learnable-cam-notes.txt").write_text("not a temporary file of ours")
     os.utime(tmp_path / ".learnable-cam-notes.txt", (0, 0))
     command = [sys.executable, "-c", KILLED, str(tmp_path / "a.txt")]
@@ -420,6 +423,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
             writer.send_signal(signal.SIGKILL)
     assert temporary.exists()  # nobody could tidy up
     (fresh := temporary.with_name(".learnable-cam-0123456789abcdef.txt")).write_text("fresh")
+    monkeypatch.setattr(atomic, "_quiet", (Path(), 0.0))  # as some milliseconds later
     with atomic_path(tmp_path / "b.txt") as other:
         other.write_text("whole")
     assert names(tmp_path) == [fresh.name, ".learnable-cam-notes.txt", "b.txt"]
