@@ -1,6 +1,7 @@
 """How a map acts on an image: pixels in [0, 1] times the map, in front of a filling."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from torchvision.transforms.functional import gaussian_blur
 from .saliency import resize
 
 FILLINGS = ("black", "mean", "blur")
+_OVERSHOOT = 0.1  # of bicubic resizing
 
 
 @dataclass(frozen=True, init=False)
@@ -58,10 +60,19 @@ class Normalization:
         return self.denormalize(images).clamp(0, 1).permute(0, 2, 3, 1).numpy()
 
     def check(self, images: Tensor) -> None:
-        """Refuse images that this normalisation cannot have produced from pixels in [0, 1]."""
+        """Refuse images that this normalisation cannot have produced from pixels in [0, 1] (but for
+        what resizing them overshoots), and warn of those that may not have gone through it."""
         pixels = self.denormalize(images.float())
         low, high = float(pixels.min()), float(pixels.max())
-        if low < -0.02 or high > 1.02:
+        plain = float(images.min()) >= 0 and 0.5 < float(images.max()) <= 1
+        if plain and min(-mean / std for mean, std in zip(self.mean, self.std, strict=True)) < -0.5:
+            warnings.warn(
+                f"the images lie in [0, 1], as pixels do before they are normalised; undoing mean "
+                f"{self.mean}, std {self.std} would give pixels from {low:.2f} to {high:.2f}. "
+                "Normalise them, or declare Normalization([0], [1])",
+                stacklevel=3,
+            )
+        if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
             raise ValueError(
                 f"undoing mean {self.mean}, std {self.std} gives pixels from {low:.2f} to "
                 f"{high:.2f}, not [0, 1]: declare the normalisation that your images went "

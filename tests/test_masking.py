@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 from torchvision.transforms.functional import gaussian_blur
@@ -87,3 +89,24 @@ def test_wrong_normalisations_are_refused(images):
     with pytest.raises(ValueError, match=r"gives pixels from -.*declare the normalisation"):
         UNIT.check(IMAGENET.normalize(images))
     IMAGENET.check(IMAGENET.normalize(images))
+
+
+def test_images_that_were_not_normalised_are_told_of(images):
+    """As pixels they lie in [0, 1], and undone in the middle of it: the commonest mistake."""
+    with pytest.warns(UserWarning, match="lie in .0, 1., as pixels do before they are normalised"):
+        IMAGENET.check(images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        IMAGENET.check(IMAGENET.normalize(images))
+        UNIT.check(images)
+        Normalization([0.5], [0.5]).check(2 * images - 1)
+        IMAGENET.check(torch.zeros(1, 3, 4, 4))  # one colour may be anything
+
+
+def test_what_bicubic_resizing_overshoots_is_let_pass(images):
+    pixels = torch.nn.functional.interpolate((images > 0.5).float(), (33, 47), mode="bicubic")
+    assert pixels.min() < -0.02
+    pixels = pixels.clamp(-0.09, 1.09)
+    IMAGENET.check(IMAGENET.normalize(pixels))
+    with pytest.raises(ValueError, match="declare the normalisation"):
+        IMAGENET.check(IMAGENET.normalize(2 * pixels))

@@ -127,8 +127,7 @@ def test_a_linearised_head_is_of_its_classifier_alone(images, tmp_path):
     """Its rows are the classifier's, unlike the mechanism's own weights."""
 
     def network(seed):
-        torch.manual_seed(seed)
-        layers = [*tiny_network()[:5], torch.nn.Flatten(), torch.nn.Linear(8 * 10 * 12, 5)]
+        layers = [*tiny_network(seed=seed)[:5], torch.nn.Flatten(), torch.nn.Linear(8 * 10 * 12, 5)]
         return torch.nn.Sequential(*layers).eval()
 
     net, other = network(0), network(1)

@@ -134,7 +134,7 @@ def test_of_a_head_with_a_size_they_are_refused(tmp_path):
 
 
 def test_photographs_as_a_camera_gives_them(tiny, tmp_path):
-    images = torch.rand(4, 3, 64, 64)
+    images = IMAGENET.normalize(torch.rand(4, 3, 64, 64))
     explained = ExplainedClassifier(tiny.eval(), images, top=2)
     path = export_onnx(explained, tmp_path / "a.onnx", images, pixels=True, normalization=IMAGENET)
     assert _axes(path) == [["batch", "height", "width", 3], ["batch", 5], ["batch", 2, 64, 64]]
@@ -168,6 +168,7 @@ def test_photographs_are_cropped_as_torchvision_crops_them(tiny, side):
 def test_what_the_file_says_of_itself(tiny, images, tmp_path):
     import onnx
 
+    images = IMAGENET.normalize(images)
     attention = condition(tiny.eval(), ["2", "4"], images)
     attention.save(tmp_path / "mine.safetensors")
     path = export_onnx(
@@ -259,6 +260,7 @@ def test_eight_bits(images, tmp_path):
     """The classifier in integers, the record kept, and maps that rank the places alike."""
     onnx = pytest.importorskip("onnx")
     model = tiny_network().eval()
+    images = IMAGENET.normalize(images)
     path = export_onnx(model, tmp_path / "a.onnx", images, normalization=IMAGENET)
     given = torch.rand(16, 3, 20, 24, generator=torch.Generator().manual_seed(2))
     small = quantize_onnx(path, tmp_path / "b.onnx", given.split(4))
