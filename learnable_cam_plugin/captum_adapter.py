@@ -27,6 +27,7 @@ from .classifier import (
     core,
     evaluating,
     forward_with_features,
+    layer_names,
     run_on,
 )
 from .saliency import saliency
@@ -45,8 +46,8 @@ class LayerLearnableCam(LayerAttribution):
     Args:
         forward_func: the classifier, a DataParallel of it, or a function around it. A module is put
             in eval mode for the pass; with a function that is up to the caller, as in Captum.
-        layer: the layer whose output the attention reads; of an attention that fuses several, any
-            of them: the map has the finest one's resolution.
+        layer: the layer whose output the attention reads, or of a module its name; of an attention
+            that fuses several, any of them: the map has the finest one's resolution.
         attention: a trained attention: module, file, folder or 'hf://owner/name'; None takes the
             one that comes with the package, "head" is classic CAM, as in `LearnableCAM`.
         device_ids: for a function around a DataParallel, as in Captum; a list of them is taken in
@@ -72,7 +73,7 @@ class LayerLearnableCam(LayerAttribution):
     def __init__(
         self,
         forward_func: Callable[..., Any],
-        layer: nn.Module,
+        layer: nn.Module | str,
         attention: AttentionMechanism | str | os.PathLike[str] | list[int] | None = None,
         device_ids: list[int] | None = None,
         reshape_transform: ReshapeTransform | None = None,
@@ -80,10 +81,14 @@ class LayerLearnableCam(LayerAttribution):
     ) -> None:
         if isinstance(attention, list):
             attention, device_ids = None, attention
-        super().__init__(forward_func, layer, device_ids)
-        self.reshape_transform = reshape_transform
         # None: a function
         self._model = bare(forward_func) if isinstance(forward_func, nn.Module) else None
+        if isinstance(layer, str):
+            if self._model is None:
+                raise ValueError(f"the layer {layer!r} of a function is unknown: pass the module")
+            (layer,) = layer_names(self._model, [layer]).values()
+        super().__init__(forward_func, layer, device_ids)
+        self.reshape_transform = reshape_transform
         self._parallel = self._model is None and device_ids is not None
         modules = [] if self._model is None else core(self._model).named_modules()
         names = [name for name, module in modules if module is layer]
@@ -107,10 +112,14 @@ class LayerLearnableCam(LayerAttribution):
         if len(given.channels) == 1:
             self._layers = {next(iter(given.channels)): layer}
         else:
+            where = (
+                "seen through a function: pass the module"
+                if self._model is None
+                else f"told, as it is no module of {type(core(self._model)).__name__}: name one"
+            )
             raise ValueError(
-                f"the attention covers the layers {list(given.channels)}, and which of "
-                "them `layer` is cannot be seen through a function: pass the module, or an "
-                "attention of one layer"
+                f"the attention covers the layers {list(given.channels)}, and which of them "
+                f"`layer` is cannot be {where}, or an attention of one layer"
             )
 
     @torch.no_grad()
@@ -245,7 +254,7 @@ class InputLearnableCam(Attribution):
     def __init__(
         self,
         forward_func: Callable[..., Any],
-        layer: nn.Module,
+        layer: nn.Module | str,
         attention: AttentionMechanism | str | os.PathLike[str] | list[int] | None = None,
         device_ids: list[int] | None = None,
         reshape_transform: ReshapeTransform | None = None,

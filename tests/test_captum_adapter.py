@@ -20,6 +20,7 @@ from learnable_cam_plugin import (
     calibrate,
     random_attention,
 )
+from learnable_cam_plugin.attention import condition
 from learnable_cam_plugin.saliency import min_max
 
 from .conftest import tiny_network
@@ -274,3 +275,15 @@ def test_half_precision_keeps_its_type(images):
     x = images.to(torch.bfloat16)
     attention = calibrate(model, [LAYER], x)
     assert LayerLearnableCam(model, model[4], attention).attribute(x, 1).dtype == torch.bfloat16
+
+
+def test_a_layer_goes_by_name_too(tiny, images):
+    found = LayerLearnableCam(tiny.eval(), "4").attribute(images, target=1)
+    assert torch.equal(found, LayerLearnableCam(tiny, tiny[4]).attribute(images, target=1))
+    with pytest.raises(ValueError, match="is not a module of Sequential"):
+        LayerLearnableCam(tiny, "nothing")
+    with pytest.raises(ValueError, match="the layer '4' of a function is unknown"):
+        LayerLearnableCam(lambda x: tiny(x), "4")
+    other = tiny_network(seed=1)
+    with pytest.raises(ValueError, match="as it is no module of Sequential: name one"):
+        LayerLearnableCam(tiny, other[4], condition(tiny, ["0", "4"], images))

@@ -6,7 +6,7 @@ from .conditioned import ConditionedAttention, MapSettings
 from .default import own_attention, shipped_attention, shipped_beside
 from .given import GivenAttention
 from .headed import HeadedAttention, gives_logits, known_of, raw_class_maps
-from .hub import source_name
+from .hub import check_folder, source_name
 from .lcam import LCAMAttention
 from .origin import Origin
 from .source import load_attention
@@ -23,6 +23,7 @@ __all__ = [
     "Origin",
     "UniversalAttention",
     "calibrate",
+    "check_folder",
     "condition",
     "gives_logits",
     "head_start",

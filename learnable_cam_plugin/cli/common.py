@@ -102,12 +102,12 @@ def json_option(command: Command) -> Command:
 
 
 @contextmanager
-def one_line(extra: str, interrupted: str = "run it again") -> Iterator[None]:
+def one_line(extra: str, interrupted: str | Callable[[], str] = "run it again") -> Iterator[None]:
     """What users can mend, said in a line and no traceback; warnings are notes of a line.
 
     Args:
         extra: the extra of the package that has what may be missing.
-        interrupted: what to do after Ctrl-C.
+        interrupted: what to do after Ctrl-C; or what says so then.
     """
     with warnings.catch_warnings():
         warnings.showwarning = _note
@@ -132,7 +132,8 @@ def one_line(extra: str, interrupted: str = "run it again") -> Iterator[None]:
         ) as error:
             raise click.ClickException(line(str(error) or type(error).__name__)) from error
         except KeyboardInterrupt as error:
-            raise click.ClickException(f"interrupted; {interrupted}") from error
+            what = interrupted if isinstance(interrupted, str) else interrupted()
+            raise click.ClickException(f"interrupted; {what}") from error
 
 
 def line(text: str) -> str:

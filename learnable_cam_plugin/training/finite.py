@@ -73,6 +73,12 @@ class Kept:
         self.values = {name: value.detach().clone() for name, value in self.tensors.items()}
 
     @torch.no_grad()
+    def restore(self) -> None:
+        """Go back to it."""
+        for name, value in self.values.items():
+            self.tensors[name].copy_(value)
+
+    @torch.no_grad()
     def check(self, optimizer: torch.optim.Optimizer, where: str, rate: float) -> None:
         """FloatingPointError if the attention, or what the optimiser remembers, is not finite; the
         attention is then as it was before the step."""
@@ -85,8 +91,7 @@ class Kept:
         ]
         bad = not_finite([*self.tensors.items(), *slots])
         if bad:
-            for name, value in self.values.items():
-                self.tensors[name].copy_(value)
+            self.restore()
             raise FloatingPointError(
                 f"{listed(bad)} is not finite after {where}, though its loss and its gradient "
                 f"are: lower the learning rate ({rate:g}), or clip the gradient (the recipe's "

@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+import math
 import time
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,7 @@ class TrainingRun:
         self.attention = accelerator.prepare_model(self.plain, evaluation_mode=True)
         self.prepared = accelerator.prepare_optimizer(self.optimizer)
         self.taught, self.skipped = False, 0
+        self.under_way: Kept | None = None  # what a step was cut off from
 
     def _start(self, images: Tensor) -> AttentionMechanism:
         plan = self.plan
@@ -97,13 +100,22 @@ class TrainingRun:
         """Go on from a state on disk; CheckpointError if it has other settings or is damaged."""
         model = self.classifier.model
         self.state.load(path, self.plain, self.optimizer, self.settings, model)
+        first = ("epoch", "images", "seconds", *self.plan.recipe.terms)
+        for i, row in enumerate(self.state.history):  # a file has them by name
+            self.state.history[i] = {name: row[name] for name in first if name in row} | row
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(self.state.scaler)
 
     def train(self, state_path: Path | None) -> None:
         """All epochs that are left."""
         state, plan = self.state, self.plan
-        if self.val_loader is not None and not state.history:
+        if state.epoch >= plan.epochs:
+            warnings.warn(
+                f"{plan.output_dir} holds a training of {state.epoch} epochs already, and epochs="
+                f"{plan.epochs} asks for no more: nothing is trained, or validated, anew",
+                stacklevel=3,
+            )
+        elif self.val_loader is not None and not (state.history or state.epoch or state.step):
             self._end_epoch(0, time.perf_counter())
         self._write_history()  # a resumed one may lack its last row
         bar = tqdm(
@@ -194,7 +206,7 @@ class TrainingRun:
             check_gradients(self.plain.named_parameters(), values["loss"], where, recipe.name)
         if recipe.max_norm is not None:
             self.accelerator.clip_grad_norm_(self.plain.parameters(), recipe.max_norm)
-        kept = Kept(self.plain)
+        kept = self.under_way = Kept(self.plain)
         self.prepared.step()
         self.skipped = self.skipped + 1 if self.prepared.step_was_skipped else 0
         if self.skipped == _SKIPPED:
@@ -203,6 +215,7 @@ class TrainingRun:
                 "finite at any scale. Train with mixed_precision='bf16' or 'no', which says where"
             )
         kept.check(self.optimizer, where, rate)
+        self.under_way = None
         return values
 
     def _validate(self, loader: Iterable[Any]) -> dict[str, float]:
@@ -243,16 +256,28 @@ class TrainingRun:
         """The attention on the CPU, as after its last step; None before the first. Of a training
         that ended, the best epoch's where patience chose one."""
         state = self.state
+        if self.under_way is not None:
+            self.under_way.restore()
         if not (state.epoch or state.step):
             return None
         attention, rows = self._attention().cpu(), state.history
         trained = [row["images"] for row in rows if row["epoch"]]
         rows = rows[-1:] if state.step == 0 else []  # what was validated is what is returned
+        kept = None
         if ended and self.plan.patience is not None and state.best:
             attention.load_state_dict(state.best)
-            rows = [min(state.history, key=lambda row: row["val_average_drop"])]
+            rows = [min(state.history, key=lambda row: row.get("val_average_drop", math.inf))]
+            kept = int(rows[0]["epoch"])
+        if kept == 0:
+            warnings.warn(
+                f"none of the {state.epoch} epochs has a lower average drop than the start on the "
+                "validation images: the attention is the start, as it was before the first epoch",
+                stacklevel=3,
+            )
         recipe = {k: v for k, v in self.settings.items() if k not in ("classifier", "loader")}
         recipe["epochs"] = state.epoch
+        if kept is not None:
+            recipe["epoch kept"] = kept
         recipe["images"] = int(trained[-1] if trained else state.sums["images"])
         for row in rows:
             if "val_average_drop" in row:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..attention import AttentionMechanism, Origin
+from ..checkpoint import digest
 from ..classifier import FrozenClassifier
 from .recipes import TrainingRecipe
 
@@ -79,6 +80,8 @@ class Plan:
             **recipe.record(),
             "max_norm": recipe.max_norm,
             "start": self.start,
+            # another one would be taken for the one that the training started from
+            **({} if self.given is None else {"start from": digest(self.given.state_dict())[:16]}),
             "labels": self.labels,
             "seed": self.seed,
             "mixed_precision": self.mixed_precision,

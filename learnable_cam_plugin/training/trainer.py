@@ -16,6 +16,7 @@ from ..classifier import FrozenClassifier, ReshapeTransform
 from ..masking import Normalization
 from .checks import check_extra, check_weights
 from .folder import held_folder
+from .history import check_own
 from .loaders import check_loader, generators_of
 from .loop import TrainingRun
 from .plan import Plan
@@ -159,7 +160,8 @@ class LearnableCAMTrainer:
         part of every batch: they train what one process does, or the recipe is refused.
 
         Raises:
-            FileExistsError: `output_dir` holds a training already, and `resume` is False.
+            FileExistsError: `output_dir` holds a training already, and `resume` is False; or a
+                history, or an attention's folder, that is something else's.
             OSError: `output_dir` cannot be written to.
             RuntimeError: another training is writing to it.
             CheckpointError: the state belongs to other settings, or is damaged.
@@ -192,7 +194,12 @@ class LearnableCAMTrainer:
                     f"{self.output_dir} holds a training already: pass resume=True to continue it, "
                     "or choose another output_dir"
                 )
-            with _random_state_kept(train_loader), self.classifier.held(accelerator.device):
+            if self.output_dir and not earlier:
+                check_own(self.output_dir)
+            with (
+                _random_state_kept(train_loader, val_loader),
+                self.classifier.held(accelerator.device),
+            ):
                 run = TrainingRun(self.classifier, self.plan, accelerator, train_loader, val_loader)
                 if earlier:
                     run.resume(earlier)
@@ -211,10 +218,11 @@ class LearnableCAMTrainer:
 
 
 @contextmanager
-def _random_state_kept(loader: Any) -> Iterator[None]:
-    """The caller's random generators and the loader's own, as they were, after a block that seeds
+def _random_state_kept(*loaders: Any) -> Iterator[None]:
+    """The caller's random generators and the loaders' own, as they were, after a block that seeds
     them."""
-    own = [(generator, generator.get_state()) for generator in generators_of(loader)]
+    found = [generator for loader in loaders for generator in generators_of(loader)]
+    own = [(generator, generator.get_state()) for generator in found]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one
     try:
         with torch.random.fork_rng():

@@ -53,15 +53,16 @@ def test_what_was_trained_explains(trained, photos, tmp_path):
     assert all(0 <= heat.min() < heat.max() <= 1 for heat in maps)
 
 
+@pytest.mark.parametrize("at", [18, 24], ids=["in the first epoch", "in the second"])
 def test_ctrl_c_is_a_line_and_run_again_it_ends_as_if_there_had_been_none(
-    trained, photos, tmp_path, monkeypatch
+    trained, photos, tmp_path, monkeypatch, at
 ):
     out, reads = tmp_path / "out", []
     read = reading.read_photo
 
     def interrupting(*given):
         reads.append(given)
-        if len(reads) == 18:  # in the second epoch
+        if len(reads) == at:
             raise KeyboardInterrupt  # as Python does of the signal
         return read(*given)
 
@@ -69,9 +70,12 @@ def test_ctrl_c_is_a_line_and_run_again_it_ends_as_if_there_had_been_none(
         patch.setattr(reading, "read_photo", interrupting)
         broken = run("train", photos, *FAST, "--out", out)
     assert broken.exit_code == 1
-    assert broken.stderr.splitlines()[-1] == (
-        f"Error: interrupted; the training so far is in {out}: run again to continue"
-    )
+    saved = (out / "training.safetensors").exists()
+    assert saved == (at == 24)
+    told = f"the training up to its last saved step is in {out}: run again to continue"
+    if not saved:
+        told = "nothing was saved yet, as it is every 50 steps and after each epoch: run it again"
+    assert broken.stderr.splitlines()[-1] == f"Error: interrupted; {told}"
     assert not (out / "attention").exists()
     again = run("train", photos, *FAST, "--out", out, "--json")
     assert again.exit_code == 0, again.output

@@ -447,3 +447,125 @@ def test_masking_uses_the_declared_normalisation():
         device="cpu", recipe="l-cam-img",
     ).fit([shifted.normalize(pixels(4))])  # fmt: skip
     assert torch.allclose(plain.weights[0], other.weights[0], atol=1e-4)
+
+
+class CutOff(torch.optim.Adam):
+    """Is interrupted in the middle of its third step, when one tensor has moved and one has not."""
+
+    steps = 0
+
+    def step(self, *args):
+        type(self).steps += 1
+        if type(self).steps == 3:
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].add_(1)
+            raise KeyboardInterrupt
+        return super().step(*args)
+
+
+class CutOffRecipe(type(RECIPES["l-cam-img"])):
+    def make_optimizer(self, attention):
+        return CutOff(attention.parameters(), lr=self.learning_rate)
+
+
+def test_cut_off_in_the_middle_of_a_step_it_is_as_after_the_last_whole_one(monkeypatch):
+    monkeypatch.setattr(CutOff, "steps", 0)
+    recipe = CutOffRecipe(**dataclasses.asdict(RECIPES["l-cam-img"]) | {
+        "loss": RECIPES["l-cam-img"].loss})  # fmt: skip
+    broken = trainer(tiny_network(), recipe=recipe)
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit(loader(shuffle=False))
+    whole = trainer(tiny_network(), epochs=1)
+    expected = whole.fit(DataLoader(TensorDataset(pixels(8)), batch_size=4))
+    assert same(broken.attention, expected)
+
+
+def test_another_attention_to_start_from_is_another_training(tmp_path):
+    model = tiny_network()
+    one, other = (calibrate(model, ["4"], pixels(seed=seed)) for seed in (1, 2))
+    with torch.no_grad():
+        other.weights[0].mul_(1.1)
+    trainer(model, start=one, output_dir=tmp_path, epochs=1).fit(loader())
+    again = trainer(model, start=other, output_dir=tmp_path, epochs=1)
+    with pytest.raises(CheckpointError, match=r"start from: '.*' then, '.*' now"):
+        again.fit(loader(), resume=True)
+
+
+def test_a_training_at_its_end_says_that_nothing_is_done(tmp_path):
+    model = tiny_network()
+    trainer(model, output_dir=tmp_path).fit(loader())
+    again = trainer(model, output_dir=tmp_path, epochs=1)
+    with pytest.warns(UserWarning, match="holds a training of 2 epochs already, and epochs=1"):
+        again.fit(loader(), loader(), resume=True)
+    assert [row["epoch"] for row in again.history] == [1, 2]
+
+
+def test_a_validation_that_came_in_mid_epoch_is_not_of_the_start(tmp_path):
+    model = tiny_network()
+    first = trainer(model, output_dir=tmp_path, checkpoint_every=1)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(Stops(loader(shuffle=False), 1, 2))
+    again = trainer(model, output_dir=tmp_path)
+    again.fit(loader(shuffle=False), loader(), resume=True)
+    assert [row["epoch"] for row in again.history] == [1, 2]
+
+
+def test_the_columns_of_a_resumed_history_are_in_their_order(tmp_path):
+    model = tiny_network()
+    trainer(model, output_dir=tmp_path, epochs=1).fit(loader())
+    before = (tmp_path / "history.csv").read_text()
+    again = trainer(model, output_dir=tmp_path, epochs=2)
+    again.fit(loader(), resume=True)
+    assert (tmp_path / "history.csv").read_text().startswith(before.splitlines()[0])
+    assert list(again.history[0]) == list(again.history[1])
+
+
+@pytest.mark.parametrize("name", ["history.csv", "attention/model.safetensors"])
+def test_files_of_something_else_are_kept(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"my own table,1,2\n")
+    with pytest.raises(FileExistsError, match=r"history.csv is no history|is no attention's"):
+        trainer(tiny_network(), output_dir=tmp_path).fit(loader())
+    assert (tmp_path / name).read_bytes() == b"my own table,1,2\n"
+    assert not (tmp_path / "training.safetensors").exists()
+
+
+def test_where_no_epoch_was_better_than_the_start_it_is_said():
+    worse = dataclasses.replace(RECIPES["l-cam-img"], learning_rate=100.0)
+    training = trainer(tiny_network(), recipe=worse, patience=1, epochs=3)
+    with pytest.warns(UserWarning, match="lower average drop than the start"):
+        attention = training.fit(loader(), loader())
+    assert attention.origin.recipe["epoch kept"] == 0
+    assert same(attention, calibrate(tiny_network(), ["4"], next(iter(loader()))[0]))
+
+
+def test_scores_after_a_sigmoid_are_told_of():
+    model = nn.Sequential(*tiny_network(), nn.Sigmoid())
+    with pytest.warns(UserWarning, match="do not exclude each other"):
+        trainer(model, epochs=1).fit(loader())
+
+
+def test_a_validation_loaders_generator_is_left_as_it_was():
+    own = torch.Generator().manual_seed(3)
+    validation = DataLoader(TensorDataset(pixels(8)), 4, shuffle=True, generator=own)
+    before = own.get_state()
+    trainer(tiny_network(), epochs=1).fit(loader(), validation)
+    assert torch.equal(own.get_state(), before)
+
+
+def test_features_of_a_layer_that_runs_twice_are_not_masked_twice():
+    """The map is of its last run, and a mask of every run would be of none."""
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.second = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3)
+            self.relu, self.head = nn.ReLU(), nn.Linear(6, 5)
+
+        def forward(self, x):
+            return self.head(self.relu(self.second(self.relu(self.first(x)))).mean((2, 3)))
+
+    options = {"normalization": UNIT, "progress": False, "device": "cpu", "recipe": "l-cam-fm"}
+    with pytest.raises(ValueError, match="layer 'relu' runs 2 times in a pass"):
+        LearnableCAMTrainer(Twice(), ["relu"], **options).fit(loader())

@@ -53,7 +53,14 @@ def train_command(
     photographs explained without the training and with it. Run again after an interruption, it
     continues, and ends as if there had been none.
     """
-    with one_line("train", f"the training so far is in {out}: run again to continue"):
+    state = out / "training.safetensors"
+
+    def interrupted() -> str:
+        if state.exists():
+            return f"the training up to its last saved step is in {out}: run again to continue"
+        return "nothing was saved yet, as it is every 50 steps and after each epoch: run it again"
+
+    with one_line("train", interrupted):
         from ...checkpoint import CheckpointError
         from ..classifiers import open_classifier
         from ..train import Settings, train
@@ -64,7 +71,8 @@ def train_command(
                 open_classifier(chosen), chosen, folder, out, settings, validate, skip_unreadable
             )
         except CheckpointError as error:
-            raise click.ClickException(f"{error}. Choose another --out, or remove {out}") from error
+            way = f". Choose another --out, or remove {out}" if state.exists() else ""
+            raise click.ClickException(f"{error}{way}") from error
         if as_json:
             say_json(told, indent=1)
         else:

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +18,7 @@ from ...attention import (
     shipped_attention,
     universal_beside,
 )
-from ...classifier import FrozenClassifier, class_scores
+from ...classifier import FrozenClassifier, class_scores, predict
 from ...data import cell_regions, mosaics
 from ...saliency import combine, min_max, resize
 from ..checks import check_order
@@ -51,7 +52,8 @@ class EveryThreshold:
             bright, which costs average drop nothing.
         removed: the share of images of which the highest pixels, 2 % to 40 %, are removed instead
             of kept.
-        mosaics: the share of each batch in which four images make one.
+        mosaics: the share of each batch in which four images make one; of four predicted classes,
+            so batches of fewer have none.
         black: the share of masks that turn to black; the others turn to the mean, or to a blur.
         width: channels of the mechanism (`ConditionedAttention`).
         learning_rate: at its highest, of AdamW; it rises and falls once over the training.
@@ -128,6 +130,15 @@ class EveryThreshold:
 
     def step(self, classifier: FrozenClassifier, images: Tensor) -> Step:
         """The loss and its terms; each is the mean over the images that it is about."""
+        found, wanted = len(predict(classifier.model, images)[1].unique()), self.mosaics
+        if wanted and self.misplaced and (found < 4 or not round(wanted * len(images))):
+            warnings.warn(
+                f"the first batch, of {len(images)} images of {found} predicted classes, makes no "
+                "mosaics, which take four classes: without them `misplaced` counts nothing, and "
+                "nothing asks for dark maps where another class is. Shuffle the images, or take "
+                "larger batches; of a classifier of fewer classes set area instead",
+                stacklevel=4,
+            )
         return partial(self._terms, classifier)
 
     def _terms(

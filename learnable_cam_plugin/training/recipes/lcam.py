@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from ...attention import AttentionMechanism, LCAMAttention, calibrate, random_attention
-from ...classifier import FrozenClassifier, Replay, class_scores, classify_masked_features
+from ...classifier import (
+    FrozenClassifier,
+    Replay,
+    class_scores,
+    classify_masked_features,
+    watching,
+)
 from ...masking import mask_image
 from ..objectives.lcam import LossWeights, lcam_loss
 from .base import Step
@@ -139,10 +145,16 @@ class LCAMRecipe:
 def _replays(classifier: FrozenClassifier, images: Tensor) -> dict[str, Replay]:
     """The layers after which the network can be replayed, tried on a batch."""
     found = {}
-    for name in classifier.layers:
-        replay = Replay(classifier.model, name)
-        with torch.no_grad(), replay.recording():
+    for name, layer in classifier.layers.items():
+        replay, runs = Replay(classifier.model, name), list[bool]()
+        watched = [(layer, lambda *_, runs=runs: runs.append(True))]
+        with torch.no_grad(), replay.recording(), watching(watched):
             outputs = classifier.model(images)
+        if len(runs) > 1:
+            raise ValueError(
+                f"layer '{name}' runs {len(runs)} times in a pass, and L-CAM-Fm would mask what it "
+                "gives each time: name the module around it that ends with it, as a block"
+            )
         if replay.reproduces(images, class_scores(outputs)):
             found[name] = replay
     return found

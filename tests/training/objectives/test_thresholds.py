@@ -56,7 +56,7 @@ def test_a_flat_map_passes_no_more_than_a_steep_one(scale, shift, fraction, powe
     """What it keeps is a matter of ranks: any scale, shift and bend give about the same share."""
     maps = bumps().double() ** power * scale + shift
     share = soft_top(maps, torch.full((3,), fraction, dtype=torch.float64)).mean((1, 2))
-    assert share.tolist() == pytest.approx([fraction] * 3, abs=0.03)
+    assert share.tolist() == pytest.approx([fraction] * 3, abs=0.04)
 
 
 def test_the_gradient_exchanges_pixels_and_does_not_lift_them_all():

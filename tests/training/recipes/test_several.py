@@ -10,6 +10,8 @@ from learnable_cam_plugin.training.recipes import BesideSeveral, Companion
 from ...conftest import UNIT, tiny_network
 
 OTHER = Normalization([0.5], [0.25])
+# small random networks predict few classes
+pytestmark = pytest.mark.filterwarnings("ignore:.*makes no mosaics")
 
 
 def companion(seed, images=None, side=None, classes=7):
