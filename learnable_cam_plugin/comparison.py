@@ -26,6 +26,7 @@ from .atomic import atomic_path
 from .classifier import (
     FrozenClassifier,
     as_grid,
+    both_sides,
     check_images,
     check_one_class_each,
     class_scores,
@@ -84,7 +85,8 @@ def compare_methods(
         batches: of images (N, C, H, W), normalised, whose predicted class is explained; or of
             (images, classes) with the classes to explain (N,), such as the labels of a DataLoader;
             or of (images, classes, regions) with their true regions (N, H, W) bool, too. Of a
-            classifier of one score the class 0 is what speaks for it, 1 what speaks against it.
+            classifier of one score there is the class 0; where it is below 0, what is predicted is
+            that it is not there, which is explained, and scored, unless classes are given.
         normalization, progress: what the images went through; show a bar.
 
     Returns:
@@ -101,7 +103,8 @@ def compare_methods(
         raise TypeError("batches must be an iterable of batches, got a tensor: pass [images]")
     scores: dict[str, dict[str, list[Tensor]]] = {name: {} for name in methods}
     times: dict[str, list[float]] = {name: [] for name in methods}
-    counts, located, alone = [0], set[bool](), list[Tensor]()
+    count, located, alone = 0, set[bool](), list[Tensor]()
+    judge = _BothSides(model)
     for number, batch in enumerate(tqdm(batches, desc="comparing", disable=not progress), 1):
         images, classes, regions = _parts(batch)
         normalization.check(check_images(images))
@@ -109,24 +112,25 @@ def compare_methods(
             found = class_scores(model(images.clone()))  # it may work in place on them
         if found.shape[1] == 1:
             alone.append(found)
+            _check_single(classes)
         classes = torch.as_tensor(top_class(found)[1] if classes is None else classes)
         check_one_class_each(images, classes)
         classes = classes.long()  # of other integers some metrics could not gather
-        counts.append(len(images))
+        count += len(images)
         located.add(regions is not None)
         for name, cam in methods.items():
             began = time.perf_counter()
             try:
                 maps = _maps_of(cam, images, classes, found.shape[1])
                 times[name].append((time.perf_counter() - began) / len(images) * 1e3)
-                seen = Explained(model, normalization, images, classes, maps, regions=regions)
+                seen = Explained(judge, normalization, images, classes, maps, regions=regions)
                 for key, metric in METRICS.items():
                     if metric.images == "all" and (regions is not None or not metric.needs_regions):
                         scores[name].setdefault(key, []).append(metric.compute(seen).double())
             except Exception as error:  # of anybody's method
                 kind = type(error).__name__
                 raise RuntimeError(f"{name!r}, batch {number}: {kind}: {error}") from error
-    if not sum(counts):
+    if not count:
         raise ValueError("there is no image to compare the methods on")
     if len(located) > 1:
         raise ValueError("some batches have regions and some have not: compare them in two calls")
@@ -135,7 +139,7 @@ def compare_methods(
     for name, parts in scores.items():
         means = {key: round(float(torch.cat(part).mean()), 6) for key, part in parts.items()}
         warm = times[name][1:] or times[name]  # a first call may look things up
-        rows.append({"method": name, **means, "ms": median(warm), "images": sum(counts)})
+        rows.append({"method": name, **means, "ms": median(warm), "images": count})
     return rows
 
 
@@ -151,6 +155,26 @@ def _parts(batch: Any) -> tuple[Any, Any, Any]:
         )
     images, classes, regions = (*batch, None, None)[:3]
     return images, classes, regions
+
+
+class _BothSides(nn.Module):
+    """A classifier; of one score, with two classes (`both_sides`)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return both_sides(class_scores(self.model(images)))
+
+
+def _check_single(classes: Any) -> None:
+    """ValueError for labels of a classifier of one score that are no index of its class."""
+    if classes is not None and bool(torch.as_tensor(classes).any()):
+        raise ValueError(
+            "the model gives one score, whose class is 0: labels of 0 and 1 are no classes of it. "
+            "Leave them out, and what is predicted is explained"
+        )
 
 
 def _maps_of(cam: BaseCAM, images: Tensor, classes: Tensor, num_classes: int) -> Tensor:

@@ -97,6 +97,10 @@ def test_one_score_is_explained_and_scored_as_the_class_it_predicts(tiny, images
         for net, net_layer in ((model, model[4]), (two, model[4]))
     )
     assert {**one, "ms": 0} == pytest.approx({**other, "ms": 0}, abs=1e-3)
+    cams = {"Grad-CAM": GradCAM(model, [model[4]])}
+    rows_of(model, cams, [(images, torch.zeros(4).long())])
+    with pytest.raises(ValueError, match="labels of 0 and 1 are no classes of it"):
+        rows_of(model, cams, [(images, torch.tensor([0, 1, 0, 1]))])
 
 
 def test_a_probability_is_no_logit_and_is_told_of(tiny, images):

@@ -32,7 +32,7 @@ from .layers import (
     watching,
 )
 from .rerun import Replay, classify_masked_features, forward_from_layer
-from .scores import of_classes, probabilities, still_gives, top_class
+from .scores import both_sides, probabilities, still_gives, top_class
 from .wrappers import ScoresOf, bare, core, core_name, of_volumes
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "as_feature_maps",
     "as_grid",
     "bare",
+    "both_sides",
     "check_finite",
     "check_images",
     "check_one_class_each",
@@ -63,7 +64,6 @@ __all__ = [
     "layer_names",
     "modules_of",
     "not_finite_images",
-    "of_classes",
     "of_volumes",
     "own_copy",
     "predict",

@@ -70,19 +70,17 @@ def probabilities(scores: Tensor) -> Tensor:
     return scores if shares else scores.softmax(1)
 
 
-def of_classes(scores: Tensor) -> Tensor:
-    """`probabilities` of class scores (N, K); of a single score (N, 2): of its class, and of its
-    not being there, class 1.
+def both_sides(scores: Tensor) -> Tensor:
+    """A single score (N, 1) as those of two classes: that it is there, and, 1, that it is not; of
+    more classes (N, K) their own.
 
-    >>> of_classes(torch.tensor([[0.0]]))
-    tensor([[0.5000, 0.5000]])
+    >>> both_sides(torch.tensor([[2.0]]))
+    tensor([[2., 0.]])
     """
-    found = probabilities(scores)
-    return torch.cat([found, probabilities(-scores)], 1) if scores.shape[1] == 1 else found
+    return torch.cat([scores, torch.zeros_like(scores)], 1) if scores.shape[1] == 1 else scores
 
 
 def top_class(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Probability and index of the most probable class, (N,) each. Of a single score below 0 that
-    is 1: its class is not there."""
-    highest, classes = of_classes(scores).max(1)
+    """Probability and index of the most probable class, (N,) each, of `both_sides`."""
+    highest, classes = probabilities(both_sides(scores)).max(1)
     return highest, classes

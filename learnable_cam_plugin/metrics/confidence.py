@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..classifier import check_one_class_each, class_scores, evaluating, of_classes
+from ..classifier import check_one_class_each, class_scores, evaluating, probabilities
 from ..masking import Normalization, background
 
 KEEP = (1.0, 0.5, 0.15)
@@ -137,17 +137,16 @@ def increase_in_confidence(confidence: Tensor, masked: Tensor) -> float:
 @torch.no_grad()
 def confidence(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     """Probability (N,) of `classes` (N,), in [0, 1], as `classifier.probabilities` has it; errors
-    for NaN, and no such class. Of a model of one score, a logit, class 0 is what it is of, 1 that
-    it is not there."""
+    for NaN, and no such class."""
     check_one_class_each(images, classes)
     with evaluating(model):
         scores = class_scores(model(images))
-    low, high, count = int(classes.min()), int(classes.max()), max(2, scores.shape[1])
+    low, high, count = int(classes.min()), int(classes.max()), scores.shape[1]
     if not 0 <= low <= high < count:
         raise ValueError(
             f"classes lie in [{low}, {high}], but the model scores classes 0 to {count - 1}"
         )
-    found = of_classes(scores).gather(1, classes[:, None].to(scores.device))[:, 0]
+    found = probabilities(scores).gather(1, classes[:, None].to(scores.device))[:, 0]
     if not bool(torch.isfinite(found).all()):
         raise ValueError("the model's scores hold NaN or infinity: no probability to measure by")
     return found
