@@ -77,7 +77,7 @@ def analyze(
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     ...                     nn.Linear(8, 4))
     >>> images, photos = torch.rand(6, 3, 16, 16), [Photo(f"{i}.jpg", i % 4) for i in range(6)]
-    >>> found = analyze(net, [(images, photos)], Normalization([0.5], [0.5]), progress=False)
+    >>> found = analyze(net, [(images, photos)], Normalization([0], [1]), progress=False)
     >>> found.images == 6 and found.errors == sum(found.counts().values())
     True
     """

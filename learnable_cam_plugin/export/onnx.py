@@ -138,7 +138,7 @@ def _check_names(names: Any, count: int) -> None:
 def _tell_of_other_pixels(normalization: Normalization, images: Tensor) -> None:
     normalization.denormalize(images[:1])  # of other channels it is refused
     try:
-        normalization.check(images)
+        normalization.check_range(images)  # an example may be noise
     except ValueError as error:  # of images that are noise it does not matter
         warnings.warn(
             f"the file will say how its images are normalised, and those given are not so: {error}",

@@ -98,8 +98,7 @@ class TrainingRun:
 
     def resume(self, path: Path) -> None:
         """Go on from a state on disk; CheckpointError if it has other settings or is damaged."""
-        model = self.classifier.model
-        self.state.load(path, self.plain, self.optimizer, self.settings, model)
+        self.state.load(path, self.plain, self.optimizer, self.settings, self.classifier.model)
         first = ("epoch", "images", "seconds", *self.plan.recipe.terms)
         for i, row in enumerate(self.state.history):  # a file has them by name
             self.state.history[i] = {name: row[name] for name in first if name in row} | row
@@ -109,7 +108,8 @@ class TrainingRun:
     def train(self, state_path: Path | None) -> None:
         """All epochs that are left."""
         state, plan = self.state, self.plan
-        if state.epoch >= plan.epochs:
+        late = self.val_loader is not None and not state.validated
+        if state.epoch > plan.epochs or (state.epoch == plan.epochs and late):
             warnings.warn(
                 f"{plan.output_dir} holds a training of {state.epoch} epochs already, and epochs="
                 f"{plan.epochs} asks for no more: nothing is trained, or validated, anew",

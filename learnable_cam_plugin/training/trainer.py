@@ -70,8 +70,10 @@ class LearnableCAMTrainer:
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
     ...                     nn.Flatten(), nn.Linear(8, 5))
     >>> loader = [torch.rand(4, 3, 16, 16) for _ in range(2)]  # images in [0, 1], not normalised
+    >>> from learnable_cam_plugin import EveryThreshold
+    >>> recipe = EveryThreshold(mosaics=0)  # of four classes a batch, which four images seldom are
     >>> trainer = LearnableCAMTrainer(net, [net[1]], normalization=Normalization([0], [1]),
-    ...                               epochs=2, progress=False, device="cpu")
+    ...                               recipe=recipe, epochs=2, progress=False, device="cpu")
     >>> attention = trainer.fit(loader)
     >>> attention.channels, [row["epoch"] for row in trainer.history]
     ({'1': 8}, [1, 2])

@@ -74,6 +74,7 @@ def test_a_family_is_named_with_its_weights(tmp_path):
             companions.weights_of([wrong])
 
 
+@pytest.mark.filterwarnings("ignore:.*makes no mosaics")
 def test_it_trains_scores_and_goes_on(tmp_path, photos, monkeypatch):
     monkeypatch.setattr(universal, "SIDES", {0: 96, 1: 96, 2: 96})
     monkeypatch.setattr(universal, "photo_companions", lambda *_: iter(()))
