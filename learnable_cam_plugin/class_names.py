@@ -20,7 +20,8 @@ class ClassNames:
 
     Case, underscores and punctuation between words do not matter (signs do: "C++" is no "C#"), and
     of a name with synonyms ("tench, Tinca tinca") one is enough, unless several classes have it;
-    the first one counts before the others. What is a name is taken as one, then as an index.
+    the first one counts before the others. What is a name is taken as one, then as an index,
+    unless all names are numbers.
     WordNet ids are known if they are the names, or if these are the 1,000 of ImageNet; the latter
     takes timm.
 
@@ -62,13 +63,16 @@ class ClassNames:
                 several = ", ".join(f"{i} ({self.names[i]!r})" for i in found)
                 raise ValueError(f"{given!r} is the name of several classes, give one's index: "
                                  f"{several}")  # fmt: skip
-        if given.isdecimal() and int(given) < len(self.names):
+        numbers = all(name.isdecimal() for name in self.names)  # an index could be meant for a name
+        if given.isdecimal() and not numbers and int(given) < len(self.names):
             return int(given)
         if WORDNET_ID.fullmatch(given) and given in self.wordnet:
             return self.wordnet[given]
         raise ValueError(f"there is no class {given!r}{self._hint(given)}")
 
     def _hint(self, given: str) -> str:
+        if given.isdecimal() and all(name.isdecimal() for name in self.names):
+            return ": the names are numbers, so a number is a name, and no index"
         if given.isdecimal():
             return f": indices are 0 to {len(self.names) - 1}"
         if WORDNET_ID.fullmatch(given):

@@ -38,7 +38,10 @@ def test_the_strictest_reading_wins_and_a_first_name_wins_over_a_synonym():
 
 def test_a_name_is_a_name_before_it_is_an_index():
     assert ClassNames(["7", "3"]).index("7") == 0
-    assert ClassNames(["7", "3"]).index("1") == 1
+    assert ClassNames(["7", "x"]).index("1") == 1
+    for names in (["7", "3"], ["1", "2", "3"]):  # "0" is the first of somebody who counts from 1?
+        with pytest.raises(ValueError, match="the names are numbers, so a number is a name"):
+            ClassNames(names).index("0")
 
 
 @pytest.mark.parametrize(

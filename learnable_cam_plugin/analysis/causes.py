@@ -89,7 +89,8 @@ class Thresholds:
             whole = name in ("rank", "recurring", "labels")
             kinds = (int,) if whole else (int, float)
             if isinstance(value, bool) or not isinstance(value, kinds):
-                raise TypeError(f"{name} must be a number, got {value!r}")
+                kind = "whole number" if whole else "number"
+                raise TypeError(f"{name} must be a {kind}, got {value!r}")
             if not (value >= 1 if whole else 0 <= value <= 1):
                 wanted = "at least 1" if whole else "in [0, 1]"
                 raise ValueError(f"{name} must be {wanted}, got {value}")
@@ -100,6 +101,7 @@ def verdict(
     thresholds: Thresholds,
     hierarchy: Hierarchy,
     contexts: Mapping[int, tuple[str, ...]],
+    classes: int | None = None,
 ) -> Verdict:
     """The cause of an error: the first, in the order below, all of whose conditions hold.
 
@@ -130,6 +132,8 @@ def verdict(
         case: an error, with its maps, regions, agreement and trials.
         thresholds, hierarchy: what is held against; which class is broader than which.
         contexts: see `across.contexts`.
+        classes: of the classifier, if they are known. Of fewer than four, what is asked for several
+            objects and for near-identical classes holds of nearly any error, and neither is named.
     """
     t, alike = thresholds, case.agreement
     named = contexts.get(case.predicted, ())
@@ -137,6 +141,7 @@ def verdict(
     p, q = case.probabilities[case.predicted], case.probabilities[case.other]
 
     mean = partial(_mean, case)
+    few = () if classes is None or classes >= 4 else (_least("classes to tell apart", classes, 4),)
 
     def true_wins(trial: Trial) -> bool:
         return trial.top == case.other
@@ -192,6 +197,7 @@ def verdict(
             ),
             _least("probability of the two classes", p + q, t.both),
             _least("probability of the true class", q, t.present),
+            *few,
         ),
         "near-identical classes": (
             _least("overlap of the two regions", alike.overlap, t.same),
@@ -205,6 +211,7 @@ def verdict(
             _most("rank of the true class", case.rank, t.rank),
             _least("probability of the two classes", p + q, t.both),
             _least("probability of the true class", q, t.rival),
+            *few,
         ),
         "label doubtful": (
             _least("probability of the predicted class", p, t.sure),

@@ -83,7 +83,7 @@ def _of_file(folder: Path, labels: Path, names: ClassNames) -> list[tuple[Path, 
 
 
 def _rows(labels: Path) -> list[tuple[int, dict[str, str]]]:
-    """Each row of a CSV file with its number, the header being row 1."""
+    """Each row of a CSV file with the number of the line that it ends in."""
     try:
         with open(labels, encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle)
@@ -94,7 +94,8 @@ def _rows(labels: Path) -> list[tuple[int, dict[str, str]]]:
                     f"got {','.join(header)!r}"
                 )
             reader.fieldnames, rows = header, []
-            for number, row in enumerate(reader, 2):
+            for row in reader:
+                number = reader.line_num
                 if None in row or None in row.values():
                     raise ValueError(
                         f"{labels}: row {number} has not the {len(header)} columns of the header; "

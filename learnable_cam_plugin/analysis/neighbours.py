@@ -71,7 +71,7 @@ class Gallery:
         if not self._photos:
             return ()
         asked = normalize(vector.detach().float().cpu(), dim=0)
-        likeness = torch.cat([part.float() @ asked for part in self._vectors])
+        likeness = torch.cat([part.float() @ asked for part in self._vectors]).clamp(-1, 1)
         found = likeness.topk(min(count, len(self)))
         return tuple(
             Neighbour(self._photos[i].name, self._photos[i].label, round(cosine, 4))

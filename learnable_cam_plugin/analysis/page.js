@@ -306,7 +306,7 @@ $("list").addEventListener("click", event => {
 for (const link of document.querySelectorAll("#causes a, #pairs a")) link.addEventListener("click", event => {
   event.preventDefault();
   $("filters").reset();
-  if (link.dataset.cause) $("cause").value = [...$("cause").options].some(o => o.value === link.dataset.cause) ? link.dataset.cause : "";
+  if (link.dataset.cause) $("cause").value = link.dataset.cause;
   else { $("pair").value = link.dataset.pair; $("kind").value = "all"; }
   setTimeout(() => $("work").scrollIntoView());  // and after the filter, which follows the reset
 });

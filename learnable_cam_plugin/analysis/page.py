@@ -32,6 +32,8 @@ def around(analysis: Analysis) -> tuple[str, str]:
     page = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8")).render(
         analysis=analysis,
         causes=causes(analysis),
+        turned=analysis.turned(),
+        control=analysis.control(),
         cases=[_row(case) for case in analysis.cases],
         settings=plain(analysis.settings),
         shared={"names": _names(analysis), "viridis": VIRIDIS.astype(int).tolist()},

@@ -52,11 +52,12 @@ def elsewhere(found: Region, random: np.random.Generator) -> Region:
 
 
 def agreement(one: Map, other: Map, first: Region, second: Region) -> Agreement:
-    """How alike two maps (h, w), and their regions (H, W), are."""
+    """How alike two maps (h, w), and their regions (H, W), are; NaN of a map that is the same
+    everywhere, and of a region that is empty."""
     return Agreement(
         overlap=shared(first, second),
         correlation=_correlation(_ranks(one), _ranks(other)),
-        distance=distance(first, second),
+        distance=distance(first, second) if first.any() and second.any() else math.nan,
     )
 
 
@@ -79,7 +80,7 @@ def _ranks(values: Map) -> NDArray[np.float64]:
 def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     a, b = one - one.mean(), other - other.mean()
     length = math.sqrt(float((a * a).sum() * (b * b).sum()))
-    return max(-1.0, min(1.0, float((a * b).sum()) / length)) if length else 0.0
+    return max(-1.0, min(1.0, float((a * b).sum()) / length)) if length else math.nan
 
 
 def distance(first: Region, second: Region) -> float:

@@ -118,7 +118,9 @@ def analyze(
     where = contexts(cases, thresholds.recurring, thresholds.labels)
     held = Hierarchy() if hierarchy is None else hierarchy
     judged = tuple(
-        case if case.correct else replace(case, verdict=verdict(case, thresholds, held, where))
+        case
+        if case.correct
+        else replace(case, verdict=verdict(case, thresholds, held, where, len(class_names)))
         for case in cases
     )
     settings = {

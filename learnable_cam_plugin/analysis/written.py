@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,7 @@ from .manifest import CASES, FIGURE, IMAGE, case_record, folder_of, rows, run_re
 from .pictures import KINDS, Pixels, brightest, coloured, enlarged, grey, jpeg
 
 PAGE, MANIFEST, TABLE = "index.html", "manifest.json", "cases.csv"
+_CASE = re.compile(r"\d{4,}(-.*)?")
 _STAGE = ".learnable-cam-report"  # in the report's folder, while one is written
 
 
@@ -49,7 +51,8 @@ def write_report(
 
     Raises:
         TypeError, ValueError: the photograph is no such array, naming the case.
-        OSError: the folder cannot be written to, or is full.
+        FileExistsError: the folder holds a page, a table or cases of something else.
+        OSError: it cannot be written to, or is full.
 
     >>> import tempfile
     >>> nothing = Analysis(cases=(), class_names=("goose", "drake"), images=3, errors=0)
@@ -58,6 +61,7 @@ def write_report(
     ['cases', 'cases.csv', 'index.html', 'manifest.json']
     """
     folder = Path(folder)
+    check_folder(folder)
     with ExitStack() as stack:  # what is entered last is moved to its place first: the page is last
         staged = stack.enter_context(_staged_cases(folder))
         paths = [stack.enter_context(atomic_path(folder / n)) for n in (PAGE, MANIFEST, TABLE)]
@@ -72,6 +76,24 @@ def write_report(
             _write_cases(analysis, staged, photograph, figures, html, manifest)
         _replace(staged / CASES, folder / CASES, staged / "before")
     return folder / PAGE
+
+
+def check_folder(folder: Path) -> None:
+    """FileExistsError if a report would take the place of files that are none of a report."""
+    try:
+        with open(folder / MANIFEST, encoding="utf-8") as handle:
+            if '"schema_version"' in handle.read(200):
+                return
+    except (OSError, UnicodeDecodeError):
+        pass
+    cases = folder / CASES
+    ours = cases.is_dir() and all(_CASE.fullmatch(path.name) for path in cases.iterdir())
+    there = [name for name in (PAGE, MANIFEST, TABLE) if (folder / name).exists()]
+    if there or (cases.exists() and not ours):  # a run that was killed left cases alone
+        raise FileExistsError(
+            f"{folder} holds {[*there, CASES][0]}, of no report of this command, and one would "
+            "take its place: choose another folder"
+        )
 
 
 def _write_cases(

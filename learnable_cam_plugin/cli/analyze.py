@@ -19,7 +19,7 @@ from ..analysis.causes import Thresholds
 from ..analysis.hierarchy import read_hierarchy
 from ..analysis.labels import photographs
 from ..analysis.study import analyze
-from ..analysis.written import write_report
+from ..analysis.written import check_folder, write_report
 from ..classifier import class_scores, evaluating
 from ..data import read_photo
 from ..loading import LoadedClassifier
@@ -29,6 +29,8 @@ from .photographs import batched, read_each
 from .records import alone
 
 Batch = tuple[Tensor, list[Photo]]
+# of what is asked, that the report says of what it was made
+_FILES = ("labels", "hierarchy", "train", "train_labels")
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def analyze_photos(
     """
     if out.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"--out {out} lies within the photographs: choose another folder")
+    check_folder(out)
     names, settings = class_names(loaded), dict[str, Any]()
     if wanted.hierarchy is not None:
         settings["hierarchy"] = read_hierarchy(wanted.hierarchy, names)
@@ -154,21 +157,34 @@ def analyze_photos(
             progress=False,
             **settings,
         )
-        added = {"model": chosen.model, "weights": chosen.weights}
-        analysis = replace(analysis, unread=photos.unread, settings={**analysis.settings, **added})
+        others = {} if training is None else training.unread
+        unread = {**photos.unread, **{f"training: {name}": why for name, why in others.items()}}
+        files = {name: getattr(wanted, name) for name in _FILES}
+        added = {
+            "model": chosen.model,
+            "weights": chosen.weights,
+            "names": None if chosen.names is None else str(chosen.names),
+            "photographs": str(folder),
+            **{name: None if path is None else str(path) for name, path in files.items()},
+        }
+        analysis = replace(analysis, unread=unread, settings={**analysis.settings, **added})
         page = write_report(analysis, out, photos.as_seen, figures=wanted.figures)
-    others = {} if training is None else training.unread
-    return analysis, [*photos.unread.values(), *others.values()], page
+    return analysis, list(unread.values()), page
 
 
 def class_names(loaded: LoadedClassifier) -> tuple[str, ...]:
     """One a class; "class 7" where there are none.
 
     Raises:
-        ValueError: there are more or fewer than classes.
+        ValueError: there are more or fewer than classes; or there is one score.
     """
     with evaluating(loaded.model):
         scores = class_scores(loaded.model(torch.zeros(1, 3, loaded.side, loaded.side)))
+    if scores.shape[1] == 1:
+        raise ValueError(
+            "the classifier gives one score; an analysis holds one class against another. Wrap it "
+            "so that it returns two, for example torch.cat([-z, z], 1)"
+        )
     loaded.check_names(scores.shape[1])
     return tuple(map(loaded.class_name, range(scores.shape[1])))
 

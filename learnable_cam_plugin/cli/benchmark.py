@@ -29,8 +29,8 @@ def benchmark(
     out: Path | None,
     unread: list[str],
 ) -> tuple[list[dict[str, Any]], str]:
-    """Score the maps of the predicted class of at most `limit` photographs, see `find_photos`, a
-    `batch` at a time, on a device by name.
+    """Score the maps of the predicted class of at most `limit` photographs, see `find_photos`,
+    evenly spread over them, a `batch` at a time, on a device by name.
 
     The methods are LearnableCAM without training, with the `attention` of a file if one is given,
     and Grad-CAM, which is left out, with a warning, where it does not run. With `out` the table is
@@ -42,7 +42,9 @@ def benchmark(
     Raises:
         ValueError: there is no photograph that can be read; and as `compare_methods`.
     """
-    files = list(find_photos(photos, out))[:limit]
+    found = list(find_photos(photos, out))
+    count = min(limit, len(found))
+    files = [found[i * len(found) // count] for i in range(count)]
     place, classifier = device_named(device), loaded.frozen
     loaded.model.to(place)
 

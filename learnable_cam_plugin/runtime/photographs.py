@@ -92,8 +92,8 @@ def shorter_side(size: int) -> int:
 
 
 def photo_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """The files of `EXTENSIONS` under a folder, at any depth, sorted; links that lead nowhere among
-    them, which cannot be read and are told of where they are.
+    """The files of `EXTENSIONS` under a folder, at any depth, through links too, sorted; hidden
+    ones are left out, links that lead nowhere are told of where they cannot be read.
 
     Raises:
         FileNotFoundError: no such folder, or no such file under it.
@@ -101,8 +101,18 @@ def photo_files(folder: str | os.PathLike[str]) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder of photographs at {root}")
-    named = (path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS)
-    files = sorted(path for path in named if path.is_file() or not path.exists())
+    files = list[Path]()
+    for place, folders, names in os.walk(root, followlinks=True):
+        here = Path(os.path.realpath(place))
+        above = {here, *here.parents}  # a link to one of them would have no end
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and Path(os.path.realpath(here / name)) not in above
+        ]
+        paths = [Path(place, name) for name in names if not name.startswith(".")]
+        files += [path for path in paths if path.suffix.lower() in EXTENSIONS]
+    files = sorted(path for path in files if path.is_file() or not path.exists())
     if not files:
         raise FileNotFoundError(f"no photograph ({', '.join(sorted(EXTENSIONS))}) under {root}")
     return files

@@ -260,3 +260,12 @@ def test_a_threshold_that_is_no_share_is_refused(name):
     for value in (-0.1, -1, float("nan"), True, "0.5"):
         with pytest.raises((TypeError, ValueError), match=name):
             Thresholds(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["several objects", "near-identical classes"])
+def test_of_few_classes_what_holds_of_any_error_is_no_evidence(name):
+    found = TELLTALE[name][0]
+    for classes, expected in ((None, True), (4, True), (3, False), (2, False)):
+        told = verdict(found, Thresholds(), Hierarchy(), {}, classes)
+        assert (told.cause == name) == expected
+    assert told.checks[name][-1].name == "classes to tell apart"

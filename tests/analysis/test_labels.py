@@ -81,3 +81,10 @@ def test_a_file_that_is_no_csv_is_named(tmp_path):
         photographs(tmp_path, tmp_path / "labels.csv", NAMES)
     with pytest.raises(FileNotFoundError):
         photographs(tmp_path, tmp_path / "gone.csv", NAMES)
+
+
+def test_a_row_is_numbered_by_its_line(tmp_path):
+    folder_of(tmp_path, "a.png")
+    (tmp_path / "labels.csv").write_text("file,label\n\na.png,0\n\n\nb.png,0\n")
+    with pytest.raises(ValueError, match="row 6: there is no file"):
+        photographs(tmp_path, tmp_path / "labels.csv", NAMES)

@@ -42,9 +42,9 @@ def test_folders_of_classes_become_a_report(place):
     done = asked(place)
     assert done.exit_code == 0, done.output
     first, *causes, turned, last = (
-        line for line in done.stdout.splitlines() if "times as many" not in line
+        line for line in done.stdout.splitlines() if "times as often" not in line
     )
-    assert turned.startswith("with what speaks for the predicted class rather than it erased the")
+    assert turned.startswith("erased what speaks for the predicted class rather than the true")
     assert last == f"see {place / 'out' / 'index.html'}"
     errors = int(first.split()[0])
     assert first.startswith(f"{errors} of {COUNT} images are classified wrongly")
@@ -52,6 +52,9 @@ def test_folders_of_classes_become_a_report(place):
     told = manifest(place)
     assert (told["images"], told["errors"]) == (COUNT, errors)
     assert told["unread"] == {}
+    assert told["settings"]["photographs"] == str(place / "in")
+    assert told["settings"]["labels"] is None
+    assert 'id="turned"' in (place / "out" / "index.html").read_text()
     assert not list((place / "out").glob(".*"))
 
 
@@ -241,3 +244,37 @@ def test_the_same_from_python(place):
     assert unread == []
     assert page == out / "index.html"
     assert analysis.settings["model"] == chosen.model
+
+
+@pytest.mark.parametrize("name", ["cases/thesis.txt", "cases", "index.html", "cases.csv"])
+def test_a_folder_of_something_else_is_not_written_to(place, name):
+    (place / "out" / name).parent.mkdir(parents=True)
+    (place / "out" / name).write_text("mine")
+    refused = asked(place)
+    assert refused.exit_code == 1
+    assert "of no report of this command" in refused.stderr
+    assert (place / "out" / name).read_text() == "mine"
+    assert not (place / "out" / "manifest.json").exists()
+
+
+def test_class_folders_may_be_links_and_hidden_files_are_none(place):
+    first = networks.NAMES[0].upper()
+    shutil.move(place / "in" / first, place / "elsewhere")
+    (place / "in" / first).symlink_to(place / "elsewhere")
+    (place / "in" / "above").symlink_to(place / "in")  # which would have no end
+    for hidden in (".ipynb_checkpoints/x.jpg", f"{first}/._000.jpg"):
+        (place / "in" / hidden).parent.mkdir(exist_ok=True)
+        (place / "in" / hidden).write_text("no photograph")
+    done = asked(place)
+    assert done.exit_code == 0, done.output
+    assert manifest(place)["images"] == COUNT
+
+
+def test_nothing_that_can_be_read_is_json_all_the_same(tmp_path):
+    (tmp_path / "in" / "0").mkdir(parents=True)
+    (tmp_path / "in" / "0" / "a.jpg").write_text("no photograph")
+    for name, options in (("analyze", ("--out", tmp_path / "out")), ("benchmark", ())):
+        done = run(name, tmp_path / "in", *options, "--json")
+        assert done.exit_code == 1
+        (problem,) = json.loads(done.stdout)["left out"]
+        assert "a.jpg" in problem

@@ -106,7 +106,7 @@ WRONG = {
     "train: no model": ("train @/in", "Missing option '--model'", 2),
     "train: no photograph that can be read": ("train @/bad", "1 of 1 photographs cannot be read"),
     "train: no epochs": ("train @/in --epochs 0", "'--epochs'", 2),
-    "benchmark: nothing that can be read": ("benchmark @/half.jpg", "no image to compare"),
+    "benchmark: nothing that can be read": ("benchmark @/half.jpg", "could not be read: 1"),
     "benchmark: an attention of other weights": (
         "benchmark @/in --attention @/other.safetensors",
         "was made for",

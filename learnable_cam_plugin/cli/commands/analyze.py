@@ -87,7 +87,10 @@ def analyze_command(
         analysis, unread, page = analyze_photos(
             open_classifier(chosen), chosen, attention, folder, out, wanted
         )
-        if analysis is not None:
+        if analysis is None:
+            if as_json:
+                say_json({"images": 0, "left out": unread}, indent=1)
+        else:
             told = {
                 "images": analysis.images,
                 "errors": analysis.errors,
@@ -110,11 +113,13 @@ def _say(told: dict[str, Any]) -> None:
     for cause, count in told["causes"].items():
         click.echo(f"{count:6} {cause}")
     turned, control = told["turned"], told["control"]
-    click.echo(
-        "with what speaks for the predicted class rather than it erased the true class is ahead in "
-        f"{turned['contrast']:.0f}, with a random region in {turned['elsewhere']:.1f}"
-    )
+    if told["errors"]:
+        click.echo(
+            "erased what speaks for the predicted class rather than the true one, the true one is "
+            f"ahead in {turned['contrast']:.0f} errors; erased a random region instead, in "
+            f"{turned['elsewhere']:.1f}"
+        )
     if control is not None:
-        interval = f"[{control['low']:.2f}, {control['high']:.2f}]"
-        click.echo(f"that is {control['ratio']:.2f} times as many {interval}")
+        interval = f"95 % interval {control['low']:.2f} to {control['high']:.2f}"
+        click.echo(f"the random region does so {control['ratio']:.2f} times as often ({interval})")
     click.echo(f"see {told['report']}")

@@ -27,7 +27,9 @@ from ..common import (
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @model_options(DEFAULT)
 @attention_option
-@click.option("--limit", type=click.IntRange(1), default=64, help="Photographs at most.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=64, help="Photographs at most, evenly spread."
+)
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=8, help="Images at once.")
 @click.option("--out", type=FOLDER, help="Folder for table.md and table.json; none without.")
 @json_option
@@ -51,9 +53,15 @@ def benchmark_command(
         from ..classifiers import open_classifier
 
         loaded = open_classifier(chosen)
-        rows, table = benchmark(
-            loaded, chosen.device, attention, photos, limit, batch_size, out, unread
-        )
+        try:
+            rows, table = benchmark(
+                loaded, chosen.device, attention, photos, limit, batch_size, out, unread
+            )
+        except ValueError:
+            if as_json and unread:
+                say_json({"rows": [], "left out": unread}, indent=1)
+            refuse_unread(unread)  # it may be of none that could be read
+            raise
         if as_json:
             say_json({"rows": rows, "left out": unread}, indent=1)
         else:
