@@ -97,12 +97,13 @@ def photo_files(folder: str | os.PathLike[str]) -> list[Path]:
 
     Raises:
         FileNotFoundError: no such folder, or no such file under it.
+        OSError: a folder under it cannot be read.
     """
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder of photographs at {root}")
     files = list[Path]()
-    for place, folders, names in os.walk(root, followlinks=True):
+    for place, folders, names in os.walk(root, onerror=_raised, followlinks=True):
         here = Path(os.path.realpath(place))
         above = {here, *here.parents}  # a link to one of them would have no end
         folders[:] = [
@@ -116,6 +117,10 @@ def photo_files(folder: str | os.PathLike[str]) -> list[Path]:
     if not files:
         raise FileNotFoundError(f"no photograph ({', '.join(sorted(EXTENSIONS))}) under {root}")
     return files
+
+
+def _raised(error: OSError) -> None:
+    raise error  # else what is in the folder would be left out in silence
 
 
 def cropped(image: Image.Image, side: Sequence[int]) -> Image.Image:

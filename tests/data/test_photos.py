@@ -1,9 +1,11 @@
+import os
+
 import pytest
 import torch
 from PIL import Image
 
 from learnable_cam_plugin import Normalization
-from learnable_cam_plugin.data import PhotoFolder
+from learnable_cam_plugin.data import PhotoFolder, photo_files
 
 UNIT = Normalization([0.0], [1.0])
 
@@ -45,3 +47,29 @@ def test_empty_missing_and_corrupt(tmp_path, folder):
     (folder / "a" / "one.png").write_bytes((folder / "a" / "one.png").read_bytes()[:60])
     with pytest.raises(ValueError, match=r"one.png is not a readable image"):
         PhotoFolder(folder, UNIT)[0]
+
+
+def test_a_folder_that_cannot_be_read_is_said_and_not_left_out(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.jpg").touch()
+    scan = os.scandir
+
+    def closed(path):
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(PermissionError, match="closed"):
+        photo_files(tmp_path)
+
+
+def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path):
+    (tmp_path / "in" / "b").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    for name in ("in/b/1.jpg", "other/2.jpg", "in/.hidden.jpg"):
+        (tmp_path / name).touch()
+    for name, target in (("a", "other"), ("c", "other"), ("b/up", "in"), ("b/self", "in/b")):
+        (tmp_path / "in" / name).symlink_to(tmp_path / target)
+    found = [path.relative_to(tmp_path / "in").as_posix() for path in photo_files(tmp_path / "in")]
+    assert found == ["a/2.jpg", "b/1.jpg", "c/2.jpg"]
