@@ -29,12 +29,15 @@ from .classifier import (
     both_sides,
     check_images,
     check_one_class_each,
+    class_indices,
     class_scores,
+    device_of,
     evaluating,
     top_class,
 )
 from .masking import Normalization
 from .metrics import METRICS, Explained, check_saliency
+from .metrics.confidence import check_explained
 
 
 def class_maps(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:
@@ -85,8 +88,8 @@ def compare_methods(
         batches: of images (N, C, H, W), normalised, whose predicted class is explained; or of
             (images, classes) with the classes to explain (N,), such as the labels of a DataLoader;
             or of (images, classes, regions) with their true regions (N, H, W) bool, too. Of a
-            classifier of one score there is the class 0; where it is below 0, what is predicted is
-            that it is not there, which is explained, and scored, unless classes are given.
+            classifier of one score what is predicted is that its class is there, or, below 0, that
+            it is not; this is explained, and scored, and no classes can be given.
         normalization, progress: what the images went through; show a bar.
 
     Returns:
@@ -108,14 +111,21 @@ def compare_methods(
     for number, batch in enumerate(tqdm(batches, desc="comparing", disable=not progress), 1):
         images, classes, regions = _parts(batch)
         normalization.check(check_images(images))
-        with torch.no_grad(), evaluating(model):
-            found = class_scores(model(images.clone()))  # it may work in place on them
+        with torch.no_grad(), evaluating(model):  # a copy: it may work in place on them
+            found = class_scores(model(images.to(device_of(model), copy=True))).float().cpu()
         if found.shape[1] == 1:
             alone.append(found)
-            _check_single(classes)
+            if classes is not None:
+                raise ValueError(
+                    "the model gives one score, of one class: labels of 0 and 1 are no classes of "
+                    "it. Leave them out, and what is predicted is explained"
+                )
         classes = torch.as_tensor(top_class(found)[1] if classes is None else classes)
         check_one_class_each(images, classes)
-        classes = classes.long()  # of other integers some metrics could not gather
+        classes = class_indices(classes.long(), max(2, found.shape[1]))
+        if regions is not None and regions.shape != (len(images), *images.shape[2:]):
+            given, size = tuple(regions.shape), tuple(images.shape)
+            raise ValueError(f"regions {given} do not fit images {size}: one (H, W) an image")
         count += len(images)
         located.add(regions is not None)
         for name, cam in methods.items():
@@ -123,13 +133,16 @@ def compare_methods(
             try:
                 maps = _maps_of(cam, images, classes, found.shape[1])
                 times[name].append((time.perf_counter() - began) / len(images) * 1e3)
-                seen = Explained(judge, normalization, images, classes, maps, regions=regions)
-                for key, metric in METRICS.items():
-                    if metric.images == "all" and (regions is not None or not metric.needs_regions):
-                        scores[name].setdefault(key, []).append(metric.compute(seen).double())
+                check_explained(images, maps, classes)
+            except torch.cuda.OutOfMemoryError:
+                raise
             except Exception as error:  # of anybody's method
                 kind = type(error).__name__
                 raise RuntimeError(f"{name!r}, batch {number}: {kind}: {error}") from error
+            seen = Explained(judge, normalization, images, classes, maps, regions=regions)
+            for key, metric in METRICS.items():
+                if metric.images == "all" and (regions is not None or not metric.needs_regions):
+                    scores[name].setdefault(key, []).append(metric.compute(seen).double())
     if not count:
         raise ValueError("there is no image to compare the methods on")
     if len(located) > 1:
@@ -168,15 +181,6 @@ class _BothSides(nn.Module):
         return both_sides(class_scores(self.model(images)))
 
 
-def _check_single(classes: Any) -> None:
-    """ValueError for labels of a classifier of one score that are no index of its class."""
-    if classes is not None and bool(torch.as_tensor(classes).any()):
-        raise ValueError(
-            "the model gives one score, whose class is 0: labels of 0 and 1 are no classes of it. "
-            "Leave them out, and what is predicted is explained"
-        )
-
-
 def _maps_of(cam: BaseCAM, images: Tensor, classes: Tensor, num_classes: int) -> Tensor:
     if num_classes > 1:
         return class_maps(cam, images, classes)
@@ -186,7 +190,7 @@ def _maps_of(cam: BaseCAM, images: Tensor, classes: Tensor, num_classes: int) ->
 
 def _tell_of_a_probability(model: nn.Module, scores: Sequence[Tensor]) -> None:
     """A single score is taken for a logit: of a probability, none of many is beyond [0, 1]."""
-    found = torch.cat([*scores, torch.empty(0, 1)]) if scores else torch.empty(0)
+    found = torch.cat(list(scores)) if scores else torch.empty(0)
     if len(found) >= 8 and bool(((found >= 0) & (found <= 1)).all()):
         warnings.warn(
             f"the one score that {type(model).__name__} gives lies in [0, 1] for all {len(found)} "

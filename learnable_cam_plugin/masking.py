@@ -62,18 +62,18 @@ class Normalization:
     def check(self, images: Tensor) -> None:
         """Refuse images that this normalisation cannot have produced from pixels in [0, 1] (but for
         what resizing them overshoots), and warn of those that may not have gone through it."""
-        low, high = self.check_range(images)
+        self.check_range(images)
         plain = float(images.min()) >= 0 and 0.5 < float(images.max()) <= 1
         if plain and min(-mean / std for mean, std in zip(self.mean, self.std, strict=True)) < -0.5:
             warnings.warn(
-                f"the images lie in [0, 1], as pixels do before they are normalised; undoing mean "
-                f"{self.mean}, std {self.std} would give pixels from {low:.2f} to {high:.2f}. "
-                "Normalise them, or declare Normalization([0], [1])",
+                "the images lie in [0, 1], as pixels do before they are normalised, which mean "
+                f"{self.mean}, std {self.std} would not leave there: normalise them, or declare "
+                "Normalization([0], [1])",
                 stacklevel=3,
             )
 
-    def check_range(self, images: Tensor) -> tuple[float, float]:
-        """The lowest and the highest pixel of images, which must lie in [0, 1], as in `check`."""
+    def check_range(self, images: Tensor) -> None:
+        """Refuse images that this normalisation cannot have produced, as `check` does."""
         pixels = self.denormalize(images.float())
         low, high = float(pixels.min()), float(pixels.max())
         if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
@@ -82,7 +82,6 @@ class Normalization:
                 f"{high:.2f}, not [0, 1]: declare the normalisation that your images went "
                 "through, and feed images in [0, 1] to it"
             )
-        return low, high
 
 
 def _numbers(name: str, given: Any) -> tuple[float, ...]:

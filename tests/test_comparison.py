@@ -98,9 +98,8 @@ def test_one_score_is_explained_and_scored_as_the_class_it_predicts(tiny, images
     )
     assert {**one, "ms": 0} == pytest.approx({**other, "ms": 0}, abs=1e-3)
     cams = {"Grad-CAM": GradCAM(model, [model[4]])}
-    rows_of(model, cams, [(images, torch.zeros(4).long())])
     with pytest.raises(ValueError, match="labels of 0 and 1 are no classes of it"):
-        rows_of(model, cams, [(images, torch.tensor([0, 1, 0, 1]))])
+        rows_of(model, cams, [(images, torch.tensor([0, 0, 0, 0]))])
 
 
 def test_a_probability_is_no_logit_and_is_told_of(tiny, images):
@@ -149,6 +148,14 @@ def test_a_method_that_fails_is_named_with_its_batch(tiny, images):
     ):
         with pytest.raises(RuntimeError, match=f"'mine', batch 1: .*{why}"):
             rows_of(tiny.eval(), {"mine": Peer(give)}, [images])
+
+
+def test_labels_and_regions_that_do_not_fit_are_no_methods_fault(tiny, images):
+    cams = {"mine": Peer(lambda given: np.zeros((4, 20, 24), np.float32))}
+    with pytest.raises(IndexError, match="class index 7 is out of range"):
+        rows_of(tiny.eval(), cams, [(images, torch.tensor([0, 1, 7, 2]))])
+    with pytest.raises(ValueError, match=r"regions \(4, 5, 5\) do not fit images"):
+        rows_of(tiny, cams, [(images, torch.zeros(4).long(), torch.ones(4, 5, 5).bool())])
 
 
 def test_maps_may_be_tensors_or_seen_from_behind(tiny, images):

@@ -108,14 +108,14 @@ def _means(
         if key in scores:
             pairs = zip(scores[key]["index"], scores[key]["values"], strict=True)
             values = [v for i, v in pairs if wanted is None or i in wanted[metric.images]]
-            mean, low, high = (round(value, 3) for value in _interval(values))
+            mean, low, high = (round(value, 3) for value in _interval(key, values))
             means[key] = MeanScore(mean=mean, low=low, high=high, n=len(values))
     return means
 
 
-def _interval(values: list[float]) -> Interval:
+def _interval(key: str, values: list[float]) -> Interval:
     """Of a share of the images, as IC, Wilson's: drawn again, none of them would always be none."""
-    if set(values) <= {0.0, 100.0}:
+    if key.startswith("IC ") or key == "pointing game":
         return Interval(*(100 * end for end in wilson(values.count(100.0), len(values))))
     return bootstrap(torch.tensor(values, dtype=torch.float64))
 

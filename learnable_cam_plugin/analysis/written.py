@@ -62,11 +62,12 @@ def write_report(
     """
     folder = Path(folder)
     check_folder(folder)
-    with ExitStack() as stack:  # what is entered last is moved to its place first: the page is last
+    # what is entered last is moved to its place first: the page last, the manifest before the table
+    with ExitStack() as stack:
         staged = stack.enter_context(_staged_cases(folder))
-        paths = [stack.enter_context(atomic_path(folder / n)) for n in (PAGE, MANIFEST, TABLE)]
+        paths = [stack.enter_context(atomic_path(folder / n)) for n in (PAGE, TABLE, MANIFEST)]
         with ExitStack() as opened:
-            html, manifest, table = (
+            html, table, manifest = (
                 opened.enter_context(
                     open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")
                 )

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ..checkpoint import CheckpointError
 from ..classifier import core, core_name, evaluating, of_volumes
+from ..saliency import compiling
 from .base import AttentionMechanism
 
 
@@ -83,11 +84,13 @@ class HeadedAttention(AttentionMechanism):
         """Read the model's head anew, if another layer, or another weight, is there now."""
         if self.head is None:
             return
-        try:  # none: it is computed, or there is no such layer any more
-            own = core(model).get_submodule(self.head)._parameters.get("weight")
-        except AttributeError:
-            own = None
-        if own is None or own.data_ptr() != self.vectors.data_ptr():
+        try:
+            own = core(model).get_submodule(self.head)._parameters
+        except AttributeError:  # there is no such layer any more
+            own = {}
+        weight, bias = own.get("weight"), own.get("bias")  # none: they are computed
+        same = weight is not None and weight.data_ptr() == self.vectors.data_ptr()
+        if not same or (bias is not None and bias.data_ptr() != self.offsets.data_ptr()):
             self._read_of(model)
 
     def _read_of(self, model: nn.Module) -> None:
@@ -192,6 +195,9 @@ def raw_class_maps(
     if classes.ndim == 1 or classes.is_floating_point() or attention.several:
         found = attention(features, classes, **known_of(attention, scores))
         return [maps.float() for maps in found]
+    if not compiling():  # one at a time: all at once are as many copies of the maps
+        each = [attention(features, one) for one in classes.unbind(1)]
+        return [torch.stack(maps, 1).float() for maps in zip(*each, strict=True)]
     repeated = {
         name: maps[:, None].expand(-1, classes.shape[1], *maps.shape[1:]).flatten(0, 1)
         for name, maps in features.items()

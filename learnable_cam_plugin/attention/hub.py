@@ -37,13 +37,26 @@ def local_file(source: str | os.PathLike[str]) -> Path:
 def check_folder(folder: Path) -> None:
     """FileExistsError for a folder that holds another model's files, which are named as ours."""
     weights, config = folder / WEIGHTS_FILE, folder / "config.json"
-    foreign = not is_ours(weights) if weights.exists() else config.exists()
-    if foreign:
+    if is_ours(weights):
+        return
+    ours = '"mechanism"' in _start(config)
+    # where git-lfs has put a pointer, or nothing was written yet
+    empty = not weights.exists() or _start(weights)[:8] in ("", "version ")
+    if not (ours and empty) and (weights.exists() or config.exists()):
         found = (weights if weights.exists() else config).name
         raise FileExistsError(
             f"{folder} holds a {found} that is no attention's, which would be overwritten: choose "
             "another folder"
         )
+
+
+def _start(path: Path) -> str:
+    """What a text file starts with; nothing of one that is none."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return handle.read(100_000)
+    except (OSError, UnicodeDecodeError):
+        return "\0"
 
 
 def source_name(source: str | None) -> str | None:

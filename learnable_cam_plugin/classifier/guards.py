@@ -60,7 +60,7 @@ def tensor_states(tensors: Iterable[Tensor | None]) -> list[int]:
 @contextmanager
 def _off(things: Iterable[Any], flag: str) -> Iterator[None]:
     """The boolean `flag` off; each thing's own comes back when the last block that holds it ends,
-    whichever thread that is in, and wherever Ctrl-C cuts it."""
+    whichever thread that is in, and wherever Ctrl-C cuts it, but for a line or two."""
     held: list[tuple[Any, tuple[int, str]]] = []
     token = object()
     try:
@@ -99,7 +99,10 @@ def uninterrupted(undo: Callable[[], Any]) -> None:
         except KeyboardInterrupt as error:
             came = error
     if came is not None:
-        raise came
+        try:
+            raise came
+        finally:
+            del came  # its traceback holds this frame
 
 
 def evaluating(

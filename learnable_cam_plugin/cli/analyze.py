@@ -163,9 +163,10 @@ def analyze_photos(
         added = {
             "model": chosen.model,
             "weights": chosen.weights,
-            "names": None if chosen.names is None else str(chosen.names),
-            "photographs": str(folder),
-            **{name: None if path is None else str(path) for name, path in files.items()},
+            # the names alone: a report may go to others
+            "names": None if chosen.names is None else Path(chosen.names).name,
+            "photographs": folder.resolve().name,
+            **{name: None if path is None else path.name for name, path in files.items()},
         }
         analysis = replace(analysis, unread=unread, settings={**analysis.settings, **added})
         page = write_report(analysis, out, photos.as_seen, figures=wanted.figures)

@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,11 @@ def benchmark(
     written, too, as table.md and table.json. Why photographs were left out is added to `unread`.
 
     Returns:
-        the rows of `compare_methods`, and the table in Markdown.
+        the rows of `compare_methods`, and the table in Markdown; neither of no photograph that can
+        be read.
 
     Raises:
-        ValueError: there is no photograph that can be read; and as `compare_methods`.
+        ValueError, RuntimeError: as `compare_methods`.
     """
     found = list(find_photos(photos, out))
     count = min(limit, len(found))
@@ -65,7 +67,12 @@ def benchmark(
             methods["Grad-CAM"] = peer
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             warnings.warn(f"Grad-CAM does not run here: {error}", stacklevel=2)
-        rows = compare_methods(loaded.model, methods, batches(), classifier.pixels, progress=False)
+        parts = batches()
+        first = next(parts, None)
+        if first is None:
+            return [], ""
+        parts = chain([first], parts)
+        rows = compare_methods(loaded.model, methods, parts, classifier.pixels, progress=False)
     table = markdown_table(rows)
     if out is not None:
         with atomic_path(out / "table.md") as path:

@@ -92,8 +92,9 @@ def shorter_side(size: int) -> int:
 
 
 def photo_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """The files of `EXTENSIONS` under a folder, at any depth, through links too, sorted; hidden
-    ones are left out, links that lead nowhere are told of where they cannot be read.
+    """The files of `EXTENSIONS` under a folder, at any depth, sorted. Links to folders are
+    followed, to each folder once; hidden files are left out; links that lead nowhere are among
+    them: who reads them is told so.
 
     Raises:
         FileNotFoundError: no such folder, or no such file under it.
@@ -102,17 +103,18 @@ def photo_files(folder: str | os.PathLike[str]) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder of photographs at {root}")
-    files = list[Path]()
-    for place, folders, names in os.walk(root, onerror=_raised, followlinks=True):
-        here = Path(os.path.realpath(place))
-        above = {here, *here.parents}  # a link to one of them would have no end
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and Path(os.path.realpath(here / name)) not in above
-        ]
-        paths = [Path(place, name) for name in names if not name.startswith(".")]
-        files += [path for path in paths if path.suffix.lower() in EXTENSIONS]
+    files, seen, starts = list[Path](), set[str](), [root]
+    for start in starts:  # which grows by the links, so that a folder is found where it is first
+        for place, folders, names in os.walk(start, onerror=_raised):
+            if (real := os.path.realpath(place)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            inside = [Path(place, name) for name in folders]
+            starts += [path for path in inside if path.is_symlink()]
+            paths = [Path(place, name) for name in names if not name.startswith(".")]
+            files += [path for path in paths if path.suffix.lower() in EXTENSIONS]
     files = sorted(path for path in files if path.is_file() or not path.exists())
     if not files:
         raise FileNotFoundError(f"no photograph ({', '.join(sorted(EXTENSIONS))}) under {root}")

@@ -62,11 +62,11 @@ def check_clean_pass(classifier: FrozenClassifier, images: Tensor) -> None:
             "before the softmax are needed: a second softmax would flatten them. Pass the model "
             "without its softmax, or wrap it so that it returns torch.log(probabilities)"
         )
-    if scores.numel() >= 8 and bool(((scores >= 0) & (scores <= 1)).all()):
+    if scores.numel() >= 16 and bool(((scores >= 0) & (scores <= 1)).all()):
         warnings.warn(
             "all scores of the first batch lie in [0, 1], as probabilities of labels that do not "
-            "exclude each other do, and are taken for logits, of which a softmax is trained with: "
-            "pass the model without its sigmoid",
+            "exclude each other do, and are taken for logits: the training takes their softmax. If "
+            "the model ends in a sigmoid, pass it without",
             stacklevel=4,
         )
 

@@ -81,7 +81,7 @@ class Plan:
             "max_norm": recipe.max_norm,
             "start": self.start,
             # another one would be taken for the one that the training started from
-            **({} if self.given is None else {"start from": digest(self.given.state_dict())[:16]}),
+            **({} if self.given is None else {"start from": _digest(self.given)}),
             "labels": self.labels,
             "seed": self.seed,
             "mixed_precision": self.mixed_precision,
@@ -104,3 +104,9 @@ class Plan:
         """Whether the learning rate moves within an epoch, and so needs to know its length."""
         rates = [self.recipe.rate(quarter / 4, self.epochs) for quarter in range(4 * self.epochs)]
         return any(rate != rates[i // 4 * 4] for i, rate in enumerate(rates))
+
+
+def _digest(given: AttentionMechanism) -> str:
+    """Of its numbers, in whichever precision they are."""
+    state = given.state_dict().items()
+    return digest({name: value.float() for name, value in state})[:16]

@@ -196,7 +196,7 @@ class LearnableCAMTrainer:
                     f"{self.output_dir} holds a training already: pass resume=True to continue it, "
                     "or choose another output_dir"
                 )
-            if self.output_dir and not earlier:
+            if self.output_dir:
                 check_own(self.output_dir)
             with (
                 _random_state_kept(train_loader, val_loader),

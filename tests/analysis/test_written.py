@@ -113,7 +113,7 @@ def test_the_page_is_moved_to_its_place_last(tmp_path, monkeypatch):
         "os.replace", lambda a, b: (moved.append(written.Path(b).name), replace_file(a, b))
     )
     write_report(analysis, tmp_path, photograph_of(analysis))
-    assert moved == ["cases.csv", "manifest.json", "index.html"]
+    assert moved == ["manifest.json", "cases.csv", "index.html"]
 
 
 def test_cases_that_cannot_be_moved_leave_the_old_ones(tmp_path, monkeypatch):

@@ -87,12 +87,16 @@ def test_so_it_does_where_a_tensor_or_a_module_is_another_one(change, tiny, imag
         given.read(classifier, images)
 
 
+def other_bias(model):
+    model[8].bias = torch.nn.Parameter(torch.randn(5) * 3)
+
+
 def half(model):
     model.half()
     model.float()
 
 
-@pytest.mark.parametrize("change", [replaced, assigned, other_data, half])
+@pytest.mark.parametrize("change", [replaced, assigned, other_data, other_bias, half])
 @pytest.mark.parametrize("trained", [False, True], ids=["universal", "conditioned, unchecked"])
 def test_a_head_that_is_another_now_is_read_anew(tiny, images, change, trained):
     """Of an attention that may be used beside other weights: with the head as it is, not as it was
@@ -175,3 +179,15 @@ def test_another_models_folder_is_not_written_to(tiny, images, tmp_path, name):
     assert (tmp_path / name).read_bytes() == before
     attention.save_pretrained(tmp_path / "own")
     attention.save_pretrained(tmp_path / "own")  # its own it may write again
+
+
+def test_its_own_folder_without_its_file_is_written_to_again(tiny, images, tmp_path):
+    """As a clone of a hub's repository has it, or one that was tidied up."""
+    attention = calibrate(tiny, ["4"], images)
+    for content in (None, b"", b"version https://git-lfs.github.com/spec/v1\n"):
+        attention.save_pretrained(tmp_path)
+        (tmp_path / "model.safetensors").unlink()
+        if content is not None:
+            (tmp_path / "model.safetensors").write_bytes(content)
+        attention.save_pretrained(tmp_path)
+        assert LearnableCAM(tiny, attention=tmp_path)(images).shape == (4, 20, 24)

@@ -52,7 +52,7 @@ def test_folders_of_classes_become_a_report(place):
     told = manifest(place)
     assert (told["images"], told["errors"]) == (COUNT, errors)
     assert told["unread"] == {}
-    assert told["settings"]["photographs"] == str(place / "in")
+    assert told["settings"]["photographs"] == "in"
     assert told["settings"]["labels"] is None
     assert 'id="turned"' in (place / "out" / "index.html").read_text()
     assert not list((place / "out").glob(".*"))

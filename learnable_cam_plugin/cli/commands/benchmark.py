@@ -53,17 +53,11 @@ def benchmark_command(
         from ..classifiers import open_classifier
 
         loaded = open_classifier(chosen)
-        try:
-            rows, table = benchmark(
-                loaded, chosen.device, attention, photos, limit, batch_size, out, unread
-            )
-        except ValueError:
-            if as_json and unread:
-                say_json({"rows": [], "left out": unread}, indent=1)
-            refuse_unread(unread)  # it may be of none that could be read
-            raise
+        rows, table = benchmark(
+            loaded, chosen.device, attention, photos, limit, batch_size, out, unread
+        )
         if as_json:
             say_json({"rows": rows, "left out": unread}, indent=1)
-        else:
+        elif rows:
             click.echo(table)
         refuse_unread(unread)

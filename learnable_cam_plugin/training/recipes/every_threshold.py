@@ -18,7 +18,7 @@ from ...attention import (
     shipped_attention,
     universal_beside,
 )
-from ...classifier import FrozenClassifier, class_scores, predict
+from ...classifier import FrozenClassifier, class_scores
 from ...data import cell_regions, mosaics
 from ...saliency import combine, min_max, resize
 from ..checks import check_order
@@ -52,8 +52,8 @@ class EveryThreshold:
             bright, which costs average drop nothing.
         removed: the share of images of which the highest pixels, 2 % to 40 %, are removed instead
             of kept.
-        mosaics: the share of each batch in which four images make one; of four predicted classes,
-            so batches of fewer have none.
+        mosaics: the share of each batch in which four images make one; of four classes, so
+            batches of fewer have none.
         black: the share of masks that turn to black; the others turn to the mean, or to a blur.
         width: channels of the mechanism (`ConditionedAttention`).
         learning_rate: at its highest, of AdamW; it rises and falls once over the training.
@@ -130,20 +130,12 @@ class EveryThreshold:
 
     def step(self, classifier: FrozenClassifier, images: Tensor) -> Step:
         """The loss and its terms; each is the mean over the images that it is about."""
-        found, wanted = len(predict(classifier.model, images)[1].unique()), self.mosaics
-        if wanted and self.misplaced and (found < 4 or not round(wanted * len(images))):
-            warnings.warn(
-                f"the first batch, of {len(images)} images of {found} predicted classes, makes no "
-                "mosaics, which take four classes: without them `misplaced` counts nothing, and "
-                "nothing asks for dark maps where another class is. Shuffle the images, or take "
-                "larger batches; of a classifier of fewer classes set area instead",
-                stacklevel=4,
-            )
-        return partial(self._terms, classifier)
+        return partial(self._terms, classifier, ["the first batch"])
 
     def _terms(
         self,
         classifier: FrozenClassifier,
+        untold: list[str],
         attention: AttentionMechanism,
         images: Tensor,
         labels: Tensor | None,
@@ -154,6 +146,8 @@ class EveryThreshold:
         # its own, so that a training resumed in mid-epoch draws what an uninterrupted one does
         generator = torch.Generator().manual_seed(seed)
         tiles, tile_classes, present = self._mosaics(images, scores, classes, generator)
+        if untold:
+            self._tell_of_none(untold.pop(), len(tiles), classes)
         alone = len(images) - len(tiles)
         if len(tiles):
             tile_features, tile_scores = classifier.clean_pass(tiles)
@@ -192,6 +186,16 @@ class EveryThreshold:
             "misplaced": wrong,
             "area": maps.mean(),
         }
+
+    def _tell_of_none(self, what: str, made: int, classes: Tensor) -> None:
+        if not made and self.mosaics and self.misplaced:
+            warnings.warn(
+                f"{what}, of {len(classes)} images of {len(classes.unique())} classes, makes no "
+                "mosaics, which take four classes: without them `misplaced` counts nothing, and "
+                "nothing asks for dark maps where another class is. Shuffle the images, or take "
+                "larger batches; of a classifier of fewer classes set area instead",
+                stacklevel=8,
+            )
 
     def _mosaics(
         self, images: Tensor, scores: Tensor, classes: Tensor, generator: torch.Generator
