@@ -35,6 +35,7 @@ class ClassNames:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
+        self._numbers = all(name.isdecimal() for name in self.names)
         synonyms = [[part.strip() for part in name.split(",")] for name in self.names]
         firsts = [[name, parts[0]] for name, parts in zip(self.names, synonyms, strict=True)]
         # the strictest first: "Cardigan, Cardigan Welsh corgi" is no "cardigan"
@@ -63,15 +64,15 @@ class ClassNames:
                 several = ", ".join(f"{i} ({self.names[i]!r})" for i in found)
                 raise ValueError(f"{given!r} is the name of several classes, give one's index: "
                                  f"{several}")  # fmt: skip
-        numbers = all(name.isdecimal() for name in self.names)  # an index could be meant for a name
-        if given.isdecimal() and not numbers and int(given) < len(self.names):
+        # where names are numbers, an index could be meant for a name
+        if given.isdecimal() and not self._numbers and int(given) < len(self.names):
             return int(given)
         if WORDNET_ID.fullmatch(given) and given in self.wordnet:
             return self.wordnet[given]
         raise ValueError(f"there is no class {given!r}{self._hint(given)}")
 
     def _hint(self, given: str) -> str:
-        if given.isdecimal() and all(name.isdecimal() for name in self.names):
+        if given.isdecimal() and self._numbers:
             return ": the names are numbers, so a number is a name, and no index"
         if given.isdecimal():
             return f": indices are 0 to {len(self.names) - 1}"

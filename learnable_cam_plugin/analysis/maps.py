@@ -83,6 +83,15 @@ def _on_one_scale(raw: Sequence[Tensor], strengths: Tensor) -> NDArray[np.float3
     return (scaled * strengths.float()[..., None, None]).cpu().numpy()
 
 
+def check_two(scores: Tensor) -> None:
+    """ValueError for class scores (N, 1), of which none can be held against another."""
+    if scores.shape[1] < 2:
+        raise ValueError(
+            "the classifier gives one score; an analysis holds one class against another. Wrap "
+            "a binary classifier so that it returns two, for example torch.cat([-z, z], 1)"
+        )
+
+
 class Eyes:
     """A classifier and what explains it, as an analysis looks at images.
 
@@ -128,11 +137,7 @@ class Eyes:
         outputs, features, attention = self._source.read(self._classifier, images.to(self.device))
         assert isinstance(attention, HeadedAttention), "of images, the default is one"
         scores = class_scores(outputs)
-        if scores.shape[1] < 2:
-            raise ValueError(
-                "the classifier gives one score; an analysis holds one class against another. Wrap "
-                "a binary classifier so that it returns two, for example torch.cat([-z, z], 1)"
-            )
+        check_two(scores)
         return Seen(probabilities(scores), features, attention)
 
     @torch.no_grad()

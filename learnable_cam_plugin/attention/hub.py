@@ -51,7 +51,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _start(path: Path) -> str:
-    """What a text file starts with; nothing of one that is none."""
+    """What a text file starts with; "\\0" of one that is none, or is not there."""
     try:
         with open(path, encoding="utf-8") as handle:
             return handle.read(100_000)

@@ -18,6 +18,7 @@ from ..analysis.case import Photo
 from ..analysis.causes import Thresholds
 from ..analysis.hierarchy import read_hierarchy
 from ..analysis.labels import photographs
+from ..analysis.maps import check_two
 from ..analysis.study import analyze
 from ..analysis.written import check_folder, write_report
 from ..classifier import class_scores, evaluating
@@ -181,11 +182,7 @@ def class_names(loaded: LoadedClassifier) -> tuple[str, ...]:
     """
     with evaluating(loaded.model):
         scores = class_scores(loaded.model(torch.zeros(1, 3, loaded.side, loaded.side)))
-    if scores.shape[1] == 1:
-        raise ValueError(
-            "the classifier gives one score; an analysis holds one class against another. Wrap it "
-            "so that it returns two, for example torch.cat([-z, z], 1)"
-        )
+    check_two(scores)  # before the labels, of which none would be a class
     loaded.check_names(scores.shape[1])
     return tuple(map(loaded.class_name, range(scores.shape[1])))
 

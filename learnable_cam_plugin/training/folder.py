@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ..attention import check_folder
+
 LOCK = ".training.lock"
 
 
@@ -53,6 +55,20 @@ def held_folder(folder: Path | None) -> Iterator[None]:
         with suppress(OSError):  # the first that is not empty: it, and what it lies in, stay
             for path in made:
                 path.rmdir()
+
+
+def check_own(folder: Path) -> None:
+    """FileExistsError if a training's files would take the place of something else's."""
+    table = folder / "history.csv"
+    if table.exists():
+        with open(table, encoding="utf-8", errors="replace") as handle:
+            names = handle.readline().strip().split(",")
+        if not {"epoch", "images", "seconds"} <= {*names}:
+            raise FileExistsError(
+                f"{table} is no history of a training here, and would be overwritten: choose "
+                "another output_dir"
+            )
+    check_folder(folder / "attention")
 
 
 def _holder(path: Path) -> str:

@@ -7,21 +7,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ..atomic import atomic_path
-from ..attention import check_folder
-
-
-def check_own(folder: Path) -> None:
-    """FileExistsError if a training's files would take the place of something else's."""
-    table = folder / "history.csv"
-    if table.exists():
-        with open(table, encoding="utf-8", errors="replace") as handle:
-            names = handle.readline().strip().split(",")
-        if not {"epoch", "images", "seconds"} <= {*names}:
-            raise FileExistsError(
-                f"{table} is no history of a training here, and would be overwritten: choose "
-                "another output_dir"
-            )
-    check_folder(folder / "attention")
 
 
 def write_history(

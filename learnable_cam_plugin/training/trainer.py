@@ -15,8 +15,7 @@ from ..attention import AttentionMechanism
 from ..classifier import FrozenClassifier, ReshapeTransform
 from ..masking import Normalization
 from .checks import check_extra, check_weights
-from .folder import held_folder
-from .history import check_own
+from .folder import check_own, held_folder
 from .loaders import check_loader, generators_of
 from .loop import TrainingRun
 from .plan import Plan

@@ -130,12 +130,12 @@ class EveryThreshold:
 
     def step(self, classifier: FrozenClassifier, images: Tensor) -> Step:
         """The loss and its terms; each is the mean over the images that it is about."""
-        return partial(self._terms, classifier, ["the first batch"])
+        return partial(self._terms, classifier, [True])
 
     def _terms(
         self,
         classifier: FrozenClassifier,
-        untold: list[str],
+        first: list[bool],
         attention: AttentionMechanism,
         images: Tensor,
         labels: Tensor | None,
@@ -146,8 +146,9 @@ class EveryThreshold:
         # its own, so that a training resumed in mid-epoch draws what an uninterrupted one does
         generator = torch.Generator().manual_seed(seed)
         tiles, tile_classes, present = self._mosaics(images, scores, classes, generator)
-        if untold:
-            self._tell_of_none(untold.pop(), len(tiles), classes)
+        if first:  # once a training
+            first.clear()
+            self._tell_of_none(len(tiles), classes)
         alone = len(images) - len(tiles)
         if len(tiles):
             tile_features, tile_scores = classifier.clean_pass(tiles)
@@ -187,13 +188,13 @@ class EveryThreshold:
             "area": maps.mean(),
         }
 
-    def _tell_of_none(self, what: str, made: int, classes: Tensor) -> None:
+    def _tell_of_none(self, made: int, classes: Tensor) -> None:
         if not made and self.mosaics and self.misplaced:
             warnings.warn(
-                f"{what}, of {len(classes)} images of {len(classes.unique())} classes, makes no "
-                "mosaics, which take four classes: without them `misplaced` counts nothing, and "
-                "nothing asks for dark maps where another class is. Shuffle the images, or take "
-                "larger batches; of a classifier of fewer classes set area instead",
+                f"the first batch, of {len(classes)} images of {len(classes.unique())} classes, "
+                "makes no mosaics, which take four classes: without them `misplaced` counts "
+                "nothing, and nothing asks for dark maps where another class is. Shuffle the "
+                "images, or take larger batches; of a classifier of fewer classes set area instead",
                 stacklevel=8,
             )
 
