@@ -64,9 +64,10 @@ def analyze(
             around what is erased; all but the last where a region alone is kept. What may be in
             front is always tried with the last, too.
         correct: that many images that are classified correctly are looked at, too, for comparison:
-            the first ones.
+            the first ones. For a sample, give the images in the order of `drawn_for(photo, seed)`.
         training: of the classifier, in the same form: the nearest of them stand beside each case.
-        seed: of the random regions.
+        seed: of the random regions, which are drawn for each photograph by its name: what else is
+            analysed does not matter.
         progress: show a bar.
 
     Raises:
@@ -87,7 +88,7 @@ def analyze(
         raise ValueError(f"fillings must be some of {', '.join(ERASURES)}, got {fillings!r}")
     if correct < 0:
         raise ValueError(f"correct must be at least 0, got {correct}")
-    eyes, random = Eyes(model, target_layers, attention), np.random.default_rng(seed)
+    eyes = Eyes(model, target_layers, attention)
     gallery = _gallery(eyes, training, progress)
     cases: list[Case] = []
     images_of: Counter[int] = Counter()
@@ -110,7 +111,7 @@ def analyze(
             chosen = [photos[i] for i in looked]
             found = _cases(
                 eyes, images[looked], seen.of(looked), chosen, thresholds, normalization, fillings,
-                random, gallery,
+                seed, gallery,
             )  # fmt: skip
             cases += found
     if class_names is None or not count:
@@ -146,7 +147,7 @@ def _cases(
     thresholds: Thresholds,
     normalization: Normalization,
     fillings: Sequence[str],
-    random: np.random.Generator,
+    seed: int,
     gallery: Gallery | None,
 ) -> list[Case]:
     """The cases of some images, without their causes."""
@@ -160,7 +161,7 @@ def _cases(
     classes = list(zip(predicted.tolist(), other.tolist(), strict=True))
     images, pixels = images.to(eyes.device), normalization.rgb(images.cpu().float())
     regions, changes = [], []
-    for one, image, rgb, pair in zip(maps, images, pixels, classes, strict=True):
+    for photo, one, image, rgb, pair in zip(photos, maps, images, pixels, classes, strict=True):
         of_map = {
             name: region(getattr(one, name), size, thresholds.level, thresholds.area)
             for name in ("predicted", "other")
@@ -169,7 +170,7 @@ def _cases(
         of_map["contrast"] = region(rather, size, thresholds.margin, thresholds.area)
         in_front = front(eyes, image, rgb, pair, thresholds, normalization)
         regions.append(of_map | in_front)
-        changes.append(_changes(of_map, in_front, fillings, random))
+        changes.append(_changes(of_map, in_front, fillings, drawn_for(photo, seed)))
     tried = trials(eyes, images, changes, classes, normalization)
     vectors = None if gallery is None else seen.selected()
     found = []
@@ -192,6 +193,11 @@ def _cases(
         )
         found.append(replace(case, doubt=doubt(case)))
     return found
+
+
+def drawn_for(photo: Photo, seed: int) -> np.random.Generator:
+    """Random numbers of a photograph's own, by its name."""
+    return np.random.default_rng([seed, *photo.name.encode()])
 
 
 def _changes(

@@ -19,7 +19,7 @@ from ..analysis.causes import Thresholds
 from ..analysis.hierarchy import read_hierarchy
 from ..analysis.labels import photographs
 from ..analysis.maps import check_two
-from ..analysis.study import analyze
+from ..analysis.study import analyze, drawn_for
 from ..analysis.written import check_folder, write_report
 from ..classifier import class_scores, evaluating
 from ..data import read_photo
@@ -79,9 +79,13 @@ class Labelled:
         self.files = {_name(path, folder): (path, label) for path, label in found}
         self.unread: dict[str, str] = {}
 
-    def batches(self, size: int, what: str) -> Iterator[Batch]:
-        """(images (N, 3, side, side), photographs), up to `size` at once; `what` names a bar."""
-        known = {path: Photo(name, label) for name, (path, label) in self.files.items()}
+    def batches(self, size: int, what: str, seed: int = 0) -> Iterator[Batch]:
+        """(images (N, 3, side, side), photographs), up to `size` at once; `what` names a bar.
+
+        In an order at random, each photograph's place by its name: the first of them are a sample.
+        """
+        photos = [(path, Photo(name, label)) for name, (path, label) in self.files.items()]
+        known = dict(sorted(photos, key=lambda one: drawn_for(one[1], seed).random()))
         reasons: list[str] = []
         left = dict(known)
         for part in batched(read_each(list(known), self._loaded, reasons, what), size):
@@ -143,7 +147,7 @@ def analyze_photos(
         settings["training"] = training.batches(wanted.batch, "reading training images")
     loaded.model.to(device)
     with alone(out):
-        batches = photos.batches(wanted.batch, "analysing")
+        batches = photos.batches(wanted.batch, "analysing", wanted.seed)
         first = next(batches, None)
         if first is None:
             return None, list(photos.unread.values()), None
@@ -169,7 +173,13 @@ def analyze_photos(
             "photographs": folder.resolve().name,
             **{name: None if path is None else path.name for name, path in files.items()},
         }
-        analysis = replace(analysis, unread=unread, settings={**analysis.settings, **added})
+        place = {name: i for i, name in enumerate(photos.files)}
+        analysis = replace(
+            analysis,
+            cases=tuple(sorted(analysis.cases, key=lambda case: place[case.photo.name])),
+            unread=dict(sorted(unread.items())),
+            settings={**analysis.settings, **added},
+        )
         page = write_report(analysis, out, photos.as_seen, figures=wanted.figures)
     return analysis, list(unread.values()), page
 

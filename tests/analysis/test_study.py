@@ -163,6 +163,22 @@ def test_a_seed_repeats_it_and_batches_do_not_matter(tiny, batches):
         assert np.allclose(a.maps.contrast, c.maps.contrast, atol=1e-5)
 
 
+def test_what_is_drawn_for_a_photograph_is_its_own(tiny, batches):
+    """Beside other images, in another order, without the correct ones: an error is tested alike."""
+    every = analyze(tiny, batches, UNIT, progress=False)
+    turned = [(images.flip(0), photos[::-1]) for images, photos in reversed(batches)]
+    errors = analyze(tiny, turned, UNIT, correct=0, progress=False)
+    known = {case.photo.name: case for case in every.cases}
+    assert len(errors.cases) == 4
+    for case in errors.cases:
+        for mine, others in zip(case.trials, known[case.photo.name].trials, strict=True):
+            assert (mine.region, mine.filling) == (others.region, others.filling)
+            assert mine.predicted == pytest.approx(others.predicted, abs=1e-5)
+        assert case.doubt == pytest.approx(known[case.photo.name].doubt, abs=1e-5)
+    other = analyze(tiny, batches, UNIT, seed=1, progress=False)
+    assert [case.doubt for case in other.cases] != [case.doubt for case in every.cases]
+
+
 def test_that_many_correct_images_are_looked_at(tiny, batches):
     for count in (0, 2, 3):
         found = analyze(tiny, batches, UNIT, correct=count, progress=False)

@@ -171,6 +171,34 @@ def test_a_second_run_replaces_the_report(place):
     assert {**content(place / "out")}.keys() >= {"index.html", "manifest.json", "cases.csv"}
 
 
+def test_the_correct_images_are_a_sample_and_an_error_does_not_hang_on_them(place):
+    def cases(*options):
+        assert asked(place, "--labels", place / "labels.csv", *options).exit_code == 0
+        return manifest(place)["cases"]
+
+    (place / "labels.csv").write_text(
+        "file,label\n" + "\n".join(f"{path.parent.name}/{path.name},0" for path in
+                                   sorted((place / "in").rglob("*.jpg")))
+    )  # fmt: skip
+    found = {case["name"]: case["prediction"]["class_idx"] for case in cases("--correct", COUNT)}
+    wrong = min(found)
+    rows = [f"{file},{(top + (file == wrong)) % 5}" for file, top in found.items()]
+    (place / "labels.csv").write_text("\n".join(["file,label", *rows]))
+
+    one = cases("--correct", 3)
+    assert [case["name"] for case in one] == sorted(case["name"] for case in one)
+    assert len(one) == 4
+    samples = {
+        tuple(case["name"] for case in cases("--correct", 3, "--seed", seed) if case["correct"])
+        for seed in range(3)
+    }
+    assert len(samples) > 1  # not the first ones
+    [alone] = cases("--correct", 0)
+    [beside] = [case for case in one if not case["correct"]]
+    assert alone["name"] == beside["name"] == wrong
+    assert alone["doubt"] == pytest.approx(beside["doubt"], abs=1e-4)
+
+
 def test_thresholds_hierarchy_and_training_images_are_used(place):
     (place / "t.json").write_text('{"same": 0.9}')
     (place / "h.csv").write_text("ant,bee\ncat,bee\ndog,bee\nelk,bee")
