@@ -2,7 +2,6 @@
 
 import os
 import time
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -38,6 +37,7 @@ from .classifier import (
 from .masking import Normalization
 from .metrics import METRICS, Explained, check_saliency
 from .metrics.confidence import check_explained
+from .wording import warn
 
 
 def class_maps(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:
@@ -192,11 +192,10 @@ def _tell_of_a_probability(model: nn.Module, scores: Sequence[Tensor]) -> None:
     """A single score is taken for a logit: of a probability, none of many is beyond [0, 1]."""
     found = torch.cat(list(scores)) if scores else torch.empty(0)
     if len(found) >= 8 and bool(((found >= 0) & (found <= 1)).all()):
-        warnings.warn(
+        warn(
             f"the one score that {type(model).__name__} gives lies in [0, 1] for all {len(found)} "
             "images, as a probability does, and was taken for a logit: pass the model without its "
-            "sigmoid",
-            stacklevel=3,
+            "sigmoid"
         )
 
 

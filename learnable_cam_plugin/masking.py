@@ -1,7 +1,6 @@
 """How a map acts on an image: pixels in [0, 1] times the map, in front of a filling."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from .saliency import resize
+from .wording import warn
 
 FILLINGS = ("black", "mean", "blur")
 _OVERSHOOT = 0.1  # of bicubic resizing
@@ -65,11 +65,10 @@ class Normalization:
         self.check_range(images)
         plain = float(images.min()) >= 0 and 0.5 < float(images.max()) <= 1
         if plain and min(-mean / std for mean, std in zip(self.mean, self.std, strict=True)) < -0.5:
-            warnings.warn(
+            warn(
                 "the images lie in [0, 1], as pixels do before they are normalised, which mean "
                 f"{self.mean}, std {self.std} would not leave there: normalise them, or declare "
-                "Normalization([0], [1])",
-                stacklevel=3,
+                "Normalization([0], [1])"
             )
 
     def check_range(self, images: Tensor) -> None:

@@ -43,8 +43,14 @@ def target_category(target: Any) -> int:
     named = not hasattr(target, "mask") and not isinstance(category, bool) and _asks_for(target)
     if named and isinstance(category, (int, np.integer)):
         return int(category)
+    if isinstance(target, (int, np.integer)):
+        raise TypeError(
+            f"an int names no class, a target does: pass ClassifierOutputTarget({target})"
+        )
+    whole = category is None or isinstance(category, (int, np.integer))
+    of = "" if whole else f" whose category is {category!r}, no integer,"
     raise TypeError(
-        f"a {type(target).__name__} names no class, and LearnableCAM explains classes: use "
+        f"a {type(target).__name__}{of} names no class, and LearnableCAM explains classes: use "
         "ClassifierOutputTarget(index), ClassifierOutputSoftmaxTarget, ClassifierOutputReST, "
         "BinaryClassifierOutputTarget, FinerWeightedTarget, or targets=None for the top class"
     )

@@ -1,7 +1,12 @@
-"""Names, and what another library said, on one line of a message."""
+"""Names, and what another library said, on one line of a message; and warnings."""
 
+import sys
+import warnings
 from collections.abc import Sequence
 from textwrap import shorten
+
+# whose lines lead to a warning, and are not where it is mended
+_BETWEEN = frozenset({__name__.split(".")[0], "torch", "pytorch_grad_cam", "captum", "contextlib"})
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
@@ -19,3 +24,12 @@ def plain(error: Exception) -> str:
     said = "".join(c if c.isprintable() else " " for c in str(error))
     named = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
     return named + shorten(said, 300, placeholder=" ...")
+
+
+def warn(message: str) -> None:
+    """A UserWarning that names the line outside of this package, and of the libraries between, that
+    led to it, however deep it is told of."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and str(frame.f_globals.get("__name__")).split(".")[0] in _BETWEEN:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)

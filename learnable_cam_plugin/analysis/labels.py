@@ -2,12 +2,12 @@
 
 import csv
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
 from ..class_names import ClassNames
 from ..data import photo_files
+from ..wording import warn
 
 _COLUMNS = ("file", "label")
 _TOLD = 3  # rows that are named when many are wrong
@@ -73,11 +73,10 @@ def _of_file(folder: Path, labels: Path, names: ClassNames) -> list[tuple[Path, 
         raise ValueError(f"{labels} has no row below its header: a photograph's file and label")
     others = [path for path in photo_files(folder) if os.path.abspath(path) not in seen]
     if others:
-        warnings.warn(
+        warn(
             f"{labels} names no label of {len(others)} photographs, which are left out: "
             f"{', '.join(str(path) for path in others[:_TOLD])}"
-            + (", ..." if len(others) > _TOLD else ""),
-            stacklevel=3,
+            + (", ..." if len(others) > _TOLD else "")
         )
     return found
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 from ..atomic import atomic_path
 from ..checkpoint import CheckpointError, save
 from ..classifier import core, core_name
+from ..wording import warn
 from .card import model_card, write_card
 from .files import check_numbers, declared, read
 from .hub import HUB, WEIGHTS_FILE, check_folder, hub_file, local_file, names_the_hub
@@ -224,10 +224,9 @@ class AttentionMechanism(nn.Module, ModelHubMixin):
         with atomic_path(folder / "config.json") as temporary:
             temporary.write_text(text, encoding="utf-8")
         if not write_card(folder, card):
-            warnings.warn(
+            warn(
                 f"{folder / 'README.md'} was written or changed by somebody, and is kept: see that "
-                "it describes this attention, or remove it before the next save_pretrained",
-                stacklevel=2,
+                "it describes this attention, or remove it before the next save_pretrained"
             )
         if not push_to_hub:
             return None

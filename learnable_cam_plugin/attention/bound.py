@@ -8,6 +8,7 @@ from ..classifier import (
     FrozenClassifier,
     ModuleTree,
     class_scores,
+    same,
     still_gives,
     watching,
 )
@@ -45,27 +46,30 @@ class Bound(NamedTuple):
 
     def read(self, images: Tensor, walked: Walked) -> tuple[Any, dict[str, Tensor], bool]:
         """One pass: the output, the feature maps, and whether the scores are still what the head
-        gives that the attention reads. A weight that is computed, as by weight_norm, is read again.
+        gives that the attention reads, of the mean of the last maps. A weight that is computed, as
+        by weight_norm, is read again.
         """
         attention, seen = self.attention, list[Any]()
         if attention.head is None:
             return *self.classifier.read(images, modules=walked.tree.modules), True
         linear: Any = walked.root.get_submodule(attention.head)
 
-        def see(_: Any, output: Any) -> None:
+        def see(given: Any, output: Any) -> None:
             computed = not {"weight", "bias"} <= linear._parameters.keys()
             # a copy: what follows may work in place on it
             copy = output.clone() if isinstance(output, Tensor) else output
-            seen[:] = [copy, *([linear.weight, linear.bias] if computed else [])]
+            seen[:] = [given, copy, *([linear.weight, linear.bias] if computed else [])]
 
         with watching([(linear, see)]):
             outputs, features = self.classifier.read(images, modules=walked.tree.modules)
         if not seen:  # it did not run
             return outputs, features, False
-        output, *computed = seen
+        given, output, *computed = seen
         if computed:
             of_scores = attention.scores_are_logits
             attention.read_head(*computed)
             attention.scores_are_logits = of_scores
-        scores = class_scores(outputs)
-        return outputs, features, still_gives(output, scores)
+        name, last = list(features.items())[-1]
+        # of what a head is given, spread over the places, that is so
+        pooled = name in self.classifier.spreads or same(last[:1].mean((2, 3)), given[:1], slack=3)
+        return outputs, features, pooled and still_gives(output, class_scores(outputs))

@@ -1,6 +1,5 @@
 """The attention that comes with the package, beside a classifier as it is now."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -17,14 +16,17 @@ from ..classifier import (
     FrozenClassifier,
     ModuleTree,
     ReshapeTransform,
+    StaleError,
     bare,
     class_scores,
     core,
     evaluating,
     modules_of,
+    tell_of_moved_images,
     tells_pooling,
     tensor_states,
 )
+from ..wording import warn
 from .base import AttentionMechanism
 from .bound import Bound, Walked
 from .classic import ClassicHead
@@ -36,6 +38,8 @@ UNIVERSAL = Path(__file__).parent / "universal.safetensors"
 
 # by model and named layers: the next LearnableCAM of a model needs no passes to find them again
 _KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[str, ...], Bound]] = WeakKeyDictionary()
+# by model: of images that it was asked of whether it moves them
+_SIZES: WeakKeyDictionary[nn.Module, set[Size]] = WeakKeyDictionary()
 
 
 @cache
@@ -101,6 +105,7 @@ class DefaultAttention:
         self._model, self._named, self._reshape = bare(model), list(named), reshape_transform
         self._classic = ClassicHead(model)
         self._bound: Bound | None = None
+        self._sizes = _SIZES.setdefault(self._model, set())
         self._small: dict[Size, Bound] = {}
         self._last: Bound | None = None
         self._walked: Walked | None = None
@@ -119,7 +124,10 @@ class DefaultAttention:
             return self._classic.read(classifier, images)
         walked = self._walk()
         bound = self._current(walked, images) or self._bind(images, walked)
-        outputs, features, same = bound.read(images, walked)
+        try:
+            outputs, features, same = bound.read(images, walked)
+        except StaleError:
+            same = False
         if not same:  # the model gives another head's scores now, or another model's `output` does
             self._forget(bound)
             bound = self._bind(images, walked)
@@ -136,6 +144,9 @@ class DefaultAttention:
                 self._bound = bound._replace(settled=True)
                 self._remember(self._bound)
         self._last = bound
+        if images.shape[2:] not in self._sizes:  # bound by a model inside, or another size
+            self._sizes.add(images.shape[2:])
+            tell_of_moved_images(self._model, images)
         return outputs, features, bound.attention
 
     def _bind(self, images: Tensor, walked: Walked) -> Bound:
@@ -175,6 +186,7 @@ class DefaultAttention:
     def _look(self, images: Tensor, walked: Walked) -> Bound:
         if isinstance(images, Tensor) and images.is_inference():
             images = images.detach().clone()
+        self._sizes.add(images.shape[2:])
         found = shipped_beside(self._model, images, self._named, self._reshape)
         classifier, attention = found
         bound = Bound(*found, self._state(attention, walked))
@@ -186,22 +198,20 @@ class DefaultAttention:
                 if classifier.one_place
                 else f"the head of {name} is not applied place by place, so it"
             )
-            warnings.warn(
+            warn(
                 f"{why} was linearised on these {len(images)} images, once, by gradients of its "
                 f"{attention.num_classes} classes: pass attention=universal_attention("
                 "model, None, images, trained=shipped_attention()), both of "
-                "learnable_cam_plugin.attention, with 8 to 32 varied images, to choose them",
-                stacklevel=5,
+                "learnable_cam_plugin.attention, with 8 to 32 varied images, to choose them"
             )
             if attention.num_classes == 1:
                 self._tell_of_a_probability(images)
         if attention.num_classes > 1 and _alike(attention.vectors):
-            warnings.warn(
+            warn(
                 f"all {attention.num_classes} classes of {type(self._model).__name__} have the "
                 "same weights, as of ordered ones that differ by a threshold: no place tells them "
                 "apart, and the map is of rounding. Pass attention=calibrate(model, "
-                "target_layers, images), which shows what speaks for all of them",
-                stacklevel=5,
+                "target_layers, images), which shows what speaks for all of them"
             )
         return bound
 
@@ -211,11 +221,10 @@ class DefaultAttention:
         with evaluating(self._model), torch.no_grad():
             scores = class_scores(self._model(images.clone()))
         if bool(((scores >= 0) & (scores <= 1)).all()):
-            warnings.warn(
+            warn(
                 f"the one score that {type(self._model).__name__} gives lies in [0, 1] for all "
                 "these images, as a probability does, and is taken for a logit, above 0 for the "
-                "class and below 0 against it: pass the model without its sigmoid",
-                stacklevel=6,
+                "class and below 0 against it: pass the model without its sigmoid"
             )
 
     def _remember(self, bound: Bound) -> None:
@@ -275,7 +284,7 @@ class DefaultAttention:
                 linear = walked.root.get_submodule(head)
                 # of a module without others, `parameters()` takes three times as long
                 own = linear.parameters() if linear._modules else linear._parameters.values()
-                state = [tensor.data_ptr() for tensor in own if tensor is not None]
+                state = [hash((t.data_ptr(), t.shape, t.stride())) for t in own if t is not None]
             except AttributeError:  # there is no head of that name any more
                 state = []
         return walked.ids, state

@@ -11,6 +11,7 @@ from .checks import (
     run_on,
     tell_of_constant,
 )
+from .doubts import tell_of_moved_images
 from .frozen import FrozenClassifier, predict
 from .grid import as_grid
 from .guards import (
@@ -25,10 +26,14 @@ from .guards import (
 from .head import HeadProbe, tells_pooling
 from .layers import (
     ReshapeTransform,
+    StaleError,
     as_feature_maps,
+    first_convolution,
     forward_with_features,
     layer_names,
     own_copy,
+    same,
+    size_given,
     watching,
 )
 from .rerun import Replay, classify_masked_features, forward_from_layer
@@ -43,6 +48,7 @@ __all__ = [
     "Replay",
     "ReshapeTransform",
     "ScoresOf",
+    "StaleError",
     "as_feature_maps",
     "as_grid",
     "bare",
@@ -57,6 +63,7 @@ __all__ = [
     "core_name",
     "device_of",
     "evaluating",
+    "first_convolution",
     "floating_weight",
     "forward_from_layer",
     "forward_with_features",
@@ -69,8 +76,11 @@ __all__ = [
     "predict",
     "probabilities",
     "run_on",
+    "same",
+    "size_given",
     "still_gives",
     "tell_of_constant",
+    "tell_of_moved_images",
     "tells_pooling",
     "tensor_states",
     "top_class",

@@ -1,7 +1,6 @@
 """What goes into a classifier and what comes out, checked; each error says what to do."""
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
@@ -10,16 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..wording import warn
+
 
 def class_scores(outputs: Any) -> Tensor:
-    """The classifier's output as class scores (N, K): a tensor, or what has them as `.logits`, as
-    the models of transformers give; else a clear error."""
+    """The classifier's output as class scores (N, K): a tensor, or what has them as `.logits` or
+    under "logits", as the models of transformers give; else a clear error."""
     if not isinstance(outputs, Tensor):
-        outputs = getattr(outputs, "logits", outputs)
+        given = outputs.get("logits") if isinstance(outputs, Mapping) else None
+        outputs = getattr(outputs, "logits", outputs if given is None else given)
     if not isinstance(outputs, Tensor):
-        keys = list(outputs) if isinstance(outputs, Mapping) else []
-        what = f"{type(outputs).__name__} of {keys}" if keys else type(outputs).__name__
-        take = f"lambda outputs: outputs[{keys[0]!r}]" if keys else "lambda outputs: outputs[0]"
+        named = dict(outputs) if isinstance(outputs, Mapping) else {}
+        what = f"{type(outputs).__name__} of {list(named)}" if named else type(outputs).__name__
+        # scores have two dimensions; which it is, its author knows
+        fit = [key for key, value in named.items() if getattr(value, "ndim", 0) == 2]
+        key = repr([*fit, *named][0]) if named else 0
+        take = f"lambda outputs: outputs[{key}]"
         raise TypeError(
             f"the model returns a {what}; a tensor of class scores (N, K) is needed, or an object "
             f"with .logits. Say where they are, for example LearnableCAM(model, output={take}), or "
@@ -112,7 +117,7 @@ def tell_of_constant(raw_maps: list[Tensor], read: Mapping[str, Tensor]) -> None
         )
     else:
         return
-    warnings.warn(f"the feature maps at {list(read)} {why}", stacklevel=6)
+    warn(f"the feature maps at {list(read)} {why}")
 
 
 def floating_weight(model: nn.Module) -> Tensor | None:

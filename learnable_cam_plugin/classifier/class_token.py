@@ -15,6 +15,7 @@ from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
 from .grid import as_grid, places
+from .layers import check_held, same
 from .record import Run
 
 Seen = Sequence[tuple[Any, Any]]  # what each watched module was given first, and gave
@@ -71,6 +72,11 @@ class Projections:
         scores = torch.einsum("nhd,nthd->nth", query[:, 0], key) / query.shape[3] ** 0.5
         return F.linear((scores.softmax(1)[..., None] * value).flatten(2), self.out.weight)
 
+    def total(self, contributions: Tensor) -> Tensor:
+        """(N, D), what the layer gives for the first token, of its contributions (N, T, D)."""
+        found = contributions.sum(1)
+        return found if self.out.bias is None else found + self.out.bias
+
 
 @dataclass(frozen=True)
 class ClassTokenHead:
@@ -79,21 +85,27 @@ class ClassTokenHead:
     Attributes:
         watched: the attention layer; the layers after the last block, norms and linear ones, that
             the class token goes through; the linear layer of the scores.
-        scale: of what the attention layer gives (`ls1.gamma` in timm), or None.
+        scale: the module, and its parameter's name, that what the attention layer gives is scaled
+            by (`ls1`, "gamma" in timm), or None.
         scaled: whether each image's vector is then scaled by a number, as CLIP does, to length 1.
     """
 
     watched: tuple[nn.Module, ...]
-    scale: Tensor | None = None
+    scale: tuple[nn.Module, str] | None = None
     scaled: bool = False
 
     def maps(self, seen: Seen, size: Size) -> Tensor:
         """Maps (N, D, h, w) whose mean is what the linear layer was given."""
-        (tokens, _), *between, (given, _) = seen
+        (tokens, output), *between, (given, _) = seen
         projections = Projections.of(self.watched[0])
         assert projections is not None, "an attention layer was found, and is none any more"
         sent = projections.contributions(_batch_first(self.watched[0], tokens))
-        sent = sent if self.scale is None else sent * self.scale
+        gave = first_token(_batch_first(self.watched[0], _first(output)))
+        check_held(projections.total(sent[:1]), gave if gave is None else gave[:1])
+        if between and not self.scaled:
+            last = first_token(between[-1][1])
+            check_held(last if last is None else last[:1], given[:1])
+        sent = sent if self.scale is None else sent * getattr(*self.scale)
         for layer, (before, _) in zip(self.watched[1:-1], between, strict=True):
             sent = _through(layer, before, sent)
         if self.scaled:
@@ -128,23 +140,22 @@ def class_token_of(before: Sequence[Run], given: Tensor) -> ClassTokenHead | Non
     for i, run in reversed(list(enumerate(before[:at]))):
         if (projections := Projections.of(run.module)) is None:
             continue
-        output = run.output[0] if isinstance(run.output, tuple) else run.output
+        output = _first(run.output)
         rest = before[i:at]
         scales = [
             (run.module, name) for run in rest for name in _SCALES
             if hasattr(run.module, name) and same(run.given, output)
         ]  # fmt: skip
-        scale = getattr(*scales[0]) if scales else None
+        scale = scales[0] if scales else None
         try:
             tokens = _batch_first(run.module, run.given)
-            sent = projections.contributions(tokens).sum(1)
+            sent = projections.total(projections.contributions(tokens))
         except (AttributeError, RuntimeError, TypeError, ValueError):
             return None  # attention of another kind, with names alike
-        sent = sent if projections.out.bias is None else sent + projections.out.bias
         known = same(sent, first_token(_batch_first(run.module, output)))
         if not known or places(as_grid(tokens, run.size)) < 2:
             return None
-        added = sent if scale is None else sent * scale
+        added = sent if scale is None else sent * getattr(*scale)
         if not _is_added(before[:i], before[i:], run.module, added, token):
             return None
         watched = (run.module, *(each.module for each in chain))
@@ -196,6 +207,11 @@ def _is_added(
     return any(same(total, token) for total in [*sums, *blocks])
 
 
+def _first(output: Any) -> Any:
+    """Of what an attention layer gives, the tokens: of a tuple the first."""
+    return output[0] if isinstance(output, tuple) else output
+
+
 def _batch_first(attention: nn.Module, tokens: Tensor) -> Tensor:
     return tokens if getattr(attention, "batch_first", True) else tokens.transpose(0, 1)
 
@@ -210,15 +226,6 @@ def first_token(output: Any) -> Tensor | None:
     if not isinstance(output, Tensor) or output.ndim not in (2, 3):
         return None
     return output[:, 0] if output.ndim == 3 else output
-
-
-def same(one: Tensor | None, other: Tensor | None) -> bool:
-    """Whether two tensors are the same, up to rounding."""
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
-        return False
-    scale = float(other.abs().max()) + 1e-6
-    exact = other.dtype in (torch.float32, torch.float64)
-    return bool((one.to(other) - other).abs().max() < (1e-3 if exact else 3e-2) * scale)
 
 
 def _same_direction(one: Tensor | None, other: Tensor) -> bool:

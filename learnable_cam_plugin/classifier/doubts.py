@@ -1,13 +1,13 @@
 """What a recorded pass shows of a classifier, and its map would not: refused, or told of."""
 
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..wording import warn
 from .checks import class_scores
 from .grid import places
 from .guards import evaluating
@@ -29,27 +29,10 @@ def tell_of_several_runs(
     times = Counter(run.name for run in runs)
     again = [name for name in read if times[name] > 1]
     if again and not known:
-        warnings.warn(
+        warn(
             f"{type(model).__name__} runs its layer '{again[-1]}' {times[again[-1]]} times for an "
             "image, and only the last run is explained; of mirrored or scaled images the map is of "
-            "those. Pass the classifier that is inside of it",
-            stacklevel=3,
-        )
-
-
-def check_arranged(runs: Iterable[Run], images: Tensor) -> None:
-    """Refuse images whose proportions the network does not see, where its tokens are arranged by
-    them: a transformer behind a transform that makes them square."""
-    (height, width), tokens = images.shape[2:], False
-    for run in runs:
-        maps, (rows, columns) = run.maps(), run.size
-        arranged = maps is not None and maps.shape != run.output.shape
-        tokens |= arranged and abs(height * columns / (width * rows) - 1) > 0.01
-    if tokens:
-        raise ValueError(
-            f"the model resizes images of {height} x {width} to {rows} x {columns}, and what its "
-            "layers give is arranged as a grid by the images' proportions: resize them before, and "
-            "pass the classifier that is inside; or pass target_layers and a reshape_transform"
+            "those. Pass the classifier that is inside of it"
         )
 
 
@@ -86,12 +69,11 @@ def tell_of_other_tokens(shown: Sequence[Run], linear: Run | None, runs: Sequenc
         return
     extra = run.output.shape[1] - places(run.maps())
     if extra:
-        warnings.warn(
+        warn(
             f"layer '{run.name}' gives {extra} tokens beside those of places, and the head reads "
             f"neither the first token nor the mean of what follows the first {extra}: where they "
             "come last, the map is moved by them. Pass target_layers and a reshape_transform that "
-            "leaves them out",
-            stacklevel=3,
+            "leaves them out"
         )
 
 
@@ -112,11 +94,10 @@ def tell_of_other_branches(
     close = 1e-3 * float(without.abs().max())
     matters = not torch.allclose(without[:1], scores[:1].float(), 0, close)  # else it is refused
     if matters and not torch.allclose(without[0], without[1], 0, close):
-        warnings.warn(
+        warn(
             f"the scores of {type(core(model)).__name__} depend on more than what its layer "
             f"'{name}' gives, as those of an ensemble, or of several branches, do; the map is of "
-            "that layer alone. Explain each part by itself, or name the layer as a target layer",
-            stacklevel=3,
+            "that layer alone. Explain each part by itself, or name the layer as a target layer"
         )
 
 
@@ -149,11 +130,10 @@ def tell_of_moved_images(model: nn.Module, images: Tensor) -> None:
     found = (torch.stack(others) - black) / torch.where(told, span, 1.0)
     apart = (found - torch.stack(_along(black[0]))[:, None]).abs()[told.expand_as(found)]
     if float((apart > _MOVED).float().mean()) > 0.1:
-        warnings.warn(
+        warn(
             f"{type(model).__name__} crops, pads or turns its images before its first layer: the "
             "map is of what that is given, stretched over the whole of them. Do so before, and "
-            "pass the classifier that is inside of it",
-            stacklevel=3,
+            "pass the classifier that is inside of it"
         )
 
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ..masking import Normalization
 from .checks import check_finite, check_images, class_scores, not_finite_images, run_on
 from .doubts import (
-    check_arranged,
     check_tokens,
     tell_of_moved_images,
     tell_of_other_branches,
@@ -20,7 +19,14 @@ from .doubts import (
 )
 from .find import find_layers, reads_one_place
 from .guards import channels_last, evaluating, frozen, on_device
-from .layers import ReshapeTransform, Spread, forward_with_features, layer_names
+from .layers import (
+    ReshapeTransform,
+    Spread,
+    StaleError,
+    first_convolution,
+    forward_with_features,
+    layer_names,
+)
 from .record import linear_of, record
 from .rerun import reaches_scores
 from .scores import top_class
@@ -100,7 +106,6 @@ class FrozenClassifier:
         if reshape_transform is None:
             watched = () if spread is None else spread.watched
             shown = [r for r in runs if r.name in read or r.module in watched]
-            check_arranged(shown, images)
             check_tokens(shown, runs, len(scores))
             if not known:
                 tell_of_other_tokens(shown, linear, runs)
@@ -112,16 +117,16 @@ class FrozenClassifier:
                     "in a side branch. Name a layer that leads to the scores, or none at all"
                 )
         plain = frozenset(layers) - frozenset(names)
-        small = reads_one_place(runs, scores)
+        small = not known and reads_one_place(runs, scores)
         classifier = cls(bare(model), layers, normalization, reshape_transform, plain, small)
         if spread is not None:
             classifier.spreads[read[-1]] = spread
         return classifier
 
-    def _find_spreads(self, images: Tensor) -> None:
+    def _find_spreads(self, images: Tensor, anew: bool = False) -> None:
         """How the input of those layers that are linear is told apart by place, where not known."""
         heads = [n for n, layer in self.layers.items() if isinstance(layer, nn.Linear)]
-        if any(name not in self.spreads for name in heads):
+        if any(anew or name not in self.spreads for name in heads):
             runs, scores = record(self.model, images[:2])
             linear = linear_of(runs, scores)
             with evaluating(self.model):
@@ -151,6 +156,18 @@ class FrozenClassifier:
         `modules` are those of the model, where they are known."""
         check_images(images)
         self._find_spreads(images)
+        try:
+            return self._read(images, forward, modules)
+        except StaleError:
+            self._find_spreads(images, anew=True)
+            return self._read(images, forward, modules)
+
+    def _read(
+        self,
+        images: Tensor,
+        forward: Callable[..., Any] | None,
+        modules: Sequence[nn.Module] | None,
+    ) -> tuple[Any, dict[str, Tensor]]:
         with evaluating(self.model, modules), run_on(self.model, images):
             return forward_with_features(
                 forward or self.model,
@@ -159,6 +176,7 @@ class FrozenClassifier:
                 reshape_transform=self.reshape_transform,
                 as_grid=self.as_grid,
                 spreads=self.spreads,
+                first=first_convolution(modules or self.model.modules()),
             )
 
     def clean_pass(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:

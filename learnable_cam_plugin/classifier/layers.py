@@ -13,6 +13,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
+from ..saliency import compiling
 from .grid import as_grid as arranged
 from .guards import LOCK, evaluating, uninterrupted
 from .wrappers import core, core_name, uncompiled
@@ -29,11 +30,44 @@ class Spread(Protocol):
 
     def maps(self, seen: Sequence[tuple[Any, Any]], size: Size) -> Tensor:
         """Maps (N, D, h, w) whose mean is what the linear layer was given, (N, D), from what each
-        of the modules was given and gave, for images of `size`."""
+        of the modules was given and gave, for images of `size`.
+
+        Raises:
+            StaleError: the head does not read any more what it did when this was found.
+        """
+
+
+_STALE = (
+    "the classifier's head does not read what it did when its layers were found: weights were "
+    "loaded, or modules changed, since. Make anew what explains it"
+)
+
+
+class StaleError(ValueError):
+    """What was found out about a classifier, of one pass, does not hold for the classifier now."""
+
+
+def same(one: Tensor | None, other: Tensor | None, slack: float = 1.0) -> bool:
+    """Whether two tensors are the same, up to rounding, or to `slack` times that."""
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
+        return False
+    exact, scale = other.dtype in (torch.float32, torch.float64), other.abs().amax() + 1e-6
+    close = slack * (1e-3 if exact else 3e-2)
+    return bool((one.to(other) - other).abs().amax() < close * scale)
+
+
+def check_held(found: Tensor | None, given: Tensor | None) -> None:
+    """StaleError unless what a head is `given` is what was found to make it; in what is compiled
+    or traced no value is known, and it is not asked."""
+    if not compiling() and not torch.jit.is_tracing() and not same(found, given, slack=3):
+        raise StaleError(_STALE)
 
 
 def own_copy(value: Any) -> Any:
-    """Of a tensor a copy: what follows a module may work in place on what it gave."""
+    """Of a tensor a copy, and of a tuple's first: what follows a module may work in place on what
+    it gave."""
+    if isinstance(value, tuple) and value:
+        return own_copy(value[0]), *value[1:]
     return value.detach().clone() if isinstance(value, Tensor) else value
 
 
@@ -55,7 +89,8 @@ def layer_names(model: nn.Module, target_layers: Iterable[nn.Module | str]) -> d
     if isinstance(target_layers, (str, nn.Module)) and not isinstance(
         target_layers, (nn.Sequential, nn.ModuleList)
     ):
-        raise ValueError(f"target_layers must be a list of layers, got one: {target_layers!r}")
+        one = target_layers if isinstance(target_layers, str) else type(target_layers).__name__
+        raise ValueError(f"target_layers must be a list of layers, got one, {one}: pass [layer]")
     modules = dict(core(model).named_modules())
     names = {id(module): name for name, module in modules.items()}
     found: dict[str, nn.Module] = {}
@@ -156,6 +191,20 @@ def as_feature_maps(
     return maps
 
 
+def first_convolution(modules: Iterable[nn.Module]) -> nn.Module | None:
+    """The first of a network's modules that convolves images: what it is given are the images as
+    the network has them, which may be resized inside of the model."""
+    return next((module for module in modules if isinstance(module, nn.Conv2d)), None)
+
+
+def size_given(given: Any, images: Tensor) -> Size:
+    """(H, W) of images (N, C, ...), as the first convolution is `given` them; of what is not them,
+    as maps are not, their own."""
+    if isinstance(given, Tensor) and given.ndim == 4 and given.shape[:2] == images.shape[:2]:
+        return given.shape[2:]
+    return images.shape[2:]
+
+
 def forward_with_features(
     forward: Callable[..., Any],
     layers: Mapping[str, nn.Module],
@@ -164,6 +213,7 @@ def forward_with_features(
     of_input: bool = False,
     as_grid: Container[str] = (),
     spreads: Mapping[str, Spread] | None = None,
+    first: nn.Module | None = None,
 ) -> tuple[Any, dict[str, Tensor]]:
     """One forward pass: (what `forward` returns, name -> feature maps of that layer).
 
@@ -171,7 +221,9 @@ def forward_with_features(
     layer does not reach them. A layer that runs several times counts with its last run, and only
     the runs of this thread count. With `of_input` it is what the layers are given that is read. The
     layers in `as_grid` need no reshape_transform. Of those in `spreads`, linear ones, it is what
-    they are given, spread over the places it comes from.
+    they are given, spread over the places it comes from. Tokens are arranged by the proportions of
+    the images as `first`, the `first_convolution`, is given them; of a function whose modules are
+    not known, as they are passed.
 
     >>> import torch
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten())
@@ -180,7 +232,8 @@ def forward_with_features(
     (2, 4, 5, 6)
     """
     features: dict[str, Tensor] = {}
-    size = inputs[0].shape[2:] if inputs and isinstance(inputs[0], Tensor) else None
+    images = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
+    size = None if images is None else images.shape[2:]
     seen: dict[nn.Module, tuple[Any, Any]] = {}
 
     def keep(name: str, *values: Any) -> None:
@@ -190,15 +243,26 @@ def forward_with_features(
     def see(module: nn.Module, given: Any, output: Any) -> None:
         seen[module] = (own_copy(given), own_copy(output))
 
+    def resized(given: Any, _: Any) -> None:
+        nonlocal size
+        size = size if images is None else size_given(given, images)
+
+    if first is None and isinstance(forward, nn.Module):
+        first = first_convolution(forward.modules())
     found = spreads or {}
     kept = [(layer, partial(keep, name)) for name, layer in layers.items() if name not in found]
     watched = {module for spread in found.values() for module in spread.watched}
     entered, left = (kept, []) if of_input else ([], kept)
-    with watching([*left, *((module, partial(see, module)) for module in watched)], entered):
+    hooks: list[tuple[nn.Module, Callable]] = [] if first is None else [(first, resized)]
+    hooks += [*left, *((module, partial(see, module)) for module in watched)]
+    with watching(hooks, entered):
         outputs = uncompiled(forward)(*inputs)
     for name, spread in found.items():
-        if size is not None and all(module in seen for module in spread.watched):
-            features[name] = spread.maps([seen[module] for module in spread.watched], size)
+        if size is None or layers[name] not in seen:
+            continue
+        if any(module not in seen for module in spread.watched):
+            raise StaleError(_STALE)
+        features[name] = spread.maps([seen[module] for module in spread.watched], size)
     missing = [name for name in layers if name not in features]
     if missing:
         raise ValueError(

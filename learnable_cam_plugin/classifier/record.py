@@ -10,7 +10,7 @@ from torch import Size, Tensor, nn
 from .checks import class_scores, run_on
 from .grid import as_grid
 from .guards import evaluating
-from .layers import applies, watching
+from .layers import applies, size_given, watching
 from .scores import gives_scores
 from .wrappers import bare, core, uncompiled
 
@@ -57,17 +57,10 @@ def record(model: nn.Module, images: Tensor) -> tuple[list[Run], Tensor]:
             "K) are needed, a row an image: does it drop dimensions of 1, as squeeze() does?"
         )
     ends = {one[1]: number for number, one in enumerate(seen)}
-    size = _seen_size(seen, images)
+    given = next((given for _, module, given, _ in seen if isinstance(module, nn.Conv2d)), None)
+    size = size_given(given, images)
     runs = [Run(*one, size, ends[one[1]] == number) for number, one in enumerate(seen)]
     return runs, scores
-
-
-def _seen_size(seen: list[tuple[str, nn.Module, Any, Any]], images: Tensor) -> Size:
-    """(H, W) of the images as the first convolution is given them: they may be resized before."""
-    given = next((given for _, module, given, _ in seen if isinstance(module, nn.Conv2d)), None)
-    if isinstance(given, Tensor) and given.ndim == 4 and given.shape[:2] == images.shape[:2]:
-        return given.shape[2:]
-    return images.shape[2:]
 
 
 def linear_of(runs: list[Run], scores: Tensor) -> Run | None:

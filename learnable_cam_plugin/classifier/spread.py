@@ -14,9 +14,9 @@ import torch
 from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
-from .class_token import ClassTokenHead, Seen, class_token_of, first_token, same
+from .class_token import ClassTokenHead, Seen, class_token_of, first_token
 from .grid import as_grid, places
-from .layers import Spread
+from .layers import Spread, check_held, same
 from .record import Run
 
 _CHANNELS = 128  # by which the places of an image are told apart, of those that a head reads
@@ -60,11 +60,16 @@ class PlacewiseHead:
         maps = as_grid(seen[0][1], size)
         assert maps is not None, "the layer that was found gave no maps"
         flat = (maps.relu() if self.rectified else maps).flatten(2)
+        pooled, given = flat[:1].mean(2), seen[-1][0]
         if len(self.watched) == 2:
+            check_held(self.through(pooled), given[:1])
             spread = self._each(flat, 0)
         else:
             at = [module for module, _ in self.inner].index(self.watched[1]) + 1
-            near = _nearly(self.watched[1], flat, seen[1][1].flatten(1))
+            before, turned = (value.flatten(1) for value in seen[1])
+            check_held(pooled, before[:1])
+            check_held(self.through(turned[:1].clone(), at), given[:1])  # it may work in place
+            near = _nearly(self.watched[1], flat, turned)
             rest = [m for m, _ in self.inner[at:] if not isinstance(m, (*_NOTHING, nn.Flatten))]
             if {type(module) for module in rest} <= _ELEMENTWISE:  # without turning it twice
                 spread = near
@@ -72,7 +77,7 @@ class PlacewiseHead:
                     spread = module.forward(spread)
             else:
                 spread = self._each(near, at)
-        spread = spread + (seen[-1][0][..., None] - spread.mean(2, keepdim=True))
+        spread = spread + (given[..., None] - spread.mean(2, keepdim=True))
         return spread.unflatten(2, maps.shape[2:])
 
     def _each(self, flat: Tensor, after: int) -> Tensor:
@@ -102,10 +107,14 @@ def _first_linear(inner: Sequence[tuple[nn.Module, int]]) -> nn.Module | None:
     for module, _ in inner:
         if isinstance(module, (nn.Flatten, nn.Dropout, nn.Identity)):
             continue
-        if isinstance(module, nn.Linear):
+        plain = type(module).forward in (nn.Linear.forward, nn.Conv2d.forward)  # and no LoRA
+        if plain and isinstance(module, nn.Linear):
             channels = module.in_features
         elif (
-            isinstance(module, nn.Conv2d) and set(module.kernel_size) == {1} and module.groups == 1
+            plain
+            and isinstance(module, nn.Conv2d)
+            and set(module.kernel_size) == {1}
+            and module.groups == 1
         ):
             channels = module.in_channels
         else:
@@ -154,18 +163,30 @@ def spread_of(runs: Sequence[Run], linear: Run) -> Spread | None:
 
 
 def _placewise(before: list[Run], linear: Run) -> PlacewiseHead | None:
-    inner: list[Run] = []
+    inner: list[Run] = []  # given one place, the parts before what they are parts of
     for run in reversed(before):
-        if not isinstance(run.given, Tensor) or next(run.module.children(), None) is not None:
+        if not isinstance(run.given, Tensor):
             continue
-        if run.given.ndim not in (2, 4) or run.given[0].numel() != run.given.shape[1]:
+        if run.given.ndim in (2, 4) and run.given[0].numel() == run.given.shape[1]:
+            inner.insert(0, run)
+        elif next(run.module.children(), None) is None:
             break  # it is given more than one place
-        inner.insert(0, run)
+    ahead = before[: before.index(inner[0])] if inner else before
+    leaves = [run for run in inner if next(run.module.children(), None) is None]
+    # what has parts may do more than these, as a norm with an activation that is one of them
+    outer = [r for r in inner if not any(r.name.startswith(f"{o.name}.") for o in inner)]
+    found = _through(leaves, ahead, linear)
+    return _through(outer, ahead, linear) if found is None and outer != leaves else found
+
+
+def _through(inner: list[Run], before: list[Run], linear: Run) -> PlacewiseHead | None:
+    """Of the modules `inner`, if what they make of a layer `before`, pooled, is what the linear
+    layer was given."""
     chain = tuple((run.module, run.given.ndim) for run in inner)
     first = _first_linear(chain)
     seen = first is not None and all(run.last for run in inner if run.module is first)
     between = (first,) if first is not None and seen else ()
-    for run in reversed(before[: before.index(inner[0])] if inner else before):
+    for run in reversed(before):
         maps = run.maps()
         if maps is None or places(maps) < 2:
             continue

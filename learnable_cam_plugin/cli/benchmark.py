@@ -1,7 +1,6 @@
 """`learnable-cam benchmark`: a small table of a classifier's maps beside Grad-CAM's."""
 
 import json
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
@@ -16,6 +15,7 @@ from ..atomic import atomic_path
 from ..cam import LearnableCAM
 from ..comparison import class_maps, compare_methods, grad_cam, markdown_table, open_methods
 from ..loading import LoadedClassifier
+from ..wording import warn
 from .classifiers import device_named, open_attention
 from .photographs import batched, find_photos, read_each
 
@@ -66,7 +66,7 @@ def benchmark(
             class_maps(peer, torch.zeros(1, 3, *size).to(place), torch.tensor([0]))
             methods["Grad-CAM"] = peer
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-            warnings.warn(f"Grad-CAM does not run here: {error}", stacklevel=2)
+            warn(f"Grad-CAM does not run here: {error}")
         parts = batches()
         first = next(parts, None)
         if first is None:

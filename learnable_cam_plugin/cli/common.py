@@ -111,7 +111,7 @@ def one_line(extra: str, interrupted: str | Callable[[], str] = "run it again") 
     """
     with warnings.catch_warnings():
         warnings.showwarning = _note
-        warnings.filterwarnings("default", category=UserWarning, module=__package__.split(".")[0])
+        warnings.filterwarnings("default", category=UserWarning)
         try:
             yield
         except (BrokenPipeError, click.Abort, click.exceptions.Exit):

@@ -27,12 +27,15 @@ from ..classifier import (
     class_indices,
     class_scores,
     device_of,
+    first_convolution,
     layer_names,
+    size_given,
 )
 from ..saliency import compiling, saliency
-from .noted import Notes, copied, evaluated
+from .noted import Notes, both, copied, evaluated, given_alone, output_alone
 
 SIZES = ("image", "grid")
+_IMAGES = "images, as the first convolution is given them"
 
 
 class ExplainedClassifier(nn.Module):
@@ -125,9 +128,12 @@ class ExplainedClassifier(nn.Module):
         self._notes, self._watched = Notes(), _watch_names(self.model, self._spreads)
         for name, layer in layers.items():
             if name not in self._spreads:
-                self._notes.note(name, layer, given=False)
+                self._notes.note(name, layer, output_alone)
         for module, name in self._watched.items():
-            self._notes.note(name, module, given=True)
+            self._notes.note(name, module, both)
+        convolution = first_convolution(self.model.modules())
+        if convolution is not None:
+            self._notes.note(_IMAGES, convolution, given_alone)
 
     def train(self, mode: bool = True) -> "ExplainedClassifier":
         """Nothing: it stays in eval mode, as what it explains."""
@@ -153,8 +159,9 @@ class ExplainedClassifier(nn.Module):
                 class against itself, which is not checked there.
         """
         logits = class_scores(self.model(images))
-        features = self._features(self._notes.taken(), images.shape[2:])
-        raw, size = self._raw_maps(features, logits, classes), images.shape[2:]
+        seen, size = self._notes.taken(), images.shape[2:]
+        features = self._features(seen, size_given(seen.get(_IMAGES), images))
+        raw = self._raw_maps(features, logits, classes)
         if self.size == "grid":
             size = max((maps.shape[-len(size) :] for maps in raw), key=prod)
         found = saliency(raw, size)

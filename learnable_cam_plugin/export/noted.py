@@ -13,7 +13,7 @@ from ..classifier import own_copy
 from ..saliency import compiling
 
 Parts = TypeVar("Parts")
-Seen = dict[str, tuple[Any, Any]]  # key -> what a module was given first, and gave
+Seen = dict[str, Any]  # key -> what was noted of a module's pass
 
 
 class _Own(threading.local):
@@ -42,17 +42,31 @@ class Notes:
         seen.clear()
         return found
 
-    def note(self, key: str, module: nn.Module, given: bool) -> None:
-        """From now on each pass of the module leaves what it gives under `key`, and, if `given`,
-        what it was given. The last of several runs counts."""
+    def note(self, key: str, module: nn.Module, what: Callable[[Any, Any], Any]) -> None:
+        """From now on each pass of the module leaves under `key` `what` there is to keep of what it
+        was given first, and gave. The last of several runs counts."""
         forward = vars(module).get("forward", partial(type(module).forward, module))
-        module.forward = partial(_noted, self, key, given, forward)
+        module.forward = partial(_noted, self, key, what, forward)
 
 
-def _noted(notes: Notes, key: str, given: bool, forward: Callable, *args: Any, **named: Any) -> Any:
+def both(given: Any, output: Any) -> tuple[Any, Any]:
+    return own_copy(given), own_copy(output)
+
+
+def output_alone(_given: Any, output: Any) -> tuple[None, Any]:
+    return None, own_copy(output)
+
+
+def given_alone(given: Any, _output: Any) -> Any:
+    return given
+
+
+def _noted(
+    notes: Notes, key: str, what: Callable[[Any, Any], Any], forward: Callable, *args: Any,
+    **named: Any,
+) -> Any:  # fmt: skip
     output = forward(*args, **named)
-    first = next(iter((*args, *named.values())), None) if given else None
-    notes.seen()[key] = (own_copy(first), own_copy(output))
+    notes.seen()[key] = what(next(iter((*args, *named.values())), None), output)
     return output
 
 

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import reprlib
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -21,7 +20,7 @@ from ..attention import AttentionMechanism, source_name
 from ..checkpoint import digest
 from ..classifier import device_of, floating_weight
 from ..masking import Normalization
-from ..wording import plain
+from ..wording import plain, warn
 from .explained import ExplainedClassifier
 from .graph import FromPixels
 
@@ -140,9 +139,8 @@ def _tell_of_other_pixels(normalization: Normalization, images: Tensor) -> None:
     try:
         normalization.check_range(images)  # an example may be noise
     except ValueError as error:  # of images that are noise it does not matter
-        warnings.warn(
-            f"the file will say how its images are normalised, and those given are not so: {error}",
-            stacklevel=3,
+        warn(
+            f"the file will say how its images are normalised, and those given are not so: {error}"
         )
 
 

@@ -1,7 +1,6 @@
 """What a classifier must be to train beside it, found before the first step and not in the maps."""
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..classifier import FrozenClassifier, HeadProbe, class_scores
+from ..wording import warn
 
 _CUT = (
     "the classifier's forward cuts it off, with torch.no_grad(), torch.inference_mode() or "
@@ -63,11 +63,10 @@ def check_clean_pass(classifier: FrozenClassifier, images: Tensor) -> None:
             "without its softmax, or wrap it so that it returns torch.log(probabilities)"
         )
     if scores.numel() >= 16 and bool(((scores >= 0) & (scores <= 1)).all()):
-        warnings.warn(
+        warn(
             "all scores of the first batch lie in [0, 1], as probabilities of labels that do not "
             "exclude each other do, and are taken for logits: the training takes their softmax. If "
-            "the model ends in a sigmoid, pass it without",
-            stacklevel=4,
+            "the model ends in a sigmoid, pass it without"
         )
 
 
@@ -104,10 +103,9 @@ def check_order(classifier: FrozenClassifier, images: Tensor) -> None:
         raise ValueError(f"{order}: that is '{read[-1]}', so pass {right}")
     coarser = [name for name in names if _positions(features, name) < _positions(features, last)]
     if coarser and not read:
-        warnings.warn(
+        warn(
             f"{order}; but {coarser} have a coarser grid than '{last}', as later layers have: is "
-            "the order right?",
-            stacklevel=2,
+            "the order right?"
         )
 
 

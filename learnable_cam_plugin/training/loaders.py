@@ -2,7 +2,6 @@
 again when a training is resumed."""
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm.auto import tqdm
 
+from ..wording import warn
 from .batches import images_of
 
 
@@ -114,10 +114,9 @@ def fingerprint(loader: Iterable[Any], first: Any, seed: int) -> dict[str, Any]:
                 "draw from torch's, numpy's or random's own generators, which are seeded each epoch"
             )
         )
-        warnings.warn(
+        warn(
             "the loader gives other batches when it is started again from the same seed: a resumed "
-            f"training will not end exactly as an uninterrupted one. To mend it, {remedy}",
-            stacklevel=2,
+            f"training will not end exactly as an uninterrupted one. To mend it, {remedy}"
         )
     found["batches"] = length_of(loader)
     if isinstance(loader, DataLoader):

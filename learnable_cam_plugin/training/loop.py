@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import math
 import time
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from tqdm.auto import tqdm
 
 from ..attention import AttentionMechanism, Origin
 from ..classifier import FrozenClassifier
+from ..wording import warn
 from .batches import images_of, labels_of
 from .checks import check_clean_pass, check_taught, check_teaching
 from .finite import Kept, check_gradients, check_terms
@@ -110,10 +110,9 @@ class TrainingRun:
         state, plan = self.state, self.plan
         late = self.val_loader is not None and not state.validated
         if state.epoch > plan.epochs or (state.epoch == plan.epochs and late):
-            warnings.warn(
+            warn(
                 f"{plan.output_dir} holds a training of {state.epoch} epochs already, and epochs="
-                f"{plan.epochs} asks for no more: nothing is trained, or validated, anew",
-                stacklevel=3,
+                f"{plan.epochs} asks for no more: nothing is trained, or validated, anew"
             )
         elif self.val_loader is not None and not (state.history or state.epoch or state.step):
             self._end_epoch(0, time.perf_counter())
@@ -269,10 +268,9 @@ class TrainingRun:
             rows = [min(state.history, key=lambda row: row.get("val_average_drop", math.inf))]
             kept = int(rows[0]["epoch"])
         if kept == 0:
-            warnings.warn(
+            warn(
                 f"none of the {state.epoch} epochs has a lower average drop than the start on the "
-                "validation images: the attention is the start, as it was before the first epoch",
-                stacklevel=3,
+                "validation images: the attention is the start, as it was before the first epoch"
             )
         recipe = {k: v for k, v in self.settings.items() if k not in ("classifier", "loader")}
         recipe["epochs"] = state.epoch

@@ -397,6 +397,121 @@ def test_so_is_one_whose_head_reads_a_class_token(change):
     assert abs(after - before).max() > 1e-4
 
 
+class Neck(nn.Sequential):
+    """A norm between the pooling and the head, which does nothing before it has seen images."""
+
+    def __init__(self):
+        super().__init__(
+            *tiny_network()[:8], nn.BatchNorm1d(8, affine=False, eps=0), nn.Linear(8, 5)
+        )
+
+
+def settle(model):
+    torch.manual_seed(9)
+    model[8].running_mean.uniform_()
+    model[8].running_var.uniform_(0.05, 0.5)
+
+
+class Adapted(nn.Module):
+    """An adapter that begins with zeros, in parallel to nothing or to the queries of a block."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.head = tiny_network()[:5], nn.Linear(8, 5)
+        self.adapter = nn.Conv2d(8, 8, 1)
+        nn.init.zeros_(self.adapter.weight)
+        nn.init.zeros_(self.adapter.bias)
+
+    def forward(self, x):
+        maps = self.trunk(x)
+        return self.head((maps + self.adapter(maps)).mean((2, 3)))
+
+
+def adapt(model):
+    nn.init.normal_(model.adapter.weight, generator=torch.Generator().manual_seed(9))
+
+
+class LowRank(nn.Linear):
+    """A linear layer that adds a product of two matrices, as LoRA, at first of zeros."""
+
+    def __init__(self, old):
+        super().__init__(old.in_features, old.out_features)
+        self.load_state_dict(old.state_dict())
+        self.down = nn.Parameter(torch.randn(2, old.in_features))
+        self.up = nn.Parameter(torch.zeros(old.out_features, 2))
+
+    def forward(self, x):
+        return super().forward(x) + x @ self.down.T @ self.up.T
+
+
+def low_rank_vit():
+    model = TimmViT()
+    for block in model.blocks:
+        block.attn.qkv = LowRank(block.attn.qkv)
+    return model
+
+
+def train_low_rank(model):
+    for block in model.blocks:
+        nn.init.normal_(block.attn.qkv.up, generator=torch.Generator().manual_seed(9))
+
+
+def assign_a_scale(model):
+    for block in model.blocks:
+        block.ls1.gamma = nn.Parameter(torch.randn(16, generator=torch.Generator().manual_seed(9)))
+
+
+@pytest.mark.filterwarnings("ignore:the head of:UserWarning")
+@pytest.mark.filterwarnings("ignore:the scores of:UserWarning")
+@pytest.mark.parametrize(
+    ("make", "change"),
+    [(Neck, settle), (Adapted, adapt), (low_rank_vit, train_low_rank), (TimmViT, assign_a_scale)],
+)
+def test_what_did_nothing_before_and_does_now_is_followed(make, change):
+    """The way from the layers to the head is looked at in every pass."""
+    before, after, expected = changed(change, make)
+    model = make().eval()
+    change(model)
+    assert same(after, expected, atol=0)
+    assert abs(after - before).max() > 1e-2
+    anew = LearnableCAM(model)(pictures(2, 32), of_class(1, 2))
+    assert make is low_rank_vit or make is Adapted or same(after, anew, atol=1e-5)
+
+
+def test_a_head_of_the_first_classes_alone_is_read_anew():
+    """A slice lies where the whole did."""
+
+    def keep_four(model):
+        model[8].weight = nn.Parameter(model[8].weight[:4])
+        model[8].bias = nn.Parameter(model[8].bias[:4])
+
+    _, after, expected = changed(keep_four)
+    assert same(after, expected, atol=0)
+
+
+class Mirrored(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x.flip(3))
+
+
+class Cropped(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x[:, :, :32, :32])
+
+
+def test_a_wrapper_that_moves_images_is_told_of_whatever_was_explained_before():
+    model = tiny_network()
+    LearnableCAM(model)(pictures(2, 32))
+    with pytest.warns(UserWarning, match="crops, pads or turns") as told:
+        LearnableCAM(Mirrored(model))(pictures(2, 32))
+    assert [one.filename for one in told] == [__file__]
+    cam = LearnableCAM(Cropped(model))
+    cam(pictures(2, 32))
+    with pytest.warns(UserWarning, match="crops, pads or turns"):
+        cam(pictures(2, 64))
+    cam(pictures(2, 64))  # once
+
+
 # Heads that are linearised
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchvision.models import VisionTransformer
 from torchvision.transforms import Normalize, Resize
 
-from learnable_cam_plugin import LearnableCAM
+from learnable_cam_plugin import ExplainedClassifier, LearnableCAM
 from learnable_cam_plugin.classifier import class_indices
 
 TARGET = [ClassifierOutputTarget(1)]
@@ -99,14 +99,22 @@ def test_a_network_behind_a_resize_is_read_by_the_proportions_that_it_sees():
     assert min(np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs) > 0.99
 
 
-def test_tokens_of_images_that_the_model_makes_square_are_refused():
+def test_tokens_of_images_that_the_model_makes_square_are_arranged_as_it_has_them():
+    """Whichever images were explained before, and in the graph: 14 x 14 tokens are 7 x 28, too."""
     torch.manual_seed(0)
     vit = VisionTransformer(56, 4, 2, 4, 32, 64, num_classes=5).eval()
     nn.init.normal_(vit.heads.head.weight)
-    model = nn.Sequential(Resize((56, 56)), vit)
-    with pytest.raises(ValueError, match="resizes images of 60 x 80 to 56 x 56"):
-        LearnableCAM(model)(pixels(2, 60, 80), TARGET)
-    assert LearnableCAM(model)(pixels(2, 80, 80), TARGET).shape == (2, 80, 80)
+    square = Resize((56, 56))
+    model, images = nn.Sequential(square, vit), pixels(2, 40, 160)
+    seen = torch.from_numpy(LearnableCAM(vit)(square(images), TARGET))[:, None]
+    stretched = F.interpolate(seen, (40, 160), mode="bilinear")[:, 0].numpy()
+    cam = LearnableCAM(model)
+    cam(pixels(2, 56, 56), TARGET)
+    explained = ExplainedClassifier(model, pixels(2, 56, 56))
+    classes = torch.full((2,), TARGET[0].category)
+    for found in (cam(images, TARGET), explained(images, classes)[1].numpy()):
+        pairs = zip(found, stretched, strict=True)
+        assert min(np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs) > 0.99
 
 
 class TwoStreams(nn.Module):

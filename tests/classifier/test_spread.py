@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from learnable_cam_plugin import FrozenClassifier
+from learnable_cam_plugin import ExplainedClassifier, FrozenClassifier
+from learnable_cam_plugin.classifier import StaleError
 from learnable_cam_plugin.classifier.record import linear_of, record
 from learnable_cam_plugin.classifier.spread import ClassTokenHead, PlacewiseHead, spread_of
 
@@ -147,6 +148,89 @@ def test_heads_that_begin_otherwise_are_applied_to_all_channels(images, first):
     assert torch.allclose(
         maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-4
     )
+
+
+class SquaredReLU(nn.Module):
+    """As timm writes it: its part does a part of what it does."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(x).square()
+
+
+class NormAndActivation(nn.BatchNorm2d):
+    """As timm writes it: a norm with parts."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.act = nn.ReLU()
+        nn.init.uniform_(self.running_mean)
+
+    def forward(self, x):
+        return self.act(super().forward(x))
+
+
+@pytest.mark.parametrize("pool", [mean, kept])
+def test_modules_of_a_head_that_do_more_than_their_parts(images, pool):
+    inside = SquaredReLU() if pool is mean else NormAndActivation(8)
+    net = Net(inside, nn.Flatten(), nn.Linear(8, 5), pool=pool)
+    assert isinstance(spread(net, images), PlacewiseHead)
+    assert not FrozenClassifier.found(net, images).one_place
+    _, _, maps = read(net, images)
+    with torch.no_grad():
+        apart = head_of(net, net.conv(images))
+    assert torch.allclose(
+        maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-4
+    )
+
+
+class LowRank(nn.Linear):
+    """Adds to what its weight gives."""
+
+    def forward(self, x):
+        return super().forward(x) + x[:, :9].square()
+
+
+def test_a_first_layer_that_does_more_than_its_weight_is_applied_whole(images):
+    net = Net(LowRank(160, 9), nn.Linear(9, 5), channels=160)
+    assert len(spread(net, images).watched) == 2
+    _, _, maps = read(net, images)
+    with torch.no_grad():
+        apart = head_of(net, net.conv(images))
+    assert torch.allclose(
+        maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("make", [lambda: Net(nn.LayerNorm(8), nn.Linear(8, 5)), TimmViT])
+def test_a_head_that_reads_something_else_now_is_found_anew_or_refused(make):
+    images = pictures(2, 32)
+    model = make().eval()
+    classifier = FrozenClassifier.found(model, images)
+    explained = ExplainedClassifier(model, images)
+    (old,) = classifier.spreads.values()
+    if isinstance(model, Net):
+        for each in (model, explained.model):
+            each.pool = lambda maps: maps.amax((2, 3))
+        with pytest.raises(StaleError, match="does not read what it did"):
+            classifier.read(images)
+    else:
+        for each in (model, explained.model):
+            nn.init.constant_(each.blocks[-1].attn.qkv.weight, 0.1)
+            each.norm = nn.LayerNorm(16, elementwise_affine=False)
+        _, features = classifier.read(images)
+        (new,) = classifier.spreads.values()
+        assert new is not old
+        assert new.watched[1] is model.norm
+        (name,) = classifier.spreads
+        linear = model.get_submodule(name)
+        assert torch.allclose(linear(features[name].mean((2, 3))), model(images), atol=1e-4)
+    if isinstance(model, Net):
+        with pytest.raises(ValueError, match="Make anew what explains it"):
+            explained(images)
 
 
 @pytest.mark.parametrize("name", [*PLACEWISE, "vit"])

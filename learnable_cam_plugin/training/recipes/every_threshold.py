@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +20,7 @@ from ...attention import (
 from ...classifier import FrozenClassifier, class_scores
 from ...data import cell_regions, mosaics
 from ...saliency import combine, min_max, resize
+from ...wording import warn
 from ..checks import check_order
 from ..objectives.thresholds import (
     draw_fractions,
@@ -190,12 +190,11 @@ class EveryThreshold:
 
     def _tell_of_none(self, made: int, classes: Tensor) -> None:
         if not made and self.mosaics and self.misplaced:
-            warnings.warn(
+            warn(
                 f"the first batch, of {len(classes)} images of {len(classes.unique())} classes, "
                 "makes no mosaics, which take four classes: without them `misplaced` counts "
                 "nothing, and nothing asks for dark maps where another class is. Shuffle the "
-                "images, or take larger batches; of a classifier of fewer classes set area instead",
-                stacklevel=8,
+                "images, or take larger batches; of a classifier of fewer classes set area instead"
             )
 
     def _mosaics(
