@@ -15,7 +15,7 @@ from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
 from .grid import as_grid, places
-from .layers import check_held, same
+from .layers import check_held, first_of, same
 from .record import Run
 
 Seen = Sequence[tuple[Any, Any]]  # what each watched module was given first, and gave
@@ -100,7 +100,7 @@ class ClassTokenHead:
         projections = Projections.of(self.watched[0])
         assert projections is not None, "an attention layer was found, and is none any more"
         sent = projections.contributions(_batch_first(self.watched[0], tokens))
-        gave = first_token(_batch_first(self.watched[0], _first(output)))
+        gave = first_token(_batch_first(self.watched[0], first_of(output)))
         check_held(projections.total(sent[:1]), gave if gave is None else gave[:1])
         if between and not self.scaled:
             last = first_token(between[-1][1])
@@ -140,7 +140,7 @@ def class_token_of(before: Sequence[Run], given: Tensor) -> ClassTokenHead | Non
     for i, run in reversed(list(enumerate(before[:at]))):
         if (projections := Projections.of(run.module)) is None:
             continue
-        output = _first(run.output)
+        output = first_of(run.output)
         rest = before[i:at]
         scales = [
             (run.module, name) for run in rest for name in _SCALES
@@ -205,11 +205,6 @@ def _is_added(
     middles = [first for first in tokens(after, "given") if any(same(first, b) for b in blocks)]
     sums = [*middles, *(m + out for m in middles for out in tokens(after, "output"))]
     return any(same(total, token) for total in [*sums, *blocks])
-
-
-def _first(output: Any) -> Any:
-    """Of what an attention layer gives, the tokens: of a tuple the first."""
-    return output[0] if isinstance(output, tuple) else output
 
 
 def _batch_first(attention: nn.Module, tokens: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 """The layers of a classifier that a class activation map is read from, found by running it."""
 
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from .class_token import Projections
 from .grid import as_grid, in_proportion, places
 from .layers import Spread
 from .record import Run, linear_of
@@ -51,6 +53,7 @@ def find_layers(
     """
     runs = list(runs)
     linear = linear_of(runs, scores)
+    runs = [_as_its_first(run, runs) for run in runs]
     with_maps = [run for run in runs if _gives_maps(run, len(scores))]
     if not with_maps:
         raise ValueError(
@@ -105,7 +108,7 @@ def _read_last(
 
     if linear is None:
         # of a class token, the head may read that alone: what is before the last block is read
-        name = _finer(model, runs, with_maps, with_maps[-1]) if _extra(with_maps[-1]) else None
+        name = _before_last(model, runs, with_maps) if _extra(with_maps[-1]) else None
         run = next((run for run in reversed(with_maps) if run.name == name), with_maps[-1])
         return unknown(run)
     pooled = [run for run in with_maps if pools_to(run, linear.given)]
@@ -124,7 +127,7 @@ def _read_last(
             run = (asked or fits or with_maps)[-1]
             return unknown(run)
         ran = [run.name for run in runs if run.name in named]
-        name = ran[-1] if ran else _finer(model, runs, with_maps, with_maps[-1])
+        name = ran[-1] if ran else _before_last(model, runs, with_maps)
         run = next((run for run in reversed(with_maps) if run.name == name), with_maps[-1])
         return Found([name or run.name], None, linear, False), run
     modules = {run.name: run for run in runs if run.module is spread.watched[0]}
@@ -171,15 +174,33 @@ def _finer(model: nn.Module, runs: Sequence[Run], with_maps: list[Run], source: 
     return _finer_in(model, "", known, instead, places(source.maps()) ** 0.5)
 
 
-def _gives_first(several: Run, with_maps: list[Run]) -> str | None:
+def _before_last(model: nn.Module, runs: Sequence[Run], with_maps: list[Run]) -> str | None:
+    """Of the blocks of the last grid, the one before the last; where there is one alone, `_finer`'s
+    layer of the grid before."""
+    last = with_maps[-1]
+    here = [run for run in with_maps if places(run.maps()) == places(last.maps())]
+    return _finer(model, runs, here, last) or _finer(model, runs, with_maps, last)
+
+
+def _gives_first(several: Run, runs: Sequence[Run]) -> str | None:
     """Of a module that gives several things, the one inside it that gives the first of them."""
     first, inside = several.output[0], f"{several.name}."
     same = [
-        run.name for run in with_maps
-        if run.name.startswith(inside) and run.output.shape == first.shape
-        and torch.equal(run.output, first)
+        run.name for run in runs
+        if run.name.startswith(inside) and isinstance(run.output, Tensor)
+        and run.output.shape == first.shape and torch.equal(run.output, first)
     ]  # fmt: skip
     return same[-1] if same else None
+
+
+def _as_its_first(run: Run, runs: Sequence[Run]) -> Run:
+    """Of a block that gives several things, and of which no module inside gives the first, as a sum
+    is not, that one, as if it were all: what the network goes on with. Not of attention, which is
+    a branch."""
+    several = isinstance(run.output, tuple) and run.output and isinstance(run.output[0], Tensor)
+    if not several or Projections.of(run.module) is not None or _gives_first(run, runs):
+        return run
+    return replace(run, output=run.output[0])
 
 
 def _finer_in(

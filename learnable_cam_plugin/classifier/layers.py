@@ -63,6 +63,11 @@ def check_held(found: Tensor | None, given: Tensor | None) -> None:
         raise StaleError(_STALE)
 
 
+def first_of(output: Any) -> Any:
+    """What a network goes on with of what its blocks give: of a tuple the first."""
+    return output[0] if isinstance(output, tuple) and output else output
+
+
 def own_copy(value: Any) -> Any:
     """Of a tensor a copy, and of a tuple's first: what follows a module may work in place on what
     it gave."""
@@ -220,7 +225,8 @@ def forward_with_features(
     The maps are copies on the same device, without a graph: a ReLU that works in place after the
     layer does not reach them. A layer that runs several times counts with its last run, and only
     the runs of this thread count. With `of_input` it is what the layers are given that is read. The
-    layers in `as_grid` need no reshape_transform. Of those in `spreads`, linear ones, it is what
+    layers in `as_grid` need no reshape_transform, and of several things that they give the first is
+    read. Of those in `spreads`, linear ones, it is what
     they are given, spread over the places it comes from. Tokens are arranged by the proportions of
     the images as `first`, the `first_convolution`, is given them; of a function whose modules are
     not known, as they are passed.
@@ -237,8 +243,10 @@ def forward_with_features(
     seen: dict[nn.Module, tuple[Any, Any]] = {}
 
     def keep(name: str, *values: Any) -> None:
+        output = values[-1]
         transform = None if name in as_grid else reshape_transform
-        features[name] = as_feature_maps(name, values[-1], transform, size).detach().clone()
+        output = first_of(output) if name in as_grid else output
+        features[name] = as_feature_maps(name, output, transform, size).detach().clone()
 
     def see(module: nn.Module, given: Any, output: Any) -> None:
         seen[module] = (own_copy(given), own_copy(output))

@@ -28,6 +28,7 @@ from ..classifier import (
     class_scores,
     device_of,
     first_convolution,
+    first_of,
     layer_names,
     size_given,
 )
@@ -176,8 +177,10 @@ class ExplainedClassifier(nn.Module):
                 features[name] = spread.maps([seen[key] for key in watched], size)
                 continue
             self._check(name, [name], seen)
-            transform = None if name in self._as_grid else self._reshape
-            features[name] = as_feature_maps(name, seen[name][1], transform, size)
+            output, transform = seen[name][1], self._reshape
+            if name in self._as_grid:
+                output, transform = first_of(output), None
+            features[name] = as_feature_maps(name, output, transform, size)
         return features
 
     def _check(self, name: str, keys: Sequence[str], seen: dict[str, tuple[Any, Any]]) -> None:
