@@ -118,7 +118,7 @@ _STAGES = {"hidden_sizes": [16, 24, 32, 48], "depths": [1, 1, 2, 1]}
 _SWIN = {"embed_dim": 24, "depths": [1, 1, 2, 1], "num_heads": [1, 2, 4, 8]}
 
 TORCHVISION = {
-    "alexnet": Architecture(partial(_torchvision, "alexnet")),
+    "alexnet": Architecture(partial(_torchvision, "alexnet"), side=128),  # of 64 one place is left
     "convnext_tiny": Architecture(partial(_torchvision, "convnext_tiny")),
     "densenet121": Architecture(partial(_torchvision, "densenet121")),
     "efficientnet_b0": Architecture(partial(_torchvision, "efficientnet_b0"), small=True),

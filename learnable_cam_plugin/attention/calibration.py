@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch.nn.functional import one_hot
 from tqdm.auto import trange
 
@@ -111,7 +111,8 @@ def calibrate(
                     weight.copy_(torch.eye(len(weight)))
                     bias.zero_()
                 continue
-            gradient = _mean_gradient(classifier, name, images, progress)
+            grid = features[name].shape[2:]
+            gradient = _mean_gradient(classifier, name, images, grid, progress)
             if not bool(gradient.any()):
                 raise ValueError(_unread(name))
             with torch.no_grad():
@@ -146,9 +147,10 @@ def channels_of(features: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def _mean_gradient(
-    classifier: FrozenClassifier, name: str, images: Tensor, progress: bool
+    classifier: FrozenClassifier, name: str, images: Tensor, grid: Size, progress: bool
 ) -> Tensor:
-    """(K, C): d score_k / d A of the layer, summed over positions, averaged over images."""
+    """(K, C): d score_k / d A of the layer, of that grid, summed over positions, averaged over
+    images."""
     leaf: list[Tensor] = []
 
     def as_leaf(output: Tensor) -> Tensor:
@@ -166,8 +168,8 @@ def _mean_gradient(
             gradient = _gradients(scores, leaf[-1], chosen) if scores.requires_grad else None
             if gradient is None:
                 raise ValueError(_unread(name))
-            transform, size = classifier.reshape_transform, images.shape[2:]
-            maps = as_feature_maps(name, gradient.flatten(0, 1), transform, size)
+            transform = classifier.reshape_transform
+            maps = as_feature_maps(name, gradient.flatten(0, 1), transform, grid)
             rows.append(maps.flatten(2).sum(2).unflatten(0, (len(chosen), -1)).mean(1))
     return torch.cat(rows)
 

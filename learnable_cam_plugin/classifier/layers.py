@@ -68,6 +68,10 @@ def first_of(output: Any) -> Any:
     return output[0] if isinstance(output, tuple) and output else output
 
 
+def _rest(output: Any) -> tuple[Any, ...]:
+    return output[1:] if isinstance(output, tuple) else ()
+
+
 def own_copy(value: Any) -> Any:
     """Of a tensor a copy, and of a tuple's first: what follows a module may work in place on what
     it gave."""
@@ -176,8 +180,11 @@ def as_feature_maps(
     """A layer's output as feature maps (N, C, h, w) or (N, C, d, h, w); else a clear error.
 
     Without a reshape_transform, tokens and channels that come last are arranged as a grid of the
-    proportions of the images, of `size` (H, W), where there is one.
+    proportions of the images, of `size` (H, W), where there is one. A tuple of one tensor, beside
+    which there is none, as blocks of transformers give it, is that.
     """
+    if reshape_transform is None and not any(isinstance(x, Tensor) for x in _rest(output)):
+        output = first_of(output)
     if reshape_transform is not None:
         maps = reshape_transform(output)
     else:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .checks import class_scores, run_on
 from .guards import LOCK, evaluating
+from .layers import own_copy
 from .wrappers import bare, core, uncompiled
 
 
@@ -17,11 +18,15 @@ def forward_from_layer(
     forward: Callable[..., Any], layer: nn.Module, replace: Callable[[Any], Any], *inputs: Any
 ) -> Any:
     """One forward pass in which `layer` gives `replace(its output)` instead of its output, to this
-    thread alone."""
+    thread alone; of a tuple, as blocks of transformers give, its first is replaced."""
     thread = get_ident()
 
     def replaced(_module: nn.Module, _args: Any, output: Any) -> Any:
-        return replace(output) if get_ident() == thread else output
+        if get_ident() != thread:
+            return output
+        if isinstance(output, tuple) and output:
+            return replace(output[0]), *output[1:]
+        return replace(output)
 
     with LOCK:  # torch gives hooks of two threads one number, and loses one of them
         handle = layer.register_forward_hook(replaced)
@@ -92,7 +97,7 @@ class Replay:
                 return
             done = module is self.layer
             # What follows the layer may work in place on its output.
-            kept = output.clone() if done and isinstance(output, Tensor) else output
+            kept = own_copy(output) if done else output
             self._outputs.setdefault(module, []).append(kept)
 
         with ExitStack() as stack:

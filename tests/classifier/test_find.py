@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnable_cam_plugin import FrozenClassifier, LearnableCAM
+from learnable_cam_plugin import ExplainedClassifier, FrozenClassifier, LearnableCAM
 from learnable_cam_plugin.classifier.find import find_layers
 from learnable_cam_plugin.classifier.record import record
 
@@ -318,6 +318,87 @@ class Stages(nn.Module):
 def test_of_stages_that_give_several_things_the_first_is_found_inside():
     """No branch is read, and no window for an image."""
     assert layers(Stages().eval(), pictures(2, 64)) == ["stages.1.downsample", "norm"]
+
+
+class Residual(nn.Module):
+    """A block that gives a sum, alone or, as transformers writes it, in a tuple."""
+
+    def __init__(self, given, made, stride, several):
+        super().__init__()
+        self.skip, self.several = nn.Conv2d(given, made, 1, stride), several
+        self.branch = nn.Sequential(nn.Conv2d(given, made, 3, stride, 1), nn.GELU())
+
+    def forward(self, x):
+        total = self.skip(x) + self.branch(x)
+        return (total, None) if self.several else total
+
+
+class OfBlocks(nn.Module):
+    """A head of pooling and a linear layer, or one that no place can be told apart of."""
+
+    def __init__(self, several, linearised):
+        super().__init__()
+        torch.manual_seed(0)
+        sizes = [(3, 8, 4), (8, 12, 1), (12, 16, 2), (16, 16, 1)]
+        self.blocks = nn.ModuleList(Residual(*size, several) for size in sizes)
+        self.head, self.linearised = nn.Linear(16, 5), linearised
+
+    def forward(self, x):
+        for block in self.blocks:
+            given = block(x)
+            x = given[0] if isinstance(given, tuple) else given
+        return self.head(x.square().amax((2, 3)) if self.linearised else x.mean((2, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:the head of:UserWarning")
+@pytest.mark.parametrize("linearised", [False, True])
+def test_blocks_that_give_a_sum_in_a_tuple_are_read_as_those_that_give_it_alone(linearised):
+    one, other = (OfBlocks(several, linearised).eval() for several in (False, True))
+    images = pictures(2, 64)
+    assert layers(one, images) == layers(other, images) == ["blocks.1", "blocks.3"]
+    maps = [LearnableCAM(model)(images) for model in (one, other)]
+    assert maps[0].max() == 1
+    assert abs(maps[0] - maps[1]).max() < 1e-6
+    explained = ExplainedClassifier(other, images)(images)[1].numpy()
+    assert abs(explained - maps[1]).max() < 1e-6
+
+
+class TokenStages(nn.Module):
+    """Two stages of patches, the second with a class token, of blocks that give tuples."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.down = nn.Conv2d(3, 16, 4, 4), nn.Conv2d(16, 16, 2, 2)
+        self.early, self.late = (nn.ModuleList(InTuple() for _ in range(count)) for count in (2, 3))
+        self.token, self.head = nn.Parameter(torch.randn(1, 1, 16)), nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        for block in self.early:
+            x = block(x)[0]
+        side = int(x.shape[1] ** 0.5)
+        x = self.down(x.transpose(1, 2).unflatten(2, (side, side))).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1)
+        for block in self.late:
+            x = block(x)[0]
+        return self.head(x[:, 0])
+
+
+class InTuple(nn.Module):
+    """A block of attention that is not known."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.mix = nn.LayerNorm(16), nn.Linear(16, 16)
+
+    def forward(self, x):
+        given = self.norm(x)
+        return (x + self.mix((given @ given.mT / 4).softmax(2) @ given),)
+
+
+def test_of_a_class_token_the_block_before_the_last_of_its_own_grid_is_read():
+    assert layers(TokenStages().eval(), pictures(2, 32)) == ["early.1", "late.1"]
 
 
 class Scaled(nn.Module):
