@@ -32,7 +32,7 @@ def test_the_calibrated_gradient_of_a_pooled_linear_head_is_its_weight(tiny, ima
     """The general way and the exact one meet where both apply."""
     tiny.eval()
     classifier = FrozenClassifier.of(tiny, ["4"])
-    gradient = _mean_gradient(classifier, "4", images, progress=False)
+    gradient = _mean_gradient(classifier, "4", images, images.shape[2:], progress=False)
     assert torch.allclose(gradient, tiny[8].weight, atol=1e-6)
 
 
