@@ -3,8 +3,9 @@
     python examples/captum_on_photos.py FOLDER [--attention my-attention]
 
 Explains EfficientNet-Lite0's predicted class. Prints max-sensitivity (how far the map moves as the
-image moves a little) and infidelity of both methods, and how long each took. Without --attention it
-starts from the classifier's own head. Nothing is downloaded.
+image moves a little) and infidelity of both methods, and how long each took. Without --attention
+the one that comes with the package; "head", classic CAM, has the map of LayerGradCam itself here.
+Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from captum.attr import LayerAttribution, LayerGradCam
 from captum.metrics import infidelity, sensitivity_max
 from torch import Tensor
 
-from learnable_cam_plugin import LayerLearnableCam, calibrate
+from learnable_cam_plugin import LayerLearnableCam
 from learnable_cam_plugin.classifier import predict
 from learnable_cam_plugin.comparison import markdown_table
 from learnable_cam_plugin.data import PhotoFolder
@@ -27,10 +28,10 @@ from learnable_cam_plugin.pretrained import efficientnet_lite0
 
 @click.command(help=__doc__)
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--attention", "attention_path", type=click.Path(path_type=Path))
+@click.option("--attention", help='a file or a folder, or "head"')
 @click.option("--images", "count", default=32, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-def main(folder: Path, attention_path: Path | None, count: int, seed: int) -> None:
+def main(folder: Path, attention: str | None, count: int, seed: int) -> None:
     model, normalization = efficientnet_lite0()
     layer = model.get_submodule("features")
     photos = PhotoFolder(folder, normalization)
@@ -38,7 +39,6 @@ def main(folder: Path, attention_path: Path | None, count: int, seed: int) -> No
         [photos[i] for i in range(0, len(photos), max(1, len(photos) // count))][:count]
     )
     _, classes = predict(model, x)
-    attention = attention_path or calibrate(model, [layer], x[:2])
     rows = [
         {"method": type(method).__name__, **measure(method, model, x, classes, seed)}
         for method in (LayerGradCam(model, layer), LayerLearnableCam(model, layer, attention))

@@ -62,14 +62,57 @@ def shipped_beside(
     images: Tensor,
     named: Iterable[nn.Module | str],
     reshape_transform: ReshapeTransform | None,
+    chosen: bool = False,
 ) -> tuple[FrozenClassifier, UniversalAttention]:
     """A classifier with the layers that a pass shows (`find_layers`), and the shipped attention
-    bound to it."""
+    bound to it. A head that is linearised on the images is told of, unless they were `chosen`."""
     classifier = FrozenClassifier.found(model, images, named, None, reshape_transform)
     shipped = shipped_attention()
     attention = universal_beside(classifier, images, shipped)
     attention.source = shipped.source
+    if attention.head is None and not is_identity(attention.vectors) and not chosen:
+        _tell_of_a_linearised_head(classifier, attention, images)
+    if attention.num_classes > 1 and _alike(attention.vectors):
+        warn(
+            f"all {attention.num_classes} classes of {type(model).__name__} have the same weights, "
+            "as of ordered ones that differ by a threshold: no place tells them apart, and the map "
+            "is of rounding. Pass attention=calibrate(model, target_layers, images), which shows "
+            "what speaks for all of them"
+        )
     return classifier, attention
+
+
+def _tell_of_a_linearised_head(
+    classifier: FrozenClassifier, attention: UniversalAttention, images: Tensor
+) -> None:
+    name, size = type(classifier.model).__name__, " x ".join(map(str, images.shape[2:]))
+    why = (
+        f"images of {size} leave the layer that the head of {name} reads one place, so they are "
+        "explained at an earlier one, and what follows it"
+        if classifier.one_place
+        else f"the head of {name} is not applied place by place, so it"
+    )
+    warn(
+        f"{why} was linearised on these {len(images)} images, once, by gradients of its "
+        f"{attention.num_classes} classes: pass attention=universal_attention(model, None, images, "
+        "trained=shipped_attention()), both of learnable_cam_plugin.attention, with 8 to 32 varied "
+        "images, to choose them"
+    )
+    if attention.num_classes == 1:
+        _tell_of_a_probability(classifier.model, images)
+
+
+def _tell_of_a_probability(model: nn.Module, images: Tensor) -> None:
+    """A single score is taken for a logit, whose sign is the class: of a sigmoid's, none is below
+    0. Where a linear layer gives it, it is a logit, and this is not asked."""
+    with evaluating(model), torch.no_grad():
+        scores = class_scores(model(images.clone()))
+    if bool(((scores >= 0) & (scores <= 1)).all()):
+        warn(
+            f"the one score that {type(model).__name__} gives lies in [0, 1] for all these images, "
+            "as a probability does, and is taken for a logit, above 0 for the class and below 0 "
+            "against it: pass the model without its sigmoid"
+        )
 
 
 def own_attention(
@@ -188,44 +231,7 @@ class DefaultAttention:
             images = images.detach().clone()
         self._sizes.add(images.shape[2:])
         found = shipped_beside(self._model, images, self._named, self._reshape)
-        classifier, attention = found
-        bound = Bound(*found, self._state(attention, walked))
-        if attention.head is None and not is_identity(attention.vectors):
-            name, size = type(self._model).__name__, " x ".join(map(str, images.shape[2:]))
-            why = (
-                f"images of {size} leave the layer that the head of {name} reads one place, so "
-                "they are explained at an earlier one, and what follows it"
-                if classifier.one_place
-                else f"the head of {name} is not applied place by place, so it"
-            )
-            warn(
-                f"{why} was linearised on these {len(images)} images, once, by gradients of its "
-                f"{attention.num_classes} classes: pass attention=universal_attention("
-                "model, None, images, trained=shipped_attention()), both of "
-                "learnable_cam_plugin.attention, with 8 to 32 varied images, to choose them"
-            )
-            if attention.num_classes == 1:
-                self._tell_of_a_probability(images)
-        if attention.num_classes > 1 and _alike(attention.vectors):
-            warn(
-                f"all {attention.num_classes} classes of {type(self._model).__name__} have the "
-                "same weights, as of ordered ones that differ by a threshold: no place tells them "
-                "apart, and the map is of rounding. Pass attention=calibrate(model, "
-                "target_layers, images), which shows what speaks for all of them"
-            )
-        return bound
-
-    def _tell_of_a_probability(self, images: Tensor) -> None:
-        """A single score is taken for a logit, whose sign is the class: of a sigmoid's, none is
-        below 0. Where a linear layer gives it, it is a logit, and this is not asked."""
-        with evaluating(self._model), torch.no_grad():
-            scores = class_scores(self._model(images.clone()))
-        if bool(((scores >= 0) & (scores <= 1)).all()):
-            warn(
-                f"the one score that {type(self._model).__name__} gives lies in [0, 1] for all "
-                "these images, as a probability does, and is taken for a logit, above 0 for the "
-                "class and below 0 against it: pass the model without its sigmoid"
-            )
+        return Bound(*found, self._state(found[1], walked))
 
     def _remember(self, bound: Bound) -> None:
         """For others of the same model; without the model itself, which nothing here keeps."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..classifier import FrozenClassifier, layer_names
+from ..checkpoint import CheckpointError
+from ..classifier import FrozenClassifier, core, layer_names
 from .base import AttentionMechanism
 from .headed import HeadedAttention
 from .origin import Watch
@@ -42,8 +43,10 @@ class GivenAttention:
     ) -> None:
         self.attention = given = load_attention(attention).shared()
         given.origin = given.origin if check else None
-        named = list(given.channels) if target_layers is None else target_layers
-        self.target_layers = layer_names(model, named)
+        if target_layers is None:
+            self.target_layers = _own_layers(given, model)
+        else:
+            self.target_layers = layer_names(model, target_layers)
         given.attach(model, list(self.target_layers))
         self.layers = given.layers_to_read(self.target_layers, model)
         self._watch, self._model = Watch(given.origin, model), model
@@ -60,3 +63,13 @@ class GivenAttention:
         self._watch.check()
         if isinstance(self.attention, HeadedAttention):
             self.attention.follow(self._model)
+
+
+def _own_layers(given: AttentionMechanism, model: nn.Module) -> dict[str, nn.Module]:
+    try:
+        return layer_names(model, list(given.channels))
+    except ValueError as error:
+        raise CheckpointError(
+            f"the attention reads the layers {list(given.channels)} of its classifier, and the "
+            f"{type(core(model)).__name__} has not all of them: it was made for another one"
+        ) from error

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .evidence import ENOUGH, INPUTS, Evidence, evidence, standard
+from .evidence import ENOUGH, FLAT, INPUTS, Evidence, evidence, standard
 from .headed import HeadedAttention
 
 # log k = 5 zero - 1.5 before training: about 0 where the image as a whole speaks for the class, as
@@ -123,6 +123,7 @@ class UniversalAttention(HeadedAttention):
         learned = self.out(self._hidden(found))[:, 0]
         order = standard(torch.addcmul(found.contrast, found.varies, learned, value=1 / ENOUGH))
         height = order.clamp(max=HIGHEST) - order.amin((1, 2), keepdim=True)
+        height = height * (found.varies > FLAT)  # else rounding, which other runtimes do otherwise
         k = self.narrow(found.zero[:, None]).exp()[..., None] + self.darkness
         u = k * height
         return torch.addcmul(height, height, u * (u / 6 + 0.5)) / (1 + k).square()

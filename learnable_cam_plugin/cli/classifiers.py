@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ def _load(chosen: Chosen) -> LoadedClassifier:
     if os.getcwd() not in sys.path:  # a module of the user's own, beside which the command is run
         sys.path.append(os.getcwd())
     try:
-        return load_classifier(chosen.model, chosen.weights, chosen.num_classes)
+        with redirect_stdout(sys.stderr):  # where torch.hub tells of a download
+            return load_classifier(chosen.model, chosen.weights, chosen.num_classes)
     except ModuleNotFoundError as error:
         if error.name and f"{module}.".startswith(f"{error.name}."):
             raise ValueError(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..export import export_onnx
 from ..loading import LoadedClassifier
+from ..wording import warn
 from .classifiers import open_attention
 from .info import info
 from .photographs import find_photos, read_each
@@ -62,6 +63,7 @@ def images_of(loaded: LoadedClassifier, photos: Sequence[Path]) -> Tensor:
     except FileNotFoundError:
         if photos:
             raise
+        warn("no photographs are given or shipped, so the classifier is read on noise: give some")
         return loaded.frozen.pixels.normalize(torch.rand(2, 3, loaded.side, loaded.side))
     unread: list[str] = []
     found = [image for _, image in islice(read_each(files, loaded, unread), _MOST)]

@@ -36,6 +36,7 @@ from ..saliency import compiling, saliency
 from .noted import Notes, both, copied, evaluated, given_alone, output_alone
 
 SIZES = ("image", "grid")
+_SEVERAL = 8  # images, and more, are taken for varied ones that were chosen
 _IMAGES = "images, as the first convolution is given them"
 
 
@@ -245,7 +246,7 @@ def _bound(
     """The classifier with the layers to read, and what explains it."""
     if attention is None:
         named = [] if target_layers is None else target_layers
-        return shipped_beside(model, images, named, reshape_transform)
+        return shipped_beside(model, images, named, reshape_transform, len(images) >= _SEVERAL)
     if attention == "head":
         layers = {} if target_layers is None else layer_names(model, target_layers)
         source = own_attention(model, "head", list(layers), reshape_transform)

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ..atomic import atomic_path
+from ..classifier import check_images
 from ..wording import plain
 from .onnx import SCOPES, needed
 
@@ -37,10 +38,15 @@ def quantize_onnx(
     Raises:
         ModuleNotFoundError: the extra `export` is missing.
         FileNotFoundError: there is no such file.
-        ValueError: there are no images, or the file cannot be quantised: it is in half precision,
-            quantised already, or none of ONNX.
+        ValueError: there are no images, or such as hold NaN; `out` is `path`; or the file cannot be
+            quantised: it is in half precision, quantised already, or none of ONNX.
+        TypeError: `batches` are none.
     """
     onnx, quantization = needed("onnx", "onnxruntime.quantization")
+    if isinstance(batches, Tensor):
+        raise TypeError("batches must be an iterable of batches, got a tensor: pass [images]")
+    if Path(path).absolute() == Path(out).absolute():
+        raise ValueError(f"{out} is the file in floats itself: give another one to write")
     try:
         model = onnx.load(path)
     except FileNotFoundError:
@@ -87,10 +93,7 @@ class _Reader:
     @staticmethod
     def _read(columns: int, batches: Iterable[Tensor]) -> Iterator[dict[str, np.ndarray]]:
         for images in batches:
-            if not isinstance(images, Tensor):
-                raise TypeError(
-                    f"batches must be of tensors of images, got {type(images).__name__}"
-                )
+            check_images(images)
             given = {"images": images.numpy()}
             if columns:
                 given["classes"] = np.tile(np.arange(columns, dtype=np.int64), (len(images), 1))

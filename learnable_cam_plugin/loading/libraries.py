@@ -49,7 +49,7 @@ def downloading(source: str) -> Iterator[None]:
         raise ConnectionError(
             f"'{source}' is not on this machine, and was not to be had ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}). Connect to the network once, and it is in the "
-            "library's cache from then on; or pass weights='a local file', or weights='random' to "
+            "library's cache from then on; or give a local file for its weights, or 'random' to "
             "try things out"
         ) from error
     finally:

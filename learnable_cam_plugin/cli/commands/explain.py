@@ -90,7 +90,11 @@ def explain_command(
         kinds = ("pages",) if plain else ("overlay",)
     again = "run again for all of them" if kinds == ("pages",) else "run again to finish the rest"
     unread: list[str] = []
-    with one_line("photos", f"what was made before is in {out}; {again}"):
+
+    def interrupted() -> str:
+        return f"what was made before is in {out}; {again}" if out.exists() else "run it again"
+
+    with one_line("photos", interrupted):
         from ..classifiers import device_named, open_classifier
 
         loaded = open_classifier(chosen)
