@@ -17,7 +17,7 @@ INPUTS = 12
 _COMPETITORS = 8
 _SHARPNESS = 10.0  # of the finer layer's likeness of places
 _PLACES = 1024  # of which likeness is taken at most
-FLAT = 1e-5  # in spreads: what the contrast varies by at most where all it varies by is rounding
+FLAT = 1e-6  # in spreads: what the contrast varies by at most where all it varies by is rounding
 ENOUGH = 1 / 16  # a power of two: divided by it, what is that much gives 1 to the bit
 
 

@@ -232,7 +232,7 @@ def test_where_the_classifier_says_the_same_everywhere_what_was_learned_does_not
     attention, seen = learned(tiny, images)
     classes = torch.tensor([0, 1, 2, 3])
     fine, last = seen.values()
-    dead = {"2": fine, "4": flattened(last, 1e-4)}
+    dead = {"2": fine, "4": flattened(last, 3e-4)}
     found = attention._evidence(dead, classes)
     assert (found.varies < ENOUGH / 50).all()
     (raw,) = attention(dead, classes)

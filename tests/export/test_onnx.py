@@ -12,6 +12,7 @@ from torch import nn
 
 from learnable_cam_plugin import (
     ExplainedClassifier,
+    LearnableCAM,
     Normalization,
     calibrate,
     condition,
@@ -22,6 +23,7 @@ from learnable_cam_plugin.data import photo_transform
 from learnable_cam_plugin.export import FromPixels, quantize_onnx
 
 from ..conftest import tiny_network
+from ..networks import pictures
 from .networks import (
     IN_EVERY_RUN,
     deployed,
@@ -89,6 +91,21 @@ def test_a_class_that_there_is_not_is_refused_on_either_side(tiny, images, tmp_p
     for label in (5, -6, -10):
         with pytest.raises(Exception, match=r"(?i)out of data bounds|invalid index"):
             run(path, images=images, classes=torch.full((4, 1), label))
+
+
+@pytest.mark.filterwarnings("ignore:the feature maps at:UserWarning")
+def test_of_an_image_that_is_the_same_everywhere_a_file_gives_no_map_either(tmp_path):
+    """What varies there is rounding, which each runtime does otherwise, and scaled to [0, 1] it
+    would look like a map."""
+    torch.manual_seed(0)
+    sizes, head = ((3, 16), (16, 32), (32, 64)), [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    body = [part for size in sizes for part in (nn.Conv2d(*size, 3, 2), nn.ReLU())]
+    model = nn.Sequential(*body, *head, nn.Linear(64, 10)).eval()
+    path = export_onnx(model, tmp_path / "plain.onnx", pictures(2, 96))
+    for shade in (0.1, 0.5, 0.9):
+        plain = torch.full((1, 3, 96, 96), shade)
+        assert not LearnableCAM(model)(plain).any()
+        assert not run(path, images=plain)[1].any()
 
 
 @pytest.mark.parametrize("channels", [64, 6])  # more than columns, and fewer
