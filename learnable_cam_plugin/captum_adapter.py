@@ -39,7 +39,8 @@ Inputs = Tensor | tuple[Tensor, ...]
 class LayerLearnableCam(LayerAttribution):
     """L-CAM as a Captum layer attribution: the raw map of a class at the layer's resolution.
 
-    Takes `LayerGradCam`'s arguments and returns what it returns: (N, 1, h, w), of any sign.
+    Takes `LayerGradCam`'s arguments and returns (N, 1, h, w) as it does, at the finest layer that
+    the attention reads: of any sign, of the one that comes with the package at least 0.
     Upsampled with `LayerAttribution.interpolate(..., "bilinear")` and scaled to [0, 1], it is the
     saliency of `LearnableCAM`.
 
