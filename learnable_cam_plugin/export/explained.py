@@ -46,7 +46,8 @@ class ExplainedClassifier(nn.Module):
     A plain module without hooks: it can be compiled (`torch.compile`), exported (`torch.export`,
     `export_onnx`) and called by several threads. It holds a copy of the model, in eval mode, whose
     tensors share the model's memory until it is moved (`.to`) or converted (`.half`); the model
-    stays as it is.
+    stays as it is. It is of the model as it was made of: make it anew after weights were loaded,
+    or modules changed (a head that was linearised is of the weights as they were).
 
     Args:
         model: the classifier, giving class scores (N, K).
