@@ -1,9 +1,11 @@
-"""Names, and what another library said, on one line of a message; and warnings."""
+"""What messages are made of: names, what another library said; warnings; what an extra brings."""
 
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from textwrap import shorten
+from typing import Any
 
 # whose lines lead to a warning, and are not where it is mended
 _BETWEEN = frozenset({__name__.split(".")[0], "torch", "pytorch_grad_cam", "captum", "contextlib"})
@@ -33,3 +35,13 @@ def warn(message: str) -> None:
     while frame.f_back and str(frame.f_globals.get("__name__")).split(".")[0] in _BETWEEN:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)
+
+
+def needed(extra: str, *packages: str) -> list[Any]:
+    """Packages that an extra brings; a ModuleNotFoundError that names it if one is missing."""
+    try:
+        return [import_module(package) for package in packages]
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is missing: pip install 'learnable-cam-plugin[{extra}]'", name=error.name
+        ) from error

@@ -287,3 +287,9 @@ def test_a_layer_goes_by_name_too(tiny, images):
     other = tiny_network(seed=1)
     with pytest.raises(ValueError, match="as it is no module of Sequential: name one"):
         LayerLearnableCam(tiny, other[4], condition(tiny, ["0", "4"], images))
+
+
+def test_what_each_channel_adds_to_a_contrast_is_not_given(tiny, images):
+    method = LayerLearnableCam(tiny.eval(), tiny[4], "head")
+    with pytest.raises(ValueError, match="shows one class, not a contrast of two"):
+        method.attribute(images, (1, 0), attr_dim_summation=False)

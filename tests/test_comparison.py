@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from learnable_cam_plugin.comparison import (
 from learnable_cam_plugin.metrics import average_drop, masked_confidence
 
 from .conftest import UNIT
-from .networks import vit
+from .networks import TimmViT, vit
 
 
 def test_rows_hold_the_papers_columns_and_agree_with_the_metrics(tiny, images):
@@ -106,6 +108,9 @@ def test_a_probability_is_no_logit_and_is_told_of(tiny, images):
     model = single(tiny, [torch.nn.Sigmoid()])
     with pytest.warns(UserWarning, match="lies in .0, 1. for all 8 images.*without its sigmoid"):
         rows_of(model, {"Grad-CAM": GradCAM(model, [model[4]])}, [images, images])
+    with warnings.catch_warnings():  # so few logits may lie there
+        warnings.simplefilter("error")
+        rows_of(model, {"Grad-CAM": GradCAM(model, [model[4]])}, [images])
 
 
 def test_images_of_another_normalisation_are_refused(tiny, images):
@@ -148,6 +153,34 @@ def test_a_method_that_fails_is_named_with_its_batch(tiny, images):
     ):
         with pytest.raises(RuntimeError, match=f"'mine', batch 1: .*{why}"):
             rows_of(tiny.eval(), {"mine": Peer(give)}, [images])
+
+
+def test_a_method_without_memory_left_ends_it(tiny, images):
+    def fails(given):
+        raise torch.cuda.OutOfMemoryError
+
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        rows_of(tiny.eval(), {"mine": Peer(fails)}, [images])
+
+
+def test_a_call_before_the_first_that_is_timed_may_look_things_up(tiny, images):
+    sizes = []
+
+    def blank(given):
+        sizes.append(len(given))
+        return np.zeros((len(given), 20, 24), np.float32)
+
+    rows_of(tiny.eval(), {"mine": Peer(blank)}, [images, images])
+    assert sizes == [1, 4, 4]
+
+
+def test_images_are_left_as_they_are_by_a_classifier_that_works_in_place_on_them(tiny, images):
+    model = torch.nn.Sequential(torch.nn.Hardtanh(0.4, 0.6, inplace=True), *tiny).eval()
+    before = images.clone()
+    rows_of(
+        model, {"mine": Peer(lambda given: np.zeros((len(given), 20, 24), np.float32))}, [images]
+    )
+    assert torch.equal(images, before)
 
 
 def test_labels_and_regions_that_do_not_fit_are_no_methods_fault(tiny, images):
@@ -210,3 +243,6 @@ def test_grad_cam_stands_where_its_users_set_it(tiny, images):
     with grad_cam(FrozenClassifier.found(transformer, pictures), (64, 64)) as cam:
         assert cam.target_layers == [transformer.encoder.layers[-1].ln_1]
         assert class_maps(cam, pictures, torch.tensor([3])).shape == (1, 64, 64)
+    transformer, pictures = TimmViT().eval(), torch.rand(1, 3, 32, 32)
+    with grad_cam(FrozenClassifier.found(transformer, pictures), (32, 32)) as cam:
+        assert cam.target_layers == [transformer.blocks[-1].norm1]

@@ -1,5 +1,6 @@
 """LearnableCAM in Quantus and in torchcam, with figures that are ours where both define them."""
 
+import copy
 from functools import partial
 from importlib.util import find_spec
 
@@ -51,6 +52,9 @@ def test_explain_func_gives_the_maps_from_arrays(net, images, settings):
         found = explain_func(net, given, np.array(CLASSES), method="ours", **settings)
         assert found.dtype == np.float32
         assert np.allclose(found, expected, atol=1e-6)
+    double = copy.deepcopy(net).double()
+    found = explain_func(double, images.numpy(), np.array(CLASSES), **settings)
+    assert np.allclose(found, expected, atol=1e-4)
     one = explain_func(model=net, inputs=images[:1].numpy(), targets=np.array(0), **settings)
     assert np.allclose(one, expected[:1], atol=1e-4)
 

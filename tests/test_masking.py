@@ -82,6 +82,8 @@ def test_volumes_are_masked_too():
 def test_wrong_normalisations_are_refused(images):
     with pytest.raises(ValueError, match="one value a channel"):
         Normalization([0.5], [0.5, 0.5])
+    with pytest.raises(ValueError, match="one value a channel"):
+        Normalization([], [])
     with pytest.raises(ValueError, match="above 0"):
         Normalization([0.5], [0.0])
     with pytest.raises(ValueError, match="2 channels, the images 3"):
@@ -101,6 +103,7 @@ def test_images_that_were_not_normalised_are_told_of(images):
         UNIT.check(images)
         Normalization([0.5], [0.5]).check(2 * images - 1)
         IMAGENET.check(torch.zeros(1, 3, 4, 4))  # one colour may be anything
+        IMAGENET.check(images / 4)  # so may what is as grey as that
 
 
 def test_what_bicubic_resizing_overshoots_is_let_pass(images):
@@ -110,3 +113,13 @@ def test_what_bicubic_resizing_overshoots_is_let_pass(images):
     IMAGENET.check(IMAGENET.normalize(pixels))
     with pytest.raises(ValueError, match="declare the normalisation"):
         IMAGENET.check(IMAGENET.normalize(2 * pixels))
+    for beyond in (pixels + 0.06, pixels - 0.06):
+        with pytest.raises(ValueError, match="declare the normalisation"):
+            IMAGENET.check(IMAGENET.normalize(beyond))
+
+
+def test_a_mask_may_be_of_another_precision_than_the_images(images):
+    mask = torch.rand(4, 20, 24, generator=torch.Generator().manual_seed(0))
+    found = mask_image(images.bfloat16(), mask, UNIT)
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found.float(), mask_image(images, mask, UNIT), atol=2e-2)

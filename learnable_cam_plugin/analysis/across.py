@@ -16,6 +16,11 @@ from .regions import share_covered
 
 # regions are compared on a grid of that many places a side, each by the share of it that is covered
 _GRID = 28
+_OVERLAP = 0.5  # with a place, from which on a region lies there
+_INSIDE = 0.25  # share of a region within the other class's, up to which it lies away from that
+# the probability of so many there by chance must not be above it (binomial, times the number of
+# regions that a place could have been made from)
+_LEVEL = 0.01
 _Covered = NDArray[np.float64]
 
 
@@ -60,9 +65,6 @@ def contexts(
     cases: Iterable[Case],
     images: int = 3,
     classes: int = 2,
-    overlap: float = 0.5,
-    inside: float = 0.25,
-    level: float = 0.01,
 ) -> dict[int, tuple[str, ...]]:
     """Classes whose region recurs at one place of wrongly classified images, away from the object.
 
@@ -76,15 +78,11 @@ def contexts(
     Args:
         cases: correct images are not looked at.
         images, classes: how many images, of how many true classes, there must be at least.
-        overlap: intersection over union with the place, from which on a region lies there.
-        inside: share of the region within the other class's, up to which it lies away from that.
-        level: the probability of so many there by chance must not be above it (binomial, times the
-            number of regions that a place could have been made from).
 
     Returns:
         class -> names of the images whose region lies at the place, the class of most images first.
     """
-    away = [case for case in cases if not case.correct and _away(case, inside)]
+    away = [case for case in cases if not case.correct and _away(case)]
     covered = np.stack([_covered(case.regions["contrast"]) for case in away]) if away else None
     found = {}
     for index in sorted({case.predicted for case in away}):
@@ -92,16 +90,16 @@ def contexts(
         own = [i for i, case in enumerate(away) if case.predicted == index]
         if len(own) < images:
             continue
-        there, place = _recurring(covered[own], overlap)
+        there, place = _recurring(covered[own], _OVERLAP)
         members = [away[i] for i in np.array(own)[there]]
         if len(members) < images or len({case.photo.label for case in members}) < classes:
             continue
         rest = np.delete(covered, own, axis=0)
         chance = max(
-            fmean(_by_chance(one, place, overlap) for one in covered[own][there]),
-            float((_ious(rest, place) >= overlap).mean()) if len(rest) else 0.0,
+            fmean(_by_chance(one, place, _OVERLAP) for one in covered[own][there]),
+            float((_ious(rest, place) >= _OVERLAP).mean()) if len(rest) else 0.0,
         )
-        if len(own) * _at_least(len(members) - 1, len(own) - 1, chance) <= level:
+        if len(own) * _at_least(len(members) - 1, len(own) - 1, chance) <= _LEVEL:
             found[index] = tuple(case.photo.name for case in members)
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
@@ -127,9 +125,9 @@ def doubt(case: Case) -> float:
     return 1 - min(max(fmean(worth), 0.0), 1.0) if worth else 1.0
 
 
-def _away(case: Case, inside: float) -> bool:
+def _away(case: Case) -> bool:
     region = case.regions["contrast"]
-    return bool(region.any()) and share_covered(region, case.regions["other"]) <= inside
+    return bool(region.any()) and share_covered(region, case.regions["other"]) <= _INSIDE
 
 
 def _covered(region: Region) -> _Covered:

@@ -8,6 +8,7 @@ from ..classifier import (
     FrozenClassifier,
     ModuleTree,
     class_scores,
+    own_copy,
     same,
     still_gives,
     watching,
@@ -56,9 +57,7 @@ class Bound(NamedTuple):
 
         def see(given: Any, output: Any) -> None:
             computed = not {"weight", "bias"} <= linear._parameters.keys()
-            # a copy: what follows may work in place on it
-            copy = output.clone() if isinstance(output, Tensor) else output
-            seen[:] = [given, copy, *([linear.weight, linear.bias] if computed else [])]
+            seen[:] = [given, own_copy(output), *([linear.weight, linear.bias] if computed else [])]
 
         with watching([(linear, see)]):
             outputs, features = self.classifier.read(images, modules=walked.tree.modules)

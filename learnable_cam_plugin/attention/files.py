@@ -120,11 +120,11 @@ def _rebuild(
 
 def check_numbers(tensors: Mapping[str, Tensor]) -> None:
     """Raise ValueError for floats that are not finite, or of fewer than 16 bits."""
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and tensor.dtype not in _PRECISIONS:
+    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    for name, tensor in floats.items():
+        if tensor.dtype not in _PRECISIONS:
             raise ValueError(f"the tensor {name!r} is {tensor.dtype}, of {_PRECISIONS} one is read")
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        if not tensor.isfinite().all():
             raise CheckpointError(f"{name!r} holds NaN or infinite values")
 
 

@@ -86,7 +86,7 @@ class UniversalAttention(HeadedAttention):
         other = UniversalAttention(channels, num_classes, head, self.width, self.darkness)
         for name in ("read", "mix", "out", "narrow"):
             setattr(other, name, getattr(self, name))
-        return other.train(self.training)
+        return other
 
     @property
     def precision(self) -> torch.dtype:

@@ -10,7 +10,7 @@ from torch import Size, Tensor, nn
 from .checks import class_scores, run_on
 from .grid import as_grid
 from .guards import evaluating
-from .layers import applies, size_given, watching
+from .layers import applies, own_copy, size_given, watching
 from .scores import gives_scores
 from .wrappers import bare, core, uncompiled
 
@@ -42,9 +42,7 @@ def record(model: nn.Module, images: Tensor) -> tuple[list[Run], Tensor]:
     seen: list[tuple[str, nn.Module, Any, Any]] = []
 
     def keep(name: str, module: nn.Module, given: Any, output: Any) -> None:
-        # what follows may work in place on it
-        copy = output.clone() if isinstance(output, Tensor) else output
-        seen.append((name, module, given, copy))
+        seen.append((name, module, given, own_copy(output)))
 
     named = core(model).named_modules()
     hooks = [(module, partial(keep, name, module)) for name, module in named if name]

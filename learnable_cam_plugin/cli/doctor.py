@@ -117,9 +117,7 @@ def _described(attention: AttentionMechanism) -> str:
 def _explains(loaded: LoadedClassifier, attention: AttentionMechanism | None) -> str:
     """One image of random pixels, explained."""
     pixels = torch.rand(2, 3, loaded.side, loaded.side, generator=torch.Generator().manual_seed(1))
-    heat = LearnableCAM(loaded.model, attention=attention).saliency(
-        loaded.frozen.pixels.normalize(pixels)
-    )
+    heat = LearnableCAM(loaded.model, attention=attention).saliency(loaded.pixels.normalize(pixels))
     if float(heat.amax() - heat.amin()) == 0:
         raise ValueError("the map is the same everywhere: name earlier layers, or larger images")
     return f"maps of {heat.shape[1]} x {heat.shape[2]} pixels"

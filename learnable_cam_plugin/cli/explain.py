@@ -106,7 +106,7 @@ def _classes(loaded: LoadedClassifier, wanted: Wanted, count: int) -> list[int] 
         return list(dict.fromkeys(find_classes(loaded, wanted.classes, count)))
     if wanted.top > count:
         raise ValueError(f"top must be 1 to {count}, the number of classes, got {wanted.top}")
-    return [0] if count == 1 else None  # by itself, the map is of the sign of a single score
+    return None
 
 
 def explained(

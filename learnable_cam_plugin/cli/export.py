@@ -64,7 +64,7 @@ def images_of(loaded: LoadedClassifier, photos: Sequence[Path]) -> Tensor:
         if photos:
             raise
         warn("no photographs are given or shipped, so the classifier is read on noise: give some")
-        return loaded.frozen.pixels.normalize(torch.rand(2, 3, loaded.side, loaded.side))
+        return loaded.pixels.normalize(torch.rand(2, 3, loaded.side, loaded.side))
     unread: list[str] = []
     found = [image for _, image in islice(read_each(files, loaded, unread), _MOST)]
     if unread:

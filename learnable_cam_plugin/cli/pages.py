@@ -13,7 +13,7 @@ from ..cam import LearnableCAM
 from ..classifier import class_scores, device_of, probabilities
 from ..comparison import class_maps, grad_cam, picture
 from ..loading import LoadedClassifier
-from .classifiers import default_classifier, open_attention
+from .classifiers import open_attention
 from .photographs import batched, find_photos, read_each
 
 # photographs in memory at once, and rows of a picture
@@ -21,34 +21,28 @@ _BATCH = 8
 
 
 def explain_photos(
+    loaded: LoadedClassifier,
     photos: Sequence[Path],
     out: Path,
     top: int = 1,
     name: str = "explanations",
-    loaded: LoadedClassifier | None = None,
     attention: str | None = None,
     batch: int = _BATCH,
-    device: torch.device | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Explain the `top` most probable classes (1 to 1,000) of photographs, beside Grad-CAM.
 
     The photographs are those of `find_photos`. They are read and explained a few at a time. Writes
     `name`.png and, beyond `batch` rows, `name`-002.png and so on into the folder `out`, `name`.json
-    at the end. The classifier is EfficientNet-Lite0, unless another one is `loaded`;
-    on `device`, or where it is.
+    at the end.
 
     Returns:
         what the JSON file holds, a row an explanation, with "photo", "class" (index), "name",
         "probability" and "picture"; and why each photograph was left out that cannot be read.
 
     Raises:
-        ModuleNotFoundError: the extra `photos` is not installed.
         FileNotFoundError: no photograph is given, and no package here ships any.
         ValueError: `top` is out of range; or the names are not one a class.
     """
-    loaded = loaded or default_classifier()
-    if device is not None:
-        loaded.model.to(device)
     classes = len(loaded.class_names or ())
     if top < 1 or (classes and top > classes):
         raise ValueError(f"top must be 1 to {classes}, the number of classes, got {top}")
@@ -62,7 +56,7 @@ def explain_photos(
         maps = _maps(loaded, ours, images, torch.tensor([c for _, _, c, _ in part]))
         titles = [f"{loaded.class_name(c)}\np = {p:.2f}" for _, _, c, p in part]
         file = f"{name}.png" if page == 1 else f"{name}-{page:03d}.png"
-        picture(out / file, images, titles, maps, loaded.frozen.pixels)
+        picture(out / file, images, titles, maps, loaded.pixels)
         rows += [
             {
                 "photo": str(path),

@@ -21,6 +21,7 @@ from ..data import CLASSES, NORMALIZATION, draw_images
 from ..pretrained import accuracy, shapes_classifier
 from ..training import EveryThreshold, LearnableCAMTrainer
 from ..training.checks import check_extra
+from .classifiers import default_classifier
 from .pages import explain_photos
 
 
@@ -86,7 +87,7 @@ def quickstart(
 def explain_shipped(out: Path) -> None:
     """The photographs that packages ship, in photos.png; why not, where that cannot be."""
     try:
-        rows, unread = explain_photos([], out, name="photos")
+        rows, unread = explain_photos(default_classifier(), [], out, name="photos")
     except (ModuleNotFoundError, FileNotFoundError) as error:
         print(f"    left out: {error}")
         return

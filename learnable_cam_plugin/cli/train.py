@@ -133,4 +133,4 @@ def _draw(
         f"{loaded.class_name(c)}\np = {p:.2f}"
         for c, p in zip(classes.tolist(), probabilities.tolist(), strict=True)
     ]
-    picture(path, images, titles, maps, loaded.frozen.pixels)
+    picture(path, images, titles, maps, loaded.pixels)

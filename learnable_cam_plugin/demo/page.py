@@ -10,6 +10,7 @@ from typing import Any
 from ..export import ExplainedClassifier
 from ..loading import LoadedClassifier
 from ..masking import FILLINGS
+from ..wording import needed
 from .look import Look, look_at, mask, overlay, sentence
 
 HOST = "127.0.0.1"
@@ -26,12 +27,7 @@ def gradio() -> Any:
         ModuleNotFoundError: the extra `demo` is not installed.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        return import_module("gradio")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error.name} is missing: pip install 'learnable-cam-plugin[demo]'", name=error.name
-        ) from error
+    return needed("demo", "gradio")[0]
 
 
 def page(loaded: LoadedClassifier, explained: ExplainedClassifier) -> Any:

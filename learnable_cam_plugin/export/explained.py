@@ -128,7 +128,7 @@ class ExplainedClassifier(nn.Module):
             self.attention.contrast(features, first, first + 1)
         self.top, self.size, self.uint8, self.contrast = top, size, uint8, contrast
         self._reshape, self._as_grid = reshape_transform, classifier.as_grid
-        self._notes, self._watched = Notes(), _watch_names(self.model, self._spreads)
+        self._notes, self._watched = Notes(), _watch_names(self._spreads)
         for name, layer in layers.items():
             if name not in self._spreads:
                 self._notes.note(name, layer, output_alone)
@@ -258,7 +258,7 @@ def _bound(
     return classifier, given.attention
 
 
-def _watch_names(model: nn.Module, spreads: dict[str, Any]) -> dict[nn.Module, str]:
+def _watch_names(spreads: dict[str, Any]) -> dict[nn.Module, str]:
     """Module -> the key of what it is given and gives, for all that the spreads need."""
     watched = {module: None for spread in spreads.values() for module in spread.watched}
     return {module: f"watched {index}" for index, module in enumerate(watched)}

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from ..classifier import floating_weight
 from ..masking import Normalization
+from ..runtime.photographs import shorter_side
 from .explained import ExplainedClassifier
 
 
@@ -42,7 +43,7 @@ class FromPixels(nn.Module):
     def forward(self, images: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Class scores (N, K) and maps (N, side, side), or (N, M, side, side)."""
         height, width = images.shape[1:3]
-        square, resized = torch.sym_min(height, width), round(self.side * 256 / 224)
+        square, resized = torch.sym_min(height, width), shorter_side(self.side)
         for axis, length in ((1, height), (2, width)):
             # by indices: of a slice, the tracer would have to know that it lies inside
             places = torch.arange(square, device=images.device) + (length - square) // 2

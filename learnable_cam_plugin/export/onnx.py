@@ -1,6 +1,5 @@
 """Prediction and explanation as one ONNX file."""
 
-import importlib
 import json
 import logging
 import os
@@ -20,12 +19,11 @@ from ..attention import AttentionMechanism, source_name
 from ..checkpoint import digest
 from ..classifier import device_of, floating_weight
 from ..masking import Normalization
-from ..wording import plain, warn
+from ..runtime.record import FORMAT, KEY
+from ..wording import needed, plain, warn
 from .explained import ExplainedClassifier
 from .graph import FromPixels
 
-FORMAT = 1
-KEY = "learnable_cam_plugin"  # of the metadata, a JSON object
 INPUTS = ("images", "classes")
 OUTPUTS = ("logits", "saliency_map")
 SCOPES = "pkg.torch.onnx.name_scopes"  # of a node's metadata: the modules that it is of
@@ -76,7 +74,7 @@ def export_onnx(
         ValueError: the model cannot be exported, with the reason; or the arguments do not fit.
         OSError: the file cannot be written; an old one there is as it was.
     """
-    needed("onnx", "onnxscript")
+    needed("export", "onnx", "onnxscript")
     if isinstance(model, ExplainedClassifier):
         if settings:
             raise ValueError(f"{sorted(settings)} were decided when the model was explained")
@@ -142,16 +140,6 @@ def _tell_of_other_pixels(normalization: Normalization, images: Tensor) -> None:
         warn(
             f"the file will say how its images are normalised, and those given are not so: {error}"
         )
-
-
-def needed(*packages: str) -> list[Any]:
-    """Packages of the extra `export`; ModuleNotFoundError if one is missing."""
-    try:
-        return [importlib.import_module(package) for package in packages]
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error.name} is missing: pip install 'learnable-cam-plugin[export]'", name=error.name
-        ) from error
 
 
 def _axes(

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..atomic import atomic_path
 from ..classifier import check_images
-from ..wording import plain
-from .onnx import SCOPES, needed
+from ..wording import needed, plain
+from .onnx import SCOPES
 
 # the activations with them: the range before a ReLU6 is several times what is left of it
 _KINDS = ("Conv", "Gemm", "MatMul", "Relu", "Clip")
@@ -42,7 +42,7 @@ def quantize_onnx(
             quantised: it is in half precision, quantised already, or none of ONNX.
         TypeError: `batches` are none.
     """
-    onnx, quantization = needed("onnx", "onnxruntime.quantization")
+    onnx, quantization = needed("export", "onnx", "onnxruntime.quantization")
     if isinstance(batches, Tensor):
         raise TypeError("batches must be an iterable of batches, got a tensor: pass [images]")
     if Path(path).absolute() == Path(out).absolute():

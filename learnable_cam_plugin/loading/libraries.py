@@ -4,7 +4,6 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from importlib import import_module
 from typing import Any
 
 from huggingface_hub import constants, hf_hub_download
@@ -15,19 +14,14 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import get_session
 
+from ..wording import needed, plain
+
 _WAIT = 5.0  # seconds for an answer
 
 
 def library(name: str) -> Any:
     """A library of an extra of its own name; else a ModuleNotFoundError that says so."""
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise ModuleNotFoundError(
-            f'{name} is missing: pip install "learnable-cam-plugin[{name}]"', name=name
-        ) from error
+    return needed(name, name)[0]
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
@@ -47,10 +41,9 @@ def downloading(source: str) -> Iterator[None]:
         yield
     except Exception as error:  # which there are depends on the library, and on its version
         raise ConnectionError(
-            f"'{source}' is not on this machine, and was not to be had ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}). Connect to the network once, and it is in the "
-            "library's cache from then on; or give a local file for its weights, or 'random' to "
-            "try things out"
+            f"'{source}' is not on this machine, and was not to be had ({plain(error)}). Connect "
+            "to the network once, and it is in the library's cache from then on; or give a local "
+            "file for its weights, or 'random' to try things out"
         ) from error
     finally:
         socket.setdefaulttimeout(before)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-KEY, FORMAT = "learnable_cam_plugin", 1
+KEY, FORMAT = "learnable_cam_plugin", 1  # of the metadata, where a JSON object is
 _ASKED = {"class_names", "explains", "input_size", "normalization", "num_classes", "pixels"}
 
 

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 
 import torch
 from torch import Tensor, nn
 
 from ..classifier import FrozenClassifier, HeadProbe, class_scores
-from ..wording import warn
+from ..wording import needed, warn
 
 _CUT = (
     "the classifier's forward cuts it off, with torch.no_grad(), torch.inference_mode() or "
@@ -18,14 +17,7 @@ _CUT = (
 
 def check_extra() -> None:
     """ModuleNotFoundError if the extra `train` is missing."""
-    try:
-        import_module("accelerate")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "accelerate is missing, with which attentions are trained: "
-            "pip install 'learnable-cam-plugin[train]'",
-            name=error.name,
-        ) from error
+    needed("train", "accelerate")
 
 
 def check_weights(model: nn.Module) -> None:

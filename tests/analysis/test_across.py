@@ -153,6 +153,12 @@ def test_the_control_is_the_mean_over_its_regions_and_its_ratio_has_an_interval(
     assert Analysis((), ("a", "b"), 2, 0).control() is None
 
 
+def test_where_few_of_many_errors_turn_draws_without_any_count_nothing():
+    cases = [case(f"{i}", 0, 1, trials=turning([("contrast", i < 5)])) for i in range(400)]
+    control = Analysis(tuple(cases), ("a", "b"), 400, 400).control()
+    assert control == {"ratio": 0, "low": 0, "high": 0}
+
+
 # doubt
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from learnable_cam_plugin.analysis import Photo, analyze
+from learnable_cam_plugin.analysis.causes import away
 from learnable_cam_plugin.analysis.things import segments, surrounded, things
 
 from ..conftest import UNIT
@@ -140,3 +141,8 @@ def test_what_is_hidden_takes_the_colours_around_it():
         assert float(one.max()) <= low + 0.1
     assert torch.equal(surrounded(clean, torch.zeros_like(hidden)), clean)
     assert not surrounded(images, torch.ones_like(hidden)).any()
+
+
+def test_a_thing_lies_far_from_a_class_that_is_not_seen():
+    assert away(BAR, OBJECT) < 0.2
+    assert away(BAR, np.zeros_like(OBJECT)) == 1

@@ -268,3 +268,13 @@ def test_what_speaks_for_the_predicted_class_lies_where_its_map_is_above_the_oth
         if found.any():
             assert full[0, 0][found].min() >= 0.2 * full.max() - 1e-6
         assert not (case.regions["contrast"] & (full[0, 0] <= 0).numpy()).any()
+
+
+def test_the_maps_of_two_classes_are_each_without_the_other_one(tiny, images):
+    seen = Eyes(tiny.eval()).look(images)
+    one, two = seen.probabilities.topk(2, 1).indices.unbind(1)
+    found = seen.maps(one, two)
+    for name, own, other in (("predicted", one, two), ("other", two, one)):
+        maps = np.stack([getattr(each, name) for each in found])
+        assert np.allclose(maps, seen.among(own, other), atol=1e-6)
+        assert not np.allclose(maps, seen.among(own, own), atol=1e-3)

@@ -133,3 +133,19 @@ def test_a_head_told_apart_by_place_is_read_off_beside_a_layer_that_is_calibrate
     assert torch.equal(attention.weights[1], linear.weight)
     assert torch.equal(attention.biases[1], linear.bias)
     assert torch.equal(attention.weights[0], calibrate(model, layers[:1], images).weights[0])
+
+
+def test_a_head_without_a_bias_is_read_with_zeros(tiny, images):
+    tiny[8] = nn.Linear(8, 5, bias=False)
+    attention = calibrate(tiny.eval(), ["4"], images)
+    assert torch.equal(attention.weights[0], tiny[8].weight)
+    assert not attention.biases[0].any()
+
+
+def test_images_are_left_as_they_are_by_a_network_that_works_in_place_on_them(tiny, images):
+    net = nn.Sequential(
+        nn.Hardtanh(0.4, 0.6, inplace=True), *tiny[:5], nn.Flatten(), nn.Linear(960, 5)
+    )
+    before = images.clone()
+    calibrate(net.eval(), ["5"], images)
+    assert torch.equal(images, before)

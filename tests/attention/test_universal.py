@@ -7,7 +7,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from learnable_cam_plugin import LearnableCAM, load_attention
-from learnable_cam_plugin.attention import UniversalAttention, universal_attention
+from learnable_cam_plugin.attention import (
+    HeadedAttention,
+    UniversalAttention,
+    known_of,
+    shipped_attention,
+    universal_attention,
+)
 from learnable_cam_plugin.attention.evidence import ENOUGH, INPUTS, evidence, standard
 from learnable_cam_plugin.attention.universal import HIGHEST
 from learnable_cam_plugin.saliency import min_max
@@ -302,3 +308,154 @@ def test_a_head_of_another_shape_is_calibrated(images):
 def test_a_width_that_is_none_is_refused(width):
     with pytest.raises(ValueError, match="width must be an integer"):
         UniversalAttention({"a": 2}, 3, width=width)
+
+
+@pytest.mark.parametrize("darkness", [-0.1, 10.5, True])
+def test_a_darkness_that_is_none_is_refused(darkness):
+    with pytest.raises(ValueError, match="darkness must lie in"):
+        UniversalAttention({"a": 2}, 3, darkness=darkness)
+
+
+def test_beside_another_classifier_it_is_as_dark():
+    assert UniversalAttention({"a": 2}, 3, darkness=2).beside({"b": 4}, 5, None).darkness == 2
+
+
+def test_the_more_a_directions_offset_is_the_brighter_is_its_map(images, tiny):
+    attention, seen = classic(tiny, images)
+    direction, classes = head()[0][0], torch.zeros(4, dtype=torch.long)
+    evidence_of_it = torch.einsum("nchw,c->nhw", seen["4"], direction)
+    middle, step = -float(evidence_of_it.mean()), float(evidence_of_it.std()) / 2
+    offsets = (middle - step, middle, middle + step)
+    maps = [attention.along(direction, offset)(seen, classes)[0] for offset in offsets]
+    low, even, high = (min_max(one.detach()).mean() for one in maps)
+    assert low < even < high
+
+
+@pytest.mark.parametrize("same", ["classes", "places"])
+def test_where_nothing_is_told_apart_its_inputs_are_finite(same):
+    fine, last = features()
+    weight, bias = head()
+    if same == "classes":
+        weight, bias = weight[:1].expand(5, -1), bias[:1].expand(5)
+    else:
+        fine, last = torch.ones_like(fine), torch.ones_like(last)
+    found = evidence([fine, last], weight, bias, CLASSES)
+    assert all(bool(torch.isfinite(part).all()) for part in found)
+
+
+def test_a_strip_of_places_is_compared_too():
+    found = evidence(features(grids=((1, 2048), (1, 64))), *head(), CLASSES)
+    assert found.maps.shape == (3, INPUTS, 1, 2048)
+    assert bool(torch.isfinite(found.maps).all())
+
+
+def test_lengths_beyond_what_half_precision_squares_are_told_apart():
+    fine, last = (300 * maps for maps in features())
+    expected = evidence([fine, last], *head(), CLASSES).maps[:, -1]
+    found = evidence([fine.half(), last.half()], *head(), CLASSES).maps[:, -1]
+    assert torch.allclose(found.float(), expected, atol=2e-2)
+
+
+def test_a_class_that_is_left_out_does_not_compete():
+    fine, last = features()
+    weight, bias = head()
+    without, kept = torch.full((3,), 2), torch.tensor([0, 1, 3, 4])
+    found = evidence([fine, last], weight, bias, CLASSES, without=without)
+    expected = evidence([fine, last], weight[kept], bias[kept], torch.tensor([0, 2, 3]))
+    assert torch.allclose(found.contrast, expected.contrast, atol=1e-4)
+    assert torch.allclose(found.maps[:, 3], expected.maps[:, 3], atol=1e-5)  # its probability
+    two, zeros, ones = (weight[:2], bias[:2]), torch.zeros(3).long(), torch.ones(3).long()
+    only = evidence([fine, last], *two, zeros, without=ones)  # the only other one does
+    assert torch.equal(only.maps, evidence([fine, last], *two, zeros).maps)
+
+
+def test_weights_of_classes_are_held_against_the_heaviest_ones_competitors():
+    (last,) = features()[1:]
+    weight, bias = head()
+    weights = torch.tensor([[-0.6, 1.0, 0.0, 0.0, -0.1]]).expand(3, -1)
+    others = torch.tensor([0, 2, 3, 4])  # of class 1
+    p = F.linear(last.mean((2, 3)), weight, bias)[:, others].softmax(1)
+    direction = weights @ weight - weights.sum(1, keepdim=True) * (p @ weight[others])
+    expected = standard(torch.einsum("nchw,nc->nhw", last, direction))
+    found = evidence([last], weight, bias, weights).contrast
+    assert torch.allclose(found, expected, atol=1e-3)
+
+
+def test_a_contrast_is_bright_where_the_class_is_seen_and_seen_rather_than_the_other(images, tiny):
+    attention, seen = learned(tiny, images)
+    one, other = torch.tensor([0, 1, 2, 3]), torch.tensor([4, 3, 0, 1])
+    (found,) = attention.contrast(seen, one, other)
+    (plain,) = attention.among(seen, one, other)
+    held = attention._map(attention._evidence(seen, one, against=other))
+    assert torch.allclose(found, plain * held)
+
+
+def test_of_one_score_class_1_is_what_speaks_against_it():
+    attention = UniversalAttention({"a": 8}, 1)
+    weight, _ = head(1)
+    attention.read_head(weight, torch.tensor([-0.3]))
+    seen = {"a": features()[1]}
+    score = torch.einsum("nchw,c->nhw", seen["a"], weight[0]).flatten(1) - 0.3
+    for index, sign in ((0, 1), (1, -1)):
+        found = attention.strength(seen, torch.full((3,), index))
+        assert torch.allclose(found, (sign * score).sigmoid().amax(1), atol=1e-6)
+
+
+def test_the_shipped_one_gives_the_maps_that_it_gave():
+    """Of commit 9f88e96: every constant of its inputs, with which it was trained, counts."""
+    attention = shipped_attention().beside({"fine": 6, "last": 8}, 20, None)
+    attention.read_head(*head(20))
+    fine, last = features(grids=((40, 44), (5, 6)))
+    with torch.no_grad():
+        (raw,) = attention({"fine": fine, "last": last}, torch.tensor([3, 7, 19]))
+    expected = [
+        [0.2380, 0.0695, 0.2420, 0.2147, 0.1217, 0.1189],
+        [0.0100, 0.0034, 0.0390, 0.0127, 0.0650, 0.0183],
+        [0.7737, 0.6014, 0.3769, 0.7613, 0.0365, 0.9432],
+    ]
+    found = min_max(raw)[:, ::13, ::13].flatten(1)[:, ::3]
+    assert torch.allclose(found, torch.tensor(expected), atol=1e-3)
+
+
+def test_of_a_head_that_is_read_anew_nothing_is_known():
+    attention = UniversalAttention({"a": 8}, 5)
+    attention.read_head(*head())
+    scores = torch.rand(2, 5)
+    assert known_of(attention, scores) == {}
+    attention.scores_are_logits = True
+    assert known_of(attention, scores) == {"logits": scores}
+    assert known_of(attention, scores.bfloat16()) == {}  # rounded, as under autocast
+    attention.read_head(*head(seed=2))
+    assert known_of(attention, scores) == {}
+
+
+def test_what_makes_no_maps_is_not_made():
+    with pytest.raises(TypeError, match="makes no maps by itself"):
+        HeadedAttention({"a": 8}, 5, None, 8)
+
+
+def test_of_a_layer_and_the_pooling_after_it_the_one_that_has_places_is_read_last(images, tiny):
+    assert list(universal_attention(tiny.eval(), ["5", "4"], images).channels) == ["5", "4"]
+
+
+def test_a_head_of_pooling_alone_is_of_no_weights_and_belongs_to_no_classifier(images):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    attention = universal_attention(net.eval(), ["1"], images)
+    assert torch.equal(attention.vectors, torch.eye(5))
+    assert attention.origin is None
+
+
+def test_images_are_left_as_they_are_by_a_network_that_works_in_place_on_them(images, tiny):
+    net = nn.Sequential(nn.Hardtanh(0.4, 0.6, inplace=True), *tiny).eval()
+    before = images.clone()
+    universal_attention(net, ["3", "5"], images)
+    assert torch.equal(images, before)
+
+
+def test_its_weights_before_training_are_of_the_seed(images, tiny):
+    one, same, other = (
+        universal_attention(tiny, ["2", "4"], images, seed=seed).out.weight for seed in (3, 3, 4)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)

@@ -6,7 +6,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch import Size
 
-from learnable_cam_plugin.classifier.grid import as_grid, places
+from learnable_cam_plugin.classifier.grid import as_grid, in_proportion, places
 
 sides, channels, patches = st.integers(2, 32), st.integers(1, 9), st.integers(1, 16)
 
@@ -105,3 +105,13 @@ def test_maps_of_rounded_sides_are_left_alone(width, height, other):
 def test_what_is_no_grid_is_none(output, size):
     assert as_grid(output, Size(size)) is None
     assert places(None) == 0
+
+
+@pytest.mark.parametrize("size", [(16, 128), (128, 16)])
+def test_a_row_or_a_column_of_tokens_is_no_grid(size):
+    assert as_grid(torch.rand(2, 8, 4), Size(size)) is None
+
+
+def test_a_grid_is_in_proportion_up_to_one_row_or_column():
+    assert in_proportion(torch.rand(1, 8, 3, 4), Size([64, 64]))
+    assert not in_proportion(torch.rand(1, 8, 3, 5), Size([64, 64]))

@@ -5,10 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from torch import nn
 
 from learnable_cam_plugin.classifier import evaluating, frozen
-from learnable_cam_plugin.classifier.guards import _HELD, channels_last
+from learnable_cam_plugin.classifier.guards import _HELD, channels_last, on_device, tensor_states
 
 from ..conftest import tiny_network
 
@@ -114,3 +115,24 @@ def test_interruptions_at_any_moment_leave_flags_and_hooks():
     done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) <= 2  # a line or two it may hit
+
+
+class Sent(nn.Linear):
+    """Keeps where it is sent."""
+
+    def to(self, device):
+        self.went = [*getattr(self, "went", []), torch.device(device)]
+        return self
+
+
+def test_a_model_goes_back_to_its_device_from_a_block_that_fails():
+    model, elsewhere = Sent(2, 2), torch.device("meta")
+    with pytest.raises(RuntimeError, match="no"), on_device(model, elsewhere):
+        raise RuntimeError("no")
+    assert model.went == [elsewhere, torch.device("cpu")]
+
+
+def test_tensors_of_inference_mode_which_count_no_versions_have_a_state_too():
+    with torch.inference_mode():
+        tensor = torch.zeros(2)
+    assert tensor_states([tensor, None]) == [tensor.data_ptr(), 0]

@@ -14,6 +14,7 @@ from learnable_cam_plugin.classifier import (
     frozen,
     layer_names,
 )
+from learnable_cam_plugin.classifier.layers import applies
 
 from ..conftest import tiny_network
 
@@ -141,3 +142,28 @@ def test_outputs_that_are_no_scores_are_refused():
         class_scores({"out": torch.zeros(1, 2)})
     with pytest.raises(ValueError, match="class scores"):
         class_scores(torch.zeros(1, 2, 4, 4))
+
+
+class Packed(nn.Linear):
+    """As libraries of 8 bits hold it: its weight is no matrix that can be multiplied."""
+
+    def __init__(self):
+        super().__init__(4, 3)
+        self.weight = nn.Parameter(torch.zeros(12, dtype=torch.uint8), requires_grad=False)
+
+    def forward(self, given):
+        return given[:, :3]
+
+
+def test_a_packed_linear_layer_is_not_taken_for_its_weight():
+    layer, given = Packed(), torch.rand(2, 4)
+    assert not applies(layer, given, layer(given))
+
+
+def test_a_linear_layer_under_autocast_is_its_weights():
+    torch.manual_seed(0)
+    layer, given = nn.Linear(64, 8), torch.rand(16, 64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        output = layer(given)
+    assert output.dtype == torch.bfloat16
+    assert applies(layer, given, output)

@@ -107,3 +107,15 @@ def test_masking_tokens_is_refused_with_the_way_out(images):
     net = nn.Sequential(nn.Flatten(2), nn.Flatten(1), nn.LazyLinear(3))
     with pytest.raises(ValueError, match="use recipe='l-cam-img'"):
         classify_masked_features(net, net[0], images, torch.rand(4, 10, 12))
+
+
+def test_a_forward_that_a_layer_was_given_is_left_to_it():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)).eval()
+    own = functools.partial(nn.Conv2d.forward, net[0])
+    net[0].forward = own
+    images, replay = torch.rand(1, 3, 4, 4), Replay(net, "1")
+    with torch.no_grad(), replay.recording():
+        expected = net(images)
+    assert torch.equal(replay(images), expected)
+    assert vars(net[0])["forward"] is own

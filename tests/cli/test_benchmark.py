@@ -36,3 +36,12 @@ def test_where_grad_cam_does_not_run_it_is_left_out(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "note: Grad-CAM does not run here: tokens" in done.stderr
     assert "| Grad-CAM |" not in done.stdout
+
+
+def test_those_that_are_scored_are_spread_over_all(tmp_path):
+    photos = photographs(tmp_path / "in", 6)
+    bad = spoilt(photos / "003.jpg")
+    done = run("benchmark", photos, "--limit", 2, "--json")  # the first and the fourth
+    told = json.loads(done.stdout)
+    assert [row["images"] for row in told["rows"]] == [1, 1]
+    assert str(bad) in told["left out"][0]

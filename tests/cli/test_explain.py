@@ -339,3 +339,10 @@ def test_probabilities_of_a_model_that_ends_in_a_softmax_are_its_own(photos, tmp
         (first,), (second,) = one["explanations"], other["explanations"]
         assert first["class"] == second["class"]
         assert first["probability"] == pytest.approx(second["probability"], abs=1e-5)
+
+
+def test_a_run_goes_on_with_batches_of_another_size(photos, tmp_path):
+    for size, said in ((4, "6 explained"), (3, "6 explained, 6 of them before")):
+        done = run("explain", photos, "--batch-size", size, "--out", tmp_path / "out")
+        assert done.exit_code == 0, done.output
+        assert f"{said}: see" in done.output

@@ -5,6 +5,7 @@ import json
 from click.testing import CliRunner
 
 from learnable_cam_plugin.cli import main
+from learnable_cam_plugin.cli.classifiers import default_classifier
 from learnable_cam_plugin.cli.pages import explain_photos
 from learnable_cam_plugin.cli.photographs import shipped_photos
 
@@ -12,7 +13,7 @@ from learnable_cam_plugin.cli.photographs import shipped_photos
 def test_it_explains_the_photographs_that_packages_ship(tmp_path):
     photos = shipped_photos()
     assert {"china.jpg", "flower.jpg"} <= {path.name for path in photos}
-    rows, unread = explain_photos([], tmp_path, top=2)
+    rows, unread = explain_photos(default_classifier(), [], tmp_path, top=2)
     assert unread == []
     assert len(rows) == 2 * len(photos)
     assert json.loads((tmp_path / "explanations.json").read_text()) == rows

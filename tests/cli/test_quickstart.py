@@ -130,3 +130,14 @@ def test_the_command_says_what_it_does():
     assert run.exit_code == 0
     assert "--seed" in run.output
     assert "--train" in run.output
+
+
+def test_the_images_that_are_scored_are_not_those_that_it_is_tuned_on(tmp_path, monkeypatch):
+    drawn, seeds = module.draw_images, []
+    monkeypatch.setattr(
+        module, "draw_images", lambda count, seed: seeds.append(seed) or drawn(count, seed)
+    )
+    model = module.shapes_classifier()
+    module.fine_tune(model, tmp_path / "out", 3, 32, 1)
+    module.compare_on_shapes(model, None, tmp_path / "out", 3, 3)
+    assert len({*seeds}) == 2

@@ -282,6 +282,8 @@ def test_eight_bits(images, tmp_path):
     given = torch.rand(16, 3, 20, 24, generator=torch.Generator().manual_seed(2))
     small = quantize_onnx(path, tmp_path / "b.onnx", given.split(4))
     assert operations(small, ("QuantizeLinear",)) > 2
+    whole = quantize_onnx(path, tmp_path / "d.onnx", given.split(4), mechanism=True)
+    assert operations(whole, ("QuantizeLinear",)) > operations(small, ("QuantizeLinear",))
     records = [onnx.load(one).metadata_props for one in (path, small)]
     assert records[0] == records[1]
     before, after = run(path, images=given), run(small, images=given)

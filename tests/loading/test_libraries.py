@@ -18,7 +18,7 @@ def test_a_missing_library_names_its_extra(monkeypatch, extra):
     monkeypatch.setitem(__import__("sys").modules, extra, None)  # import then fails
     with pytest.raises(ModuleNotFoundError) as raised:
         load_classifier(f"{extra}:anything")
-    assert f'pip install "learnable-cam-plugin[{extra}]"' in str(raised.value)
+    assert f"pip install 'learnable-cam-plugin[{extra}]'" in str(raised.value)
     assert raised.value.name == extra
 
 

@@ -87,6 +87,7 @@ def test_a_full_map_keeps_the_confidence_and_an_empty_one_shows_the_filling(shar
         (lambda: drops(torch.tensor([0.5]), torch.tensor([torch.nan])), "masked must be"),
         (lambda: increases(torch.tensor([torch.nan]), torch.tensor([0.5])), "confidence must be"),
         (lambda: increases(torch.tensor([0.5, 1.5]), torch.ones(2)), "got 1.5 for image 1"),
+        (lambda: increases(torch.tensor([1.01]), torch.ones(1)), "got 1.01 for image 0"),
         (lambda: average_drop(torch.tensor([-0.1]), torch.tensor([0.5])), r"in \[0, 1\]"),
         (lambda: increase_in_confidence(torch.ones(1), torch.tensor([2.0])), r"in \[0, 1\]"),
     ],
@@ -103,6 +104,8 @@ def test_a_confidence_of_zero_can_still_rise():
 def test_classes_that_the_model_lacks_and_scores_without_a_number_are_refused(sharp, images):
     with pytest.raises(ValueError, match="classes 0 to 4"):
         confidence(sharp, images, torch.tensor([0, 1, 2, 5]))
+    with pytest.raises(ValueError, match="classes 0 to 4"):
+        confidence(sharp, images, torch.tensor([0, 1, -1, 2]))
     with pytest.raises(ValueError, match="one an image"):
         confidence(sharp, images, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="integers"):
@@ -132,3 +135,11 @@ def test_half_precision_keeps_the_pixels_of_the_maps_own_order(sharp, images):
 def test_lists_are_numbers_too():
     assert average_drop([0.8, 0.5], [0.4, 0.9]) == 25.0
     assert bootstrap([1.0, 1.0]) == (1.0, 1.0, 1.0)
+
+
+def test_the_filling_may_be_images(sharp, images):
+    maps = torch.rand(4, 20, 24, generator=torch.Generator().manual_seed(0))
+    arguments = (sharp, images, maps, torch.arange(4), UNIT, (0.5,))
+    mean = images.mean((2, 3), keepdim=True).expand_as(images)
+    found = masked_confidence(*arguments, filling=mean)[0.5]
+    assert torch.equal(found, masked_confidence(*arguments, filling="mean")[0.5])

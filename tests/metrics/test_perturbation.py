@@ -229,3 +229,15 @@ def test_bad_settings_are_refused(sharp, images, call, message):
 def test_road_refuses_volumes(sharp):
     with pytest.raises(ValueError, match="ROAD is for images"):
         road(sharp, torch.rand(1, 3, 4, 4, 4), torch.rand(1, 4, 4, 4), torch.tensor([0]))
+
+
+def test_road_ranks_maps_in_half_precision_exactly(sharp):
+    """Of 4,096 places; half precision has no number for each from 2,048 on."""
+    generator = torch.Generator().manual_seed(0)
+    images, maps = torch.rand(2, 3, 64, 64, generator=generator), torch.rand(2, 64, 64)
+    classes = torch.tensor([0, 3])
+    found, expected = (
+        road(sharp.eval(), images, one, classes, (61, 77))
+        for one in (maps.half(), maps.half().double())
+    )
+    assert torch.equal(found, expected)

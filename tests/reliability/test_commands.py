@@ -247,9 +247,10 @@ def test_memory_does_not_grow_with_the_photographs(tmp_path):
     code = """
 import sys
 from pathlib import Path
+from learnable_cam_plugin.cli.classifiers import default_classifier
 from learnable_cam_plugin.cli.pages import explain_photos
 for folder in sys.argv[1:3]:
-    explain_photos(sorted(Path(folder).iterdir()), Path(sys.argv[3]))
+    explain_photos(default_classifier(), sorted(Path(folder).iterdir()), Path(sys.argv[3]))
     print(peak())
 """
     before, after = map(float, python(code, few, many, tmp_path / "out").split())

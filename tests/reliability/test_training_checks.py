@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from learnable_cam_plugin import (
     load_attention,
 )
 from learnable_cam_plugin.attention import Origin
+from learnable_cam_plugin.classifier import FrozenClassifier
+from learnable_cam_plugin.training.checks import check_clean_pass
 
 from ..conftest import UNIT, tiny_network
 from .test_training_finite import Spoilt, batches, pixels, same
@@ -450,3 +453,13 @@ def test_another_classifier_is_told_by_any_of_its_tensors(tmp_path):
 def test_the_origin_is_the_classifiers():
     t = trainer(epochs=1)
     assert t.fit(batches()).origin.tensors == Origin.of(tiny_network()).tensors
+
+
+def test_few_scores_between_0_and_1_may_be_logits():
+    model = nn.Sequential(*tiny_network(), nn.Sigmoid()).eval()
+    classifier = FrozenClassifier.of(model, ["4"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_clean_pass(classifier, torch.rand(3, 3, 20, 24))
+    with pytest.warns(UserWarning, match="all scores of the first batch lie in"):
+        check_clean_pass(classifier, torch.rand(4, 3, 20, 24))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from learnable_cam_plugin import RECIPES, LearnableCAMTrainer, checkpoint
+from learnable_cam_plugin.training.finite import Kept
 
 from ..conftest import UNIT, tiny_network
 
@@ -172,3 +173,17 @@ def test_a_training_of_which_every_step_is_skipped_is_stopped():
     t = trainer(Spoilt(root_at_zero, first=1), epochs=10)
     with pytest.raises(FloatingPointError, match="fp16 skipped 24 steps in a row, up to epoch 6"):
         t.fit(batches())
+
+
+def test_what_the_optimiser_remembers_is_looked_at_too():
+    attention = nn.Linear(2, 1)
+    optimizer = torch.optim.Adam(attention.parameters())
+    attention(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    kept = Kept(attention)
+    kept.check(optimizer, "step 1", 0.1)
+    optimizer.state[attention.weight]["exp_avg"].fill_(torch.nan)
+    with pytest.raises(
+        FloatingPointError, match="exp_avg of weight in the optimiser is not finite"
+    ):
+        kept.check(optimizer, "step 1", 0.1)

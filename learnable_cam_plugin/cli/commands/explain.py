@@ -103,10 +103,10 @@ def explain_command(
                 raise click.UsageError("--class goes with --write overlay, heatmap, npy or jsonl")
             from ..pages import explain_photos
 
+            loaded.model.to(device_named(chosen.device))
             rows, unread = explain_photos(
-                photos, out, top, loaded=loaded, attention=attention, batch=batch_size,
-                device=device_named(chosen.device),
-            )  # fmt: skip
+                loaded, photos, out, top, attention=attention, batch=batch_size
+            )
             _say_pages(rows, out, as_json)
         else:
             from ..explain import Wanted, explain_each

@@ -100,7 +100,7 @@ class BesideSeveral:
             if number not in attached:
                 attached[number] = _beside(attention, one.classifier, first[number])
             batch = one.batch(classifier.pixels.denormalize(images), seed)
-            return step(attached[number].train(attention.training), batch, None, seed)
+            return step(attached[number], batch, None, seed)
 
         return terms
 

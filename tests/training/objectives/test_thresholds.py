@@ -127,3 +127,19 @@ def test_misplacement_is_minus_the_logarithm_of_the_share_inside():
     inside[:, :2] = True
     assert float(misplacement_loss(maps, inside)) == pytest.approx(-math.log(0.75))
     assert math.isfinite(float(misplacement_loss(torch.zeros(1, 4, 4), inside)))
+    faint = torch.zeros(1, 10, 10)
+    faint[0, 0, 0] = 0.01
+    assert float(misplacement_loss(faint, faint > 0)) == pytest.approx(-math.log(0.01 / 2))
+
+
+def test_beyond_log_odds_of_12_an_image_is_as_sure():
+    masked = torch.tensor([3.0, -3.0])
+    for sign in (1, -1):
+        sure, surer = (sufficiency_loss(torch.full((2,), sign * odds), masked) for odds in (12, 30))
+        assert torch.equal(sure, surer)
+
+
+def test_of_few_pixels_a_hundredth_of_all_lie_about_the_threshold_on_either_side():
+    ramp = torch.linspace(0, 1, 1600).view(1, 40, 40)
+    found = soft_top(ramp, torch.tensor([0.02]))
+    assert 28 <= int(((found > 0.1) & (found < 0.9)).sum()) <= 36

@@ -17,6 +17,8 @@ from learnable_cam_plugin import (
     calibrate,
     load_attention,
 )
+from learnable_cam_plugin.classifier import FrozenClassifier, watching
+from learnable_cam_plugin.saliency import min_max, resize
 
 from ...conftest import UNIT, tiny_network
 from ..test_trainer import Stops, pixels, same
@@ -130,6 +132,8 @@ def test_mosaics_explain_a_member_and_know_which_cells_show_its_class():
         assert len(set(predicted)) == 4
         explained_in.add(predicted.index(int(y)))
     assert explained_in == {0, 1, 2, 3}
+    recipe = EveryThreshold(mosaics=0.5, present=1.0)  # in no other cell, then
+    assert (recipe._mosaics(images, scores, classes, generator)[2].sum(1) == 1).all()
     none = recipe._mosaics(images[:3], scores[:3], classes[:3], generator)
     assert [len(part) for part in none] == [0, 0, 0]
 
@@ -160,3 +164,36 @@ def test_volumes_are_told_which_recipe_to_take():
     )
     with pytest.raises(ValueError, match="l-cam-img"):
         trainer(volume, layers=["1"]).fit([torch.rand(2, 1, 8, 8, 8)])
+
+
+def terms_of(recipe, model, images):
+    """Of a step, with what the classifier saw in it last, and the maps (N, H, W)."""
+    classifier, seen = FrozenClassifier.of(model, ["2", "4"], UNIT), []
+    attention = recipe.start(classifier, images, "head", 0, False)
+    with watching([(model, lambda given, _: seen.append(given))]):
+        terms = recipe.step(classifier, images)(attention, images, None, 1)
+    features, scores = classifier.clean_pass(images)
+    (raw,) = attention(features, scores.argmax(1))
+    return terms, seen[-1], min_max(resize(raw, images.shape[2:])).detach()
+
+
+def test_the_loss_is_the_sum_of_its_terms():
+    """A quarter of the batch are mosaics, in which the map may be misplaced."""
+    terms, _, _ = terms_of(EveryThreshold(removed=0.0, area=0.5), decided(), pixels(64))
+    expected = terms["sufficiency"] + 1.5 / 4 * terms["misplaced"] + 0.5 * terms["area"]
+    assert float(terms["misplaced"].detach()) > 0.1
+    assert torch.allclose(terms["loss"], expected, atol=1e-5)
+
+
+def test_images_are_masked_by_the_highest_pixels_of_the_map_as_bright_as_it_is():
+    images = pixels(16)
+    recipe = EveryThreshold(whole=0.0, removed=0.0, mosaics=0.0, black=1.0)
+    _, seen, maps = terms_of(recipe, decided(), images)
+    assert (seen <= images * maps[:, None] + 1e-5).all()
+    assert ((seen < 0.1 * images * maps[:, None]).flatten(1).float().mean(1) > 0.05).any()
+
+
+def test_a_first_batch_without_mosaics_is_told_of_once():
+    with pytest.warns(UserWarning, match="makes no mosaics") as told:
+        trainer(decided()).fit([pixels(3)] * 3)
+    assert len([one for one in told if "makes no mosaics" in str(one.message)]) == 1

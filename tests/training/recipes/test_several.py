@@ -60,6 +60,18 @@ def test_a_companion_is_given_the_images_in_its_own_normalisation_and_size():
     own = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 3, 4, 4)
     assert companion(1, own).batch(pixels, 3).shape == (2, 3, 4, 4)
     assert torch.equal(companion(1, own).batch(pixels, 3), companion(1, own).batch(pixels, 3))
+    drawn = [companion(1, own).batch(pixels, seed)[:, 0, 0, 0].tolist() for seed in range(9)]
+    assert any(one != drawn[0] for one in drawn)
+
+
+def test_labels_are_of_the_trainers_own_classifier(loader):
+    recipe = BesideSeveral(EveryThreshold(), [companion(1, classes=2)])
+    trainer = LearnableCAMTrainer(
+        tiny_network(), ["2", "4"], recipe=recipe, normalization=UNIT, epochs=1, progress=False,
+        device="cpu", labels="dataset",
+    )  # fmt: skip
+    trainer.fit([(images, torch.full((6,), 4)) for images in loader])
+    assert trainer.history
 
 
 def test_an_attention_of_one_classifier_cannot_be_trained_beside_several(loader):
