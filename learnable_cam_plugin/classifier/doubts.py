@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..wording import warn
 from .checks import class_scores
-from .grid import places
+from .grid import as_grid, places
 from .guards import evaluating
 from .layers import watching
 from .record import Run
@@ -34,6 +34,22 @@ def tell_of_several_runs(
             "image, and only the last run is explained; of mirrored or scaled images the map is of "
             "those. Pass the classifier that is inside of it"
         )
+
+
+def tell_of_no_places(runs: Sequence[Run], named: Sequence[str], read: Sequence[str]) -> None:
+    """Warn of a layer that was named and gives no places, as a pooling, or the head where it is not
+    what is read: the map is of others."""
+    for name in named:
+        ran = [run for run in runs if run.name == name]
+        vectors = any(getattr(run.output, "ndim", 0) == 2 for run in ran)
+        pools = any(places(as_grid(run.given, run.size)) > 1 for run in ran)
+        none = all(places(run.maps()) < 2 for run in ran)
+        if none and (pools or vectors) and name != read[-1]:
+            others = [one for one in read if one != name]
+            warn(
+                f"target layer '{name}' gives no feature maps (N, C, h, w) of more than one place, "
+                f"so the map is of {others}: name a layer before the pooling, or none at all"
+            )
 
 
 def check_tokens(shown: Sequence[Run], runs: Sequence[Run], count: int) -> None:

@@ -13,6 +13,7 @@ from .checks import check_finite, check_images, class_scores, not_finite_images,
 from .doubts import (
     check_tokens,
     tell_of_moved_images,
+    tell_of_no_places,
     tell_of_other_branches,
     tell_of_other_tokens,
     tell_of_several_runs,
@@ -104,6 +105,7 @@ class FrozenClassifier:
         if not known and read[-1] not in names:
             tell_of_other_branches(model, layers[read[-1]], read[-1], images, scores)
         if reshape_transform is None:
+            tell_of_no_places(runs, names, read)
             watched = () if spread is None else spread.watched
             shown = [r for r in runs if r.name in read or r.module in watched]
             check_tokens(shown, runs, len(scores))

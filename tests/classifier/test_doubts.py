@@ -33,6 +33,17 @@ def found(model, images):
     return [str(one.message) for one in heard]
 
 
+def test_a_layer_that_is_named_and_gives_no_places_is_told_of():
+    model, images = tiny_network().eval(), pictures(2, 32)
+    for name in ("5", "8"):  # the pooling, and the head
+        with pytest.warns(UserWarning, match=f"target layer '{name}' gives no feature maps"):
+            FrozenClassifier.found(model, images, [name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("2", "3", "4"):
+            FrozenClassifier.found(model, images, [name])
+
+
 MOVED = {
     "torchvision's preset": ImageClassification(crop_size=56, resize_size=64),
     "a crop of seven eighths": lambda x: x[..., 4:60, 4:60],
