@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from learnable_cam_plugin.attention.default import UNIVERSAL
+from learnable_cam_plugin.attention.shipped import UNIVERSAL
 from learnable_cam_plugin.metrics import METRICS, Interval, bootstrap, wilson
 from learnable_cam_plugin.metrics.registry import CURVE_STEPS, ROAD_PERCENTILES
 

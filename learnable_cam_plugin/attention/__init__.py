@@ -3,12 +3,13 @@
 from .base import AttentionMechanism, mechanisms
 from .calibration import calibrate, head_start
 from .conditioned import ConditionedAttention, MapSettings
-from .default import own_attention, shipped_attention, shipped_beside
+from .default import own_attention
 from .given import GivenAttention
 from .headed import HeadedAttention, gives_logits, known_of, raw_class_maps
 from .hub import check_folder, source_name
 from .lcam import LCAMAttention
 from .origin import Origin
+from .shipped import shipped_attention, shipped_beside
 from .source import load_attention
 from .starts import condition, random_attention, universal_attention, universal_beside
 from .universal import UniversalAttention

@@ -1,10 +1,8 @@
 """The attention that comes with the package, beside a classifier as it is now."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import chain
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,101 +16,22 @@ from ..classifier import (
     ReshapeTransform,
     StaleError,
     bare,
-    class_scores,
     core,
-    evaluating,
     modules_of,
     tell_of_moved_images,
     tells_pooling,
     tensor_states,
 )
-from ..wording import warn
 from .base import AttentionMechanism
 from .bound import Bound, Walked
 from .classic import ClassicHead
-from .starts import is_identity, universal_beside
+from .shipped import shipped_beside
 from .universal import UniversalAttention
-
-UNIVERSAL = Path(__file__).parent / "universal.safetensors"
-
 
 # by model and named layers: the next LearnableCAM of a model needs no passes to find them again
 _KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[str, ...], Bound]] = WeakKeyDictionary()
 # by model: of images that it was asked of whether it moves them
 _SIZES: WeakKeyDictionary[nn.Module, set[Size]] = WeakKeyDictionary()
-
-
-@cache
-def _shipped() -> UniversalAttention:
-    return UniversalAttention.load(UNIVERSAL)
-
-
-def shipped_attention() -> UniversalAttention:
-    """The attention of this package: trained beside several classifiers, for any other.
-
-    It belongs to none: `LearnableCAM(model)` binds it to a model, and `universal_attention(model,
-    None, images, trained=shipped_attention())` does so by hand. Beside what it was trained, its
-    figures and limits: the model card, `attention/README.md`.
-    """
-    return _shipped().shared()
-
-
-def shipped_beside(
-    model: nn.Module,
-    images: Tensor,
-    named: Iterable[nn.Module | str],
-    reshape_transform: ReshapeTransform | None,
-    chosen: bool = False,
-) -> tuple[FrozenClassifier, UniversalAttention]:
-    """A classifier with the layers that a pass shows (`find_layers`), and the shipped attention
-    bound to it. A head that is linearised on the images is told of, unless they were `chosen`."""
-    classifier = FrozenClassifier.found(model, images, named, None, reshape_transform)
-    shipped = shipped_attention()
-    attention = universal_beside(classifier, images, shipped)
-    attention.source = shipped.source
-    if attention.head is None and not is_identity(attention.vectors) and not chosen:
-        _tell_of_a_linearised_head(classifier, attention, images)
-    if attention.num_classes > 1 and _alike(attention.vectors):
-        warn(
-            f"all {attention.num_classes} classes of {type(model).__name__} have the same weights, "
-            "as of ordered ones that differ by a threshold: no place tells them apart, and the map "
-            "is of rounding. Pass attention=calibrate(model, target_layers, images), which shows "
-            "what speaks for all of them"
-        )
-    return classifier, attention
-
-
-def _tell_of_a_linearised_head(
-    classifier: FrozenClassifier, attention: UniversalAttention, images: Tensor
-) -> None:
-    name, size = type(classifier.model).__name__, " x ".join(map(str, images.shape[2:]))
-    why = (
-        f"images of {size} leave the layer that the head of {name} reads one place, so they are "
-        "explained at an earlier one, and what follows it"
-        if classifier.one_place
-        else f"the head of {name} is not applied place by place, so it"
-    )
-    warn(
-        f"{why} was linearised on these {len(images)} images, once, by gradients of its "
-        f"{attention.num_classes} classes: pass attention=universal_attention(model, None, images, "
-        "trained=shipped_attention()), both of learnable_cam_plugin.attention, with 8 to 32 varied "
-        "images, to choose them"
-    )
-    if attention.num_classes == 1:
-        _tell_of_a_probability(classifier.model, images)
-
-
-def _tell_of_a_probability(model: nn.Module, images: Tensor) -> None:
-    """A single score is taken for a logit, whose sign is the class: of a sigmoid's, none is below
-    0. Where a linear layer gives it, it is a logit, and this is not asked."""
-    with evaluating(model), torch.no_grad():
-        scores = class_scores(model(images.clone()))
-    if bool(((scores >= 0) & (scores <= 1)).all()):
-        warn(
-            f"the one score that {type(model).__name__} gives lies in [0, 1] for all these images, "
-            "as a probability does, and is taken for a logit, above 0 for the class and below 0 "
-            "against it: pass the model without its sigmoid"
-        )
 
 
 def own_attention(
@@ -294,7 +213,3 @@ class DefaultAttention:
             except AttributeError:  # there is no head of that name any more
                 state = []
         return walked.ids, state
-
-
-def _alike(rows: Tensor) -> bool:
-    return bool((rows.amax(0) - rows.amin(0)).amax() < 1e-6 * rows.abs().amax())

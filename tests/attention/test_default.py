@@ -24,7 +24,7 @@ from learnable_cam_plugin import (
     LayerLearnableCam,
     LearnableCAM,
 )
-from learnable_cam_plugin.attention import default, shipped_attention, universal_attention
+from learnable_cam_plugin.attention import shipped, shipped_attention, universal_attention
 from learnable_cam_plugin.classifier import guards
 from learnable_cam_plugin.saliency import min_max
 
@@ -561,6 +561,19 @@ def test_to_train_on_linearises_it_anew(images):
         assert abs(cam(images) - maps).max() > 1e-4
 
 
+def test_a_head_that_is_linear_but_written_otherwise_needs_none_where_images_show_it():
+    """A convolution of 1 x 1 after the pooling: what is linearised is exact."""
+    body = tiny_network()[:6]
+    model = nn.Sequential(*body, nn.Conv2d(8, 5, 1), nn.Flatten()).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = LearnableCAM(model)(pictures(2, 32), of_class(1, 2))
+    linear = nn.Linear(8, 5)
+    linear.weight.data, linear.bias.data = model[6].weight.data.flatten(1), model[6].bias.data
+    plain = nn.Sequential(*body, nn.Flatten(), linear).eval()
+    assert same(found, LearnableCAM(plain)(pictures(2, 32), of_class(1, 2)))
+
+
 def test_a_head_of_pooling_alone_needs_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -591,9 +604,9 @@ def test_under_any_mode_of_autograd(mode, make):
 def test_of_several_threads_at_the_first_call_one_looks(make, monkeypatch):
     model, images, looked = make().eval(), pictures(8, 32), []
     expected = LearnableCAM(copy.deepcopy(model))(images[:2], of_class(0, 1))
-    beside = default.universal_beside
+    beside = shipped.universal_beside
     monkeypatch.setattr(
-        default, "universal_beside", lambda *args: looked.append(1) or beside(*args)
+        shipped, "universal_beside", lambda *args: looked.append(1) or beside(*args)
     )
     cam, start, found = LearnableCAM(model), threading.Barrier(4), {}
 
@@ -633,8 +646,8 @@ def test_features_of_any_scale_are_looked_at_once(monkeypatch):
         model[3].weight.mul_(1e-4)
         model[3].bias.mul_(1e-4)
         model[8].weight.mul_(1e4)
-    found = default.universal_beside
-    monkeypatch.setattr(default, "universal_beside", lambda *args: looked.append(1) or found(*args))
+    found = shipped.universal_beside
+    monkeypatch.setattr(shipped, "universal_beside", lambda *args: looked.append(1) or found(*args))
     cam = LearnableCAM(model)
     for _ in range(3):
         cam(pictures(2, 32))
