@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..classifier import FrozenClassifier, ReshapeTransform, class_scores, evaluating
 from ..wording import warn
-from .headed import gives_logits
 from .starts import is_identity, universal_beside
 from .universal import UniversalAttention
 
@@ -46,6 +46,8 @@ def shipped_beside(
     attention.source = shipped.source
     if attention.head is None and not is_identity(attention.vectors) and not chosen:
         _tell_of_a_linearised_head(classifier, attention, images)
+        if attention.num_classes == 1:
+            _tell_of_a_probability(classifier.model, images)
     if attention.num_classes > 1 and _alike(attention.vectors):
         warn(
             f"all {attention.num_classes} classes of {type(model).__name__} have the same weights, "
@@ -59,9 +61,8 @@ def shipped_beside(
 def _tell_of_a_linearised_head(
     classifier: FrozenClassifier, attention: UniversalAttention, images: Tensor
 ) -> None:
-    outputs, features = classifier.read(images.clone())
-    if len(images) > 1 and gives_logits(attention, features, class_scores(outputs)):
-        return  # written otherwise, as a convolution of 1 x 1, it is one of pooled maps: exact
+    if _is_exact(classifier, attention, images):
+        return
     name, size = type(classifier.model).__name__, " x ".join(map(str, images.shape[2:]))
     why = (
         f"images of {size} leave the layer that the head of {name} reads one place, so they are "
@@ -75,8 +76,16 @@ def _tell_of_a_linearised_head(
         "trained=shipped_attention()), both of learnable_cam_plugin.attention, with 8 to 32 varied "
         "images, to choose them"
     )
-    if attention.num_classes == 1:
-        _tell_of_a_probability(classifier.model, images)
+
+
+def _is_exact(classifier: FrozenClassifier, attention: UniversalAttention, images: Tensor) -> bool:
+    """Whether the scores differ from image to image as those of the rows on the pooled maps do: of
+    a head that is linear, but written otherwise, as a convolution of 1 x 1."""
+    outputs, features = classifier.read(images.clone())
+    scores, pooled = class_scores(outputs), list(features.values())[-1].mean((2, 3))
+    made = F.linear(pooled.to(attention.vectors), attention.vectors, attention.offsets).to(scores)
+    moved = (scores - scores.mean(0)).abs().amax()
+    return bool((made - scores).abs().amax() < 1e-4 * moved)
 
 
 def _tell_of_a_probability(model: nn.Module, images: Tensor) -> None:
