@@ -32,12 +32,12 @@ from .classifier import (
     class_scores,
     device_of,
     evaluating,
+    tell_of_a_probability,
     top_class,
 )
 from .masking import Normalization
 from .metrics import METRICS, Explained, check_saliency
 from .metrics.confidence import check_explained
-from .wording import warn
 
 
 def class_maps(cam: BaseCAM, images: Tensor, classes: Tensor) -> Tensor:
@@ -149,7 +149,8 @@ def compare_methods(
         raise ValueError("there is no image to compare the methods on")
     if len(located) > 1:
         raise ValueError("some batches have regions and some have not: compare them in two calls")
-    _tell_of_a_probability(model, alone)
+    if sum(map(len, alone)) >= 8:  # fewer logits may lie there
+        tell_of_a_probability(model, torch.cat(alone))
     rows = []
     for name, parts in scores.items():
         means = {key: round(float(torch.cat(part).mean()), 6) for key, part in parts.items()}
@@ -187,17 +188,6 @@ def _maps_of(cam: BaseCAM, images: Tensor, classes: Tensor, num_classes: int) ->
         return class_maps(cam, images, classes)
     # the library's category 1 is the score, 0 what speaks against it
     return _tensor(cam(images, [BinaryClassifierOutputTarget(1 - int(c)) for c in classes]))
-
-
-def _tell_of_a_probability(model: nn.Module, scores: Sequence[Tensor]) -> None:
-    """A single score is taken for a logit: of a probability, none of many is beyond [0, 1]."""
-    found = torch.cat(list(scores)) if scores else torch.empty(0)
-    if len(found) >= 8 and bool(((found >= 0) & (found <= 1)).all()):
-        warn(
-            f"the one score that {type(model).__name__} gives lies in [0, 1] for all {len(found)} "
-            "images, as a probability does, and was taken for a logit: pass the model without its "
-            "sigmoid"
-        )
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -38,10 +38,13 @@ def warn(message: str) -> None:
 
 
 def needed(extra: str, *packages: str) -> list[Any]:
-    """Packages that an extra brings; a ModuleNotFoundError that names it if one is missing."""
+    """Packages that an extra brings; a ModuleNotFoundError that names it if one is missing. What
+    one of them misses by itself is its own error."""
     try:
         return [import_module(package) for package in packages]
     except ModuleNotFoundError as error:
+        if error.name not in {*packages, *(package.partition(".")[0] for package in packages)}:
+            raise
         raise ModuleNotFoundError(
             f"{error.name} is missing: pip install 'learnable-cam-plugin[{extra}]'", name=error.name
         ) from error

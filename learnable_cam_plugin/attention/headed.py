@@ -163,6 +163,15 @@ class HeadedAttention(AttentionMechanism):
         return found.amax(2).view(classes.shape)
 
 
+def pooled_logits(
+    attention: HeadedAttention, features: Mapping[str, Tensor], like: Tensor
+) -> Tensor:
+    """(N, K), what the head that a mechanism reads makes of the mean of the last feature maps, in
+    the precision of `like`."""
+    pooled = list(features.values())[-1].mean((2, 3)).to(like)
+    return F.linear(pooled, attention.vectors.to(like), attention.offsets.to(like))
+
+
 def gives_logits(
     attention: AttentionMechanism, features: Mapping[str, Tensor], scores: Tensor
 ) -> bool:
@@ -171,9 +180,7 @@ def gives_logits(
     takes = "logits" in signature(attention.forward).parameters
     if not takes or not isinstance(attention, HeadedAttention):
         return False
-    vectors, offsets = attention.vectors.to(scores), attention.offsets.to(scores)
-    pooled = list(features.values())[-1].mean((2, 3)).to(scores)
-    logits = F.linear(pooled, vectors, offsets)
+    logits = pooled_logits(attention, features, scores)
     close = 1e-4 * float(scores.abs().max())
     return logits.shape == scores.shape and torch.allclose(logits, scores, rtol=1e-4, atol=close)
 

@@ -4,12 +4,11 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ..classifier import FrozenClassifier, ReshapeTransform, class_scores, evaluating
+from ..classifier import FrozenClassifier, ReshapeTransform, class_scores, tell_of_a_probability
 from ..wording import warn
+from .headed import pooled_logits
 from .starts import is_identity, universal_beside
 from .universal import UniversalAttention
 
@@ -45,9 +44,12 @@ def shipped_beside(
     attention = universal_beside(classifier, images, shipped)
     attention.source = shipped.source
     if attention.head is None and not is_identity(attention.vectors) and not chosen:
-        _tell_of_a_linearised_head(classifier, attention, images)
+        outputs, features = classifier.read(images.clone())  # it may work in place on them
+        scores = class_scores(outputs)
+        if not _is_exact(pooled_logits(attention, features, scores), scores):
+            _tell_of_a_linearised_head(classifier, attention, images)
         if attention.num_classes == 1:
-            _tell_of_a_probability(classifier.model, images)
+            tell_of_a_probability(classifier.model, scores)
     if attention.num_classes > 1 and _alike(attention.vectors):
         warn(
             f"all {attention.num_classes} classes of {type(model).__name__} have the same weights, "
@@ -61,8 +63,6 @@ def shipped_beside(
 def _tell_of_a_linearised_head(
     classifier: FrozenClassifier, attention: UniversalAttention, images: Tensor
 ) -> None:
-    if _is_exact(classifier, attention, images):
-        return
     name, size = type(classifier.model).__name__, " x ".join(map(str, images.shape[2:]))
     why = (
         f"images of {size} leave the layer that the head of {name} reads one place, so they are "
@@ -78,27 +78,11 @@ def _tell_of_a_linearised_head(
     )
 
 
-def _is_exact(classifier: FrozenClassifier, attention: UniversalAttention, images: Tensor) -> bool:
-    """Whether the scores differ from image to image as those of the rows on the pooled maps do: of
-    a head that is linear, but written otherwise, as a convolution of 1 x 1."""
-    outputs, features = classifier.read(images.clone())
-    scores, pooled = class_scores(outputs), list(features.values())[-1].mean((2, 3))
-    made = F.linear(pooled.to(attention.vectors), attention.vectors, attention.offsets).to(scores)
+def _is_exact(made: Tensor, scores: Tensor) -> bool:
+    """Whether what the rows make of the pooled maps differs from image to image as the scores do:
+    of a head that is linear, but written otherwise, as a convolution of 1 x 1."""
     moved = (scores - scores.mean(0)).abs().amax()
     return bool((made - scores).abs().amax() < 1e-4 * moved)
-
-
-def _tell_of_a_probability(model: nn.Module, images: Tensor) -> None:
-    """A single score is taken for a logit, whose sign is the class: of a sigmoid's, none is below
-    0. Where a linear layer gives it, it is a logit, and this is not asked."""
-    with evaluating(model), torch.no_grad():
-        scores = class_scores(model(images.clone()))
-    if bool(((scores >= 0) & (scores <= 1)).all()):
-        warn(
-            f"the one score that {type(model).__name__} gives lies in [0, 1] for all these images, "
-            "as a probability does, and is taken for a logit, above 0 for the class and below 0 "
-            "against it: pass the model without its sigmoid"
-        )
 
 
 def _alike(rows: Tensor) -> bool:

@@ -11,7 +11,7 @@ from .checks import (
     run_on,
     tell_of_constant,
 )
-from .doubts import tell_of_moved_images
+from .doubts import tell_of_a_probability, tell_of_moved_images
 from .frozen import FrozenClassifier, predict
 from .grid import as_grid
 from .guards import (
@@ -29,7 +29,6 @@ from .layers import (
     StaleError,
     as_feature_maps,
     first_convolution,
-    first_of,
     forward_with_features,
     layer_names,
     own_copy,
@@ -65,7 +64,6 @@ __all__ = [
     "device_of",
     "evaluating",
     "first_convolution",
-    "first_of",
     "floating_weight",
     "forward_from_layer",
     "forward_with_features",
@@ -81,6 +79,7 @@ __all__ = [
     "same",
     "size_given",
     "still_gives",
+    "tell_of_a_probability",
     "tell_of_constant",
     "tell_of_moved_images",
     "tells_pooling",

@@ -101,10 +101,9 @@ class ClassTokenHead:
         assert projections is not None, "an attention layer was found, and is none any more"
         sent = projections.contributions(_batch_first(self.watched[0], tokens))
         gave = first_token(_batch_first(self.watched[0], first_of(output)))
-        check_held(projections.total(sent[:1]), gave if gave is None else gave[:1])
+        check_held(projections.total(sent[:1]), gave)
         if between and not self.scaled:
-            last = first_token(between[-1][1])
-            check_held(last if last is None else last[:1], given[:1])
+            check_held(given[:1], first_token(between[-1][1]))
         sent = sent if self.scale is None else sent * getattr(*self.scale)
         for layer, (before, _) in zip(self.watched[1:-1], between, strict=True):
             sent = _through(layer, before, sent)

@@ -36,6 +36,17 @@ def tell_of_several_runs(
         )
 
 
+def tell_of_a_probability(model: nn.Module, scores: Tensor) -> None:
+    """Warn of single scores (N, 1) that lie in [0, 1], where none of a sigmoid's is below 0: they
+    are taken for logits, whose sign is the class."""
+    if bool(((scores >= 0) & (scores <= 1)).all()):
+        warn(
+            f"the one score that {type(model).__name__} gives lies in [0, 1] for all {len(scores)} "
+            "images, as a probability does, and is taken for a logit, above 0 for the class and "
+            "below 0 against it: pass the model without its sigmoid"
+        )
+
+
 def tell_of_no_places(runs: Sequence[Run], named: Sequence[str], read: Sequence[str]) -> None:
     """Warn of a layer that was named and gives no places, as a pooling, or the head where it is not
     what is read: the map is of others."""

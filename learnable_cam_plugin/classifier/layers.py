@@ -56,20 +56,17 @@ def same(one: Tensor | None, other: Tensor | None, slack: float = 1.0) -> bool:
     return bool((one.to(other) - other).abs().amax() < close * scale)
 
 
-def check_held(found: Tensor | None, given: Tensor | None) -> None:
-    """StaleError unless what a head is `given` is what was found to make it; in what is compiled
-    or traced no value is known, and it is not asked."""
-    if not compiling() and not torch.jit.is_tracing() and not same(found, given, slack=3):
+def check_held(found: Tensor, given: Tensor | None) -> None:
+    """StaleError unless what a head is `given` (N, D) is, of the first image, what was found (1, D)
+    to make it; in what is compiled or traced no value is known, and it is not asked."""
+    first = None if given is None else given[:1]
+    if not compiling() and not torch.jit.is_tracing() and not same(found, first, slack=3):
         raise StaleError(_STALE)
 
 
 def first_of(output: Any) -> Any:
     """What a network goes on with of what its blocks give: of a tuple the first."""
     return output[0] if isinstance(output, tuple) and output else output
-
-
-def _rest(output: Any) -> tuple[Any, ...]:
-    return output[1:] if isinstance(output, tuple) else ()
 
 
 def own_copy(value: Any) -> Any:
@@ -175,21 +172,28 @@ def applies(linear: nn.Linear, given: Tensor, output: Tensor) -> bool:
 
 
 def as_feature_maps(
-    name: str, output: Any, reshape_transform: ReshapeTransform | None, size: Size | None = None
+    name: str,
+    output: Any,
+    reshape_transform: ReshapeTransform | None,
+    size: Size | None = None,
+    found: bool = False,
 ) -> Tensor:
     """A layer's output as feature maps (N, C, h, w) or (N, C, d, h, w); else a clear error.
 
     Without a reshape_transform, tokens and channels that come last are arranged as a grid of the
     proportions of the images, of `size` (H, W), where there is one. A tuple of one tensor, beside
-    which there is none, as blocks of transformers give it, is that.
+    which there is none, as blocks of transformers give it, is that. For a layer that was `found`,
+    not named, the transform is not, and of several tensors that it gives the first is read.
     """
-    if reshape_transform is None and not any(isinstance(x, Tensor) for x in _rest(output)):
+    reshape_transform = None if found else reshape_transform
+    several = isinstance(output, tuple) and any(isinstance(one, Tensor) for one in output[1:])
+    if found or (reshape_transform is None and not several):
         output = first_of(output)
     if reshape_transform is not None:
         maps = reshape_transform(output)
     else:
-        found = None if size is None else arranged(output, size)
-        maps = output if found is None else found
+        grid = None if size is None else arranged(output, size)
+        maps = output if grid is None else grid
     if not isinstance(maps, Tensor):
         raise TypeError(
             f"layer '{name}' gives a {type(maps).__name__}, not a tensor of feature maps; "
@@ -231,12 +235,11 @@ def forward_with_features(
 
     The maps are copies on the same device, without a graph: a ReLU that works in place after the
     layer does not reach them. A layer that runs several times counts with its last run, and only
-    the runs of this thread count. With `of_input` it is what the layers are given that is read. The
-    layers in `as_grid` need no reshape_transform, and of several things that they give the first is
-    read. Of those in `spreads`, linear ones, it is what
-    they are given, spread over the places it comes from. Tokens are arranged by the proportions of
-    the images as `first`, the `first_convolution`, is given them; of a function whose modules are
-    not known, as they are passed.
+    the runs of this thread count. With `of_input` it is what the layers are given that is read.
+    Those in `as_grid` were found, see `as_feature_maps`. Of those in `spreads`, linear ones, it is
+    what they are given, spread over the places it comes from. Tokens are arranged by the
+    proportions of the images as `first`, the `first_convolution`, is given them; of a function
+    whose modules are not known, as they are passed.
 
     >>> import torch
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten())
@@ -250,10 +253,8 @@ def forward_with_features(
     seen: dict[nn.Module, tuple[Any, Any]] = {}
 
     def keep(name: str, *values: Any) -> None:
-        output = values[-1]
-        transform = None if name in as_grid else reshape_transform
-        output = first_of(output) if name in as_grid else output
-        features[name] = as_feature_maps(name, output, transform, size).detach().clone()
+        maps = as_feature_maps(name, values[-1], reshape_transform, size, name in as_grid)
+        features[name] = maps.detach().clone()
 
     def see(module: nn.Module, given: Any, output: Any) -> None:
         seen[module] = (own_copy(given), own_copy(output))

@@ -62,13 +62,13 @@ class PlacewiseHead:
         flat = (maps.relu() if self.rectified else maps).flatten(2)
         pooled, given = flat[:1].mean(2), seen[-1][0]
         if len(self.watched) == 2:
-            check_held(self.through(pooled), given[:1])
+            check_held(self.through(pooled), given)
             spread = self._each(flat, 0)
         else:
             at = [module for module, _ in self.inner].index(self.watched[1]) + 1
             before, turned = (value.flatten(1) for value in seen[1])
-            check_held(pooled, before[:1])
-            check_held(self.through(turned[:1].clone(), at), given[:1])  # it may work in place
+            check_held(pooled, before)
+            check_held(self.through(turned[:1].clone(), at), given)  # it may work in place
             near = _nearly(self.watched[1], flat, turned)
             rest = [m for m, _ in self.inner[at:] if not isinstance(m, (*_NOTHING, nn.Flatten))]
             if {type(module) for module in rest} <= _ELEMENTWISE:  # without turning it twice
@@ -107,14 +107,12 @@ def _first_linear(inner: Sequence[tuple[nn.Module, int]]) -> nn.Module | None:
     for module, _ in inner:
         if isinstance(module, (nn.Flatten, nn.Dropout, nn.Identity)):
             continue
-        plain = type(module).forward in (nn.Linear.forward, nn.Conv2d.forward)  # and no LoRA
-        if plain and isinstance(module, nn.Linear):
+        if type(module).forward not in (nn.Linear.forward, nn.Conv2d.forward):
+            return None  # another one, or one that does more, as LoRA
+        if isinstance(module, nn.Linear):
             channels = module.in_features
         elif (
-            plain
-            and isinstance(module, nn.Conv2d)
-            and set(module.kernel_size) == {1}
-            and module.groups == 1
+            isinstance(module, nn.Conv2d) and set(module.kernel_size) == {1} and module.groups == 1
         ):
             channels = module.in_channels
         else:

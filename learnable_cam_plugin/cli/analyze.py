@@ -79,13 +79,16 @@ class Labelled:
         self.files = {_name(path, folder): (path, label) for path, label in found}
         self.unread: dict[str, str] = {}
 
-    def batches(self, size: int, what: str, seed: int = 0) -> Iterator[Batch]:
+    def batches(self, size: int, what: str, seed: int | None = None) -> Iterator[Batch]:
         """(images (N, 3, side, side), photographs), up to `size` at once; `what` names a bar.
 
-        In an order at random, each photograph's place by its name: the first of them are a sample.
+        With a seed in an order at random, each photograph's place by its name: the first of them
+        are a sample.
         """
         photos = [(path, Photo(name, label)) for name, (path, label) in self.files.items()]
-        known = dict(sorted(photos, key=lambda one: drawn_for(one[1], seed).random()))
+        if seed is not None:
+            photos.sort(key=lambda one: drawn_for(one[1], seed).random())
+        known = dict(photos)
         reasons: list[str] = []
         left = dict(known)
         for part in batched(read_each(list(known), self._loaded, reasons, what), size):

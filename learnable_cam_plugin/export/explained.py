@@ -28,7 +28,6 @@ from ..classifier import (
     class_scores,
     device_of,
     first_convolution,
-    first_of,
     layer_names,
     size_given,
 )
@@ -179,10 +178,8 @@ class ExplainedClassifier(nn.Module):
                 features[name] = spread.maps([seen[key] for key in watched], size)
                 continue
             self._check(name, [name], seen)
-            output, transform = seen[name][1], self._reshape
-            if name in self._as_grid:
-                output, transform = first_of(output), None
-            features[name] = as_feature_maps(name, output, transform, size)
+            given = seen[name][1], self._reshape, size, name in self._as_grid
+            features[name] = as_feature_maps(name, *given)
         return features
 
     def _check(self, name: str, keys: Sequence[str], seen: dict[str, tuple[Any, Any]]) -> None:

@@ -78,18 +78,26 @@ def head_of(net, maps):
     return result
 
 
+def alike(maps, apart, atol):
+    """Whether they are the same up to one vector an image, the same for all places."""
+    one, other = (each - each.mean((2, 3), keepdim=True) for each in (maps, apart))
+    return torch.allclose(one, other, atol=atol)
+
+
+def is_applied_to_each_place(net, images, atol=1e-4):
+    """Whether what is read is the head on each place's own vector."""
+    with torch.no_grad():
+        apart = head_of(net, net.conv(images))
+    return alike(read(net, images)[2], apart, atol)
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_a_head_is_applied_to_each_places_own_vector(images, name):
     net = HEADS[name]()
     assert isinstance(spread(net, images), PlacewiseHead)
     scores, linear, maps = read(net, images)
     assert torch.allclose(linear(maps.mean((2, 3))), scores, atol=1e-4)
-    with torch.no_grad():
-        apart = head_of(net, net.conv(images))
-    # up to one vector an image, the same for all places
-    assert torch.allclose(
-        maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-5
-    )
+    assert is_applied_to_each_place(net, images, atol=1e-5)
 
 
 WIDE = {
@@ -118,20 +126,14 @@ def test_of_many_channels_those_count_that_vary_most(images, name):
             for channel in deviations.argsort()[: 160 - 128]:
                 image[channel] = image[channel].mean()
         apart = head_of(net, given)
-    assert torch.allclose(
-        maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-4
-    )
+    assert alike(maps, apart, atol=1e-4)
 
 
 def test_of_many_channels_of_which_few_vary_none_is_lost(images):
     net = WIDE["mlp"]()
     with torch.no_grad():
         net.conv.weight[::5] = 0
-        apart = head_of(net, net.conv(images))
-    _, _, maps = read(net, images)
-    assert torch.allclose(
-        maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-4
-    )
+    assert is_applied_to_each_place(net, images)
 
 
 @pytest.mark.parametrize(
@@ -142,12 +144,7 @@ def test_heads_that_begin_otherwise_are_applied_to_all_channels(images, first):
     head = [nn.Flatten(), nn.Linear(160, 9), nn.Tanh(), nn.Linear(9, 5)]
     net = Net(first, *head, pool=kept if isinstance(first, nn.Conv2d) else mean, channels=160)
     assert len(spread(net, images).watched) == 2
-    _, _, maps = read(net, images)
-    with torch.no_grad():
-        apart = head_of(net, net.conv(images))
-    assert torch.allclose(
-        maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-4
-    )
+    assert is_applied_to_each_place(net, images)
 
 
 class SquaredReLU(nn.Module):
@@ -179,12 +176,7 @@ def test_modules_of_a_head_that_do_more_than_their_parts(images, pool):
     net = Net(inside, nn.Flatten(), nn.Linear(8, 5), pool=pool)
     assert isinstance(spread(net, images), PlacewiseHead)
     assert not FrozenClassifier.found(net, images).one_place
-    _, _, maps = read(net, images)
-    with torch.no_grad():
-        apart = head_of(net, net.conv(images))
-    assert torch.allclose(
-        maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-4
-    )
+    assert is_applied_to_each_place(net, images)
 
 
 class LowRank(nn.Linear):
@@ -197,12 +189,7 @@ class LowRank(nn.Linear):
 def test_a_first_layer_that_does_more_than_its_weight_is_applied_whole(images):
     net = Net(LowRank(160, 9), nn.Linear(9, 5), channels=160)
     assert len(spread(net, images).watched) == 2
-    _, _, maps = read(net, images)
-    with torch.no_grad():
-        apart = head_of(net, net.conv(images))
-    assert torch.allclose(
-        maps - maps.mean((2, 3), keepdim=True), apart - apart.mean((2, 3), keepdim=True), atol=1e-4
-    )
+    assert is_applied_to_each_place(net, images)
 
 
 @pytest.mark.parametrize("make", [lambda: Net(nn.LayerNorm(8), nn.Linear(8, 5)), TimmViT])
